@@ -1,0 +1,1 @@
+"""The vector index: build, add, merge, search, score."""

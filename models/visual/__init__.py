@@ -1,0 +1,1 @@
+"""Frames to embeddings and class scores."""

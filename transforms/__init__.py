@@ -1,0 +1,1 @@
+"""Data in motion: thin PTransforms over Beam-free code."""

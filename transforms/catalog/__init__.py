@@ -1,0 +1,1 @@
+"""Beam-free: the catalog's schemas, storage, runs and latest rows."""

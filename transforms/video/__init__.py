@@ -1,0 +1,1 @@
+"""Beam-free: probing, sampling and segment arithmetic, decoding, the decoder pool."""
