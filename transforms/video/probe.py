@@ -1,0 +1,101 @@
+"""What a video's headers and first packets say: enough to plan its segments, nothing is decoded."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import Literal
+
+import av
+
+from transforms.video.failures import VideoError
+from transforms.video.source import SEEKABLE, WITHOUT_PTS, Source, looks_encrypted, open_source
+
+Timing = Literal["seekable", "packets", "sequential"]
+
+_FIRST_PACKETS = 64  # more than any codec's reorder depth (H.264 and HEVC: 16)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video as its headers describe it; what they leave out is None, what they claim may be wrong.
+
+    Attributes:
+        container: FFmpeg's demuxer name.
+        codec: FFmpeg's decoder name.
+        width: coded width in pixels, before any rotation.
+        height: coded height in pixels.
+        fps: average frame rate by the header.
+        duration_s: of the video stream, else of the container.
+        exact_duration: whether `duration_s` is the video stream's own, so that a shorter stream is a truncated one.
+        time_base: seconds per unit of pts.
+        first_pts: pts of the first frame; None where only decoding can tell.
+        timing: ``seekable``: every packet has a pts and decoding can start at keyframes; ``packets``: every packet has
+            a pts but decoding starts at the beginning; ``sequential``: every frame is decoded, in order.
+    """
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    fps: Fraction | None
+    duration_s: Fraction | None
+    exact_duration: bool
+    time_base: Fraction
+    first_pts: int | None
+    timing: Timing
+
+
+def probe(path: str) -> VideoInfo:
+    """Reads the headers and first packets of the video at `path`.
+
+    Raises:
+        VideoError: it cannot be opened or holds no video that can be decoded (see `open_source`).
+    """
+    with open_source(path) as source:
+        return describe(source, path)
+
+
+def describe(source: Source, path: str) -> VideoInfo:
+    """`VideoInfo` of an open source, which is left a few packets further on."""
+    context = source.stream.codec_context
+    first_pts, timing = _first_pts(source, path)
+    duration_s, exact = _duration(source)
+    rate = source.stream.average_rate or source.stream.guessed_rate
+    return VideoInfo(
+        container=source.format_name,
+        codec=context.name,
+        width=context.width,
+        height=context.height,
+        fps=Fraction(rate) if rate else None,
+        duration_s=duration_s,
+        exact_duration=exact,
+        time_base=source.time_base,
+        first_pts=first_pts,
+        timing=timing,
+    )
+
+
+def _first_pts(source: Source, path: str) -> tuple[int | None, Timing]:
+    if source.format_name in WITHOUT_PTS:
+        return None, "sequential"
+    try:
+        packets = [p for p in islice(source.container.demux(source.stream), _FIRST_PACKETS) if p.size]
+    except av.FFmpegError as error:
+        if looks_encrypted(path):
+            raise VideoError("probe", "encrypted") from error
+        return None, "sequential"
+    shown = [p.pts for p in packets if not p.is_discard]
+    if not shown or any(pts is None for pts in shown):
+        return None, "sequential"
+    first = min(pts for pts in shown if pts is not None)
+    return first, "seekable" if source.format_name in SEEKABLE else "packets"
+
+
+def _duration(source: Source) -> tuple[Fraction | None, bool]:
+    """(duration in seconds, whether it is the video stream's own)."""
+    stream, container = source.stream, source.container
+    if stream.duration and stream.duration > 0:
+        return stream.duration * source.time_base, True
+    if container.duration and container.duration > 0:
+        return Fraction(container.duration, av.time_base), len(container.streams) == 1
+    return None, False

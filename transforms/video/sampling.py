@@ -1,0 +1,134 @@
+"""Which frames of a video are taken: exact integer arithmetic on presentation times.
+
+All times here are whole time-base units after the video's first frame (``t``), so nothing is ever rounded twice.
+For a rate r and a time base b, tick k is at k / r seconds. The sample for tick k is the first frame with
+``t * b >= k / r - b / 2`` (half a time-base unit of tolerance); a frame is used at most once, for the earliest
+tick it serves. A segment owns the ticks in [start, end), so cutting a video never changes which frames are taken.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+Kind = Literal["rate", "keyframes", "every", "count"]
+
+
+class SamplingError(ValueError):
+    """A sampling that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How frames are chosen; `parse` reads the command line's spelling and ``str`` gives it back.
+
+    Attributes:
+        kind: ``rate`` (by time), ``keyframes``, ``every`` (every n-th frame) or ``count`` (n frames a video).
+        value: frames a second for ``rate``, n for ``every`` and ``count``, 1 for ``keyframes``.
+    """
+
+    kind: Kind
+    value: Fraction
+
+    @classmethod
+    def parse(cls, text: str) -> "Sampling":
+        """Reads ``<rate>fps``, ``keyframes``, ``every:<n>`` or ``count:<n>``.
+
+        Raises:
+            SamplingError: anything else, or a value that is not positive.
+        """
+        text = text.strip().lower()
+        if text == "keyframes":
+            return cls("keyframes", Fraction(1))
+        rate = re.fullmatch(r"(\d+(?:\.\d+)?(?:/\d+)?)\s*fps", text)
+        number = re.fullmatch(r"(every|count):(\d+)", text)
+        try:
+            if rate:
+                return cls("rate", _positive(_fraction(rate[1])))
+            if number:
+                return cls("every" if number[1] == "every" else "count", _positive(Fraction(number[2])))
+        except (ValueError, ZeroDivisionError):
+            pass
+        raise SamplingError(
+            f"cannot understand the sampling {text!r}: use for example 1fps, 0.2fps, keyframes, every:10 or count:16"
+        )
+
+    def __str__(self) -> str:
+        if self.kind == "keyframes":
+            return "keyframes"
+        if self.kind == "rate":
+            return f"{_decimal(self.value)}fps"
+        return f"{self.kind}:{self.value}"
+
+    def clock(self, time_base: Fraction, duration_s: Fraction | None) -> "TickClock | None":
+        """The ticks of a video with this time base, or None where frames are not chosen by time.
+
+        ``count:n`` is the rate n / duration, limited to n ticks; a video without a duration gives its first frame.
+        """
+        if self.kind == "rate":
+            return TickClock(self.value * time_base)
+        if self.kind == "count":
+            if not duration_s:
+                return TickClock(time_base, limit=1)
+            return TickClock(self.value / duration_s * time_base, limit=int(self.value))
+        return None
+
+    def expected_samples(self, duration_s: Fraction, fps: Fraction) -> int:
+        """About how many frames a stretch of a video of this rate gives; what chunks are packed by."""
+        if self.kind == "rate":
+            return max(1, math.ceil(duration_s * min(self.value, fps)))
+        if self.kind == "count":
+            return int(self.value)
+        if self.kind == "every":
+            return max(1, math.ceil(duration_s * fps / self.value))
+        return max(1, math.ceil(duration_s / 2))  # keyframes: encoders' usual GOP is about 2 s to 10 s
+
+
+@dataclass(frozen=True)
+class TickClock:
+    """Ticks counted in exact arithmetic.
+
+    Attributes:
+        ticks_per_unit: ticks in one time-base unit (rate x time base).
+        limit: ticks there are at most, or None.
+    """
+
+    ticks_per_unit: Fraction
+    limit: int | None = None
+
+    def last_tick(self, t: int) -> int:
+        """The last tick that a frame at `t` is late enough for: floor((t + 1/2) x ticks_per_unit)."""
+        p, q = self.ticks_per_unit.numerator, self.ticks_per_unit.denominator
+        tick = (2 * t + 1) * p // (2 * q)
+        return tick if self.limit is None else min(tick, self.limit - 1)
+
+    def owner(self, previous_t: int | None, t: int) -> int | None:
+        """The tick whose sample is the frame at `t`, given the frame before it; None if it is no sample."""
+        before = -1 if previous_t is None else self.last_tick(previous_t)
+        return before + 1 if self.last_tick(t) > before else None
+
+    def first_at(self, time_s: Fraction, time_base: Fraction) -> int:
+        """The first tick at or after `time_s` seconds."""
+        return math.ceil(time_s * self.ticks_per_unit / time_base)
+
+    def earliest_t(self, tick: int) -> int:
+        """The smallest `t` that serves `tick`: ceil(tick / ticks_per_unit - 1/2)."""
+        p, q = self.ticks_per_unit.numerator, self.ticks_per_unit.denominator
+        return -((p - 2 * tick * q) // (2 * p))
+
+
+def _fraction(text: str) -> Fraction:
+    numerator, _, denominator = text.partition("/")
+    return Fraction(numerator) / Fraction(denominator or "1")
+
+
+def _positive(value: Fraction) -> Fraction:
+    if value <= 0:
+        raise ValueError("not positive")
+    return value
+
+
+def _decimal(value: Fraction) -> str:
+    decimal = f"{float(value):.12g}"
+    return decimal if Fraction(decimal) == value else str(value)

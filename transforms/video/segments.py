@@ -1,0 +1,166 @@
+"""Cutting videos into segments and packing segments into chunks: plans, small and deterministic."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from transforms.video.packets import Window
+from transforms.video.probe import VideoInfo
+from transforms.video.sampling import Sampling
+
+MAX_SEGMENTS = 10_000
+"""A video is cut into no more segments than this, whatever duration its header claims."""
+
+ANCHOR_EVERY = 256
+"""A chunk also ends before every video whose id is a multiple of this, so that a file added to the archive or taken
+from it changes the chunks near it only, and a run that was killed finds its other chunks again."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One file of the archive as discovery saw it.
+
+    Attributes:
+        video_id: 16 hex digits, a hash of the uri.
+        uri: where it is.
+        size_bytes: its size.
+        modified_s: its modification time, seconds since 1970 (UTC).
+        fingerprint: changes when the file does.
+    """
+
+    video_id: str
+    uri: str
+    size_bytes: int
+    modified_s: float
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A time range [start, end) of one video; the last one is open.
+
+    Attributes:
+        video: the video.
+        info: what probing told of it.
+        index: 0 for the video's first segment.
+        count: how many segments the video has.
+        start_s: seconds after the first frame.
+        end_s: seconds after the first frame; None to the end.
+        expected_frames: about how many samples it gives.
+    """
+
+    video: Video
+    info: VideoInfo
+    index: int
+    count: int
+    start_s: Fraction
+    end_s: Fraction | None
+    expected_frames: int
+
+    def window(self, sampling: Sampling) -> Window:
+        """The ticks and times that the segment owns."""
+        base = self.info.time_base
+        clock = sampling.clock(base, self.info.duration_s)
+        first = end = 0
+        if clock is not None:
+            first = clock.first_at(self.start_s, base)
+            end = clock.first_at(self.end_s, base) if self.end_s is not None else None
+        return Window(sampling, clock, first, end, _ceil_t(self.start_s, base), _end_t(self.end_s, base))
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of video in it by the header; 0 where that is unknown."""
+        end = self.end_s if self.end_s is not None else self.info.duration_s
+        return max(0.0, float(end - self.start_s)) if end is not None else 0.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Segments packed together: the unit of work, of retry and of resume.
+
+    Attributes:
+        chunk_id: hash of everything that decides the chunk's rows.
+        segments: in the order of the rows.
+    """
+
+    chunk_id: str
+    segments: tuple[Segment, ...]
+
+
+def cut(video: Video, info: VideoInfo, sampling: Sampling, segment_seconds: Fraction) -> list[Segment]:
+    """The segments of one video, which together own every tick once.
+
+    Only videos in which decoding can start at keyframes are cut; others are one segment.
+    """
+    duration_s = info.duration_s or Fraction(0)
+    count = 1
+    if info.timing == "seekable":
+        count = max(1, -(-duration_s // segment_seconds))
+    if count > MAX_SEGMENTS:
+        segment_seconds, count = duration_s / MAX_SEGMENTS, MAX_SEGMENTS
+    fps = info.fps or Fraction(30)
+    return [
+        Segment(
+            video,
+            info,
+            index,
+            count,
+            start_s=index * segment_seconds,
+            end_s=(index + 1) * segment_seconds if index + 1 < count else None,
+            expected_frames=_expected(sampling, duration_s, fps, segment_seconds, index, count),
+        )
+        for index in range(count)
+    ]
+
+
+def _expected(
+    sampling: Sampling, duration_s: Fraction, fps: Fraction, segment_seconds: Fraction, index: int, count: int
+) -> int:
+    whole = sampling.expected_samples(duration_s, fps)
+    if count == 1:
+        return whole
+    length_s = min(segment_seconds, duration_s - index * segment_seconds)
+    return max(1, int(whole * length_s / duration_s))
+
+
+def pack(videos: Iterable[list[Segment]], chunk_frames: int, salt: str) -> Iterator[Chunk]:
+    """Packs videos' segments, in order, into chunks of about `chunk_frames` sampled frames.
+
+    Args:
+        videos: the segments of each video, videos in a fixed order.
+        chunk_frames: a chunk is closed when it expects at least so many frames.
+        salt: everything besides the segments that decides the rows (model fingerprint, sampling, ...).
+    """
+    pending: list[Segment] = []
+    for segments in videos:
+        if pending and is_anchor(segments[0].video):
+            yield _chunk(pending, salt)
+            pending = []
+        for segment in segments:
+            pending.append(segment)
+            if sum(s.expected_frames for s in pending) >= chunk_frames:
+                yield _chunk(pending, salt)
+                pending = []
+    if pending:
+        yield _chunk(pending, salt)
+
+
+def is_anchor(video: Video) -> bool:
+    """Whether packing starts afresh at this video."""
+    return int(video.video_id, 16) % ANCHOR_EVERY == 0
+
+
+def _chunk(segments: list[Segment], salt: str) -> Chunk:
+    digest = hashlib.sha256(salt.encode())
+    for s in segments:
+        digest.update(f"|{s.video.video_id},{s.video.fingerprint},{s.index},{s.start_s},{s.end_s}".encode())
+    return Chunk(digest.hexdigest()[:20], tuple(segments))
+
+
+def _ceil_t(time_s: Fraction, time_base: Fraction) -> int:
+    return -(-time_s // time_base)
+
+
+def _end_t(time_s: Fraction | None, time_base: Fraction) -> int | None:
+    return None if time_s is None else _ceil_t(time_s, time_base)
