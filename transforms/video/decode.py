@@ -1,6 +1,7 @@
 """The sampled frames of a segment: decoding only what they need, bit for bit what decoding everything gives."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -102,13 +103,36 @@ def sample(path: str, info: VideoInfo, window: Window, report: DecodeReport) -> 
             yield one
 
 
+def _prime(source: Source, packets: Iterator[Packet]) -> None:
+    """Shows the decoder the stream's first packet before decoding starts elsewhere.
+
+    x264 names its version there only, and FFmpeg decodes some of its old 4:4:4 streams differently by it.
+    """
+    context = source.stream.codec_context
+    try:
+        context.decode(next(packets))
+        context.decode(None)
+    except (av.FFmpegError, ValueError, StopIteration):
+        pass  # a broken first packet is counted where it belongs, in the first segment
+    context.flush_buffers()
+
+
+@contextmanager
+def _open_at(path: str, start_t: int | None) -> Iterator[Source]:
+    """Opens `path` with the decoder ready to start at `start_t`."""
+    with open_source(path) as source:
+        if start_t is not None:
+            _prime(source, source.container.demux(source.stream))
+        yield source
+
+
 def _starts_sound(path: str, start_t: int | None, first_pts: int) -> bool:
     """Whether the keyframe at `start_t` decodes whole, so that what follows owes nothing to what came before.
 
     Broken streams mark pictures as refresh points that cover only part of the picture.
     """
     trial = DecodeReport()
-    with open_source(path) as source:
+    with _open_at(path, start_t) as source:
         frame = next(_decode_all(source, start_t, first_pts, trial), None)
         return frame is not None and not frame.is_corrupt and not trial.errors
 
@@ -116,7 +140,7 @@ def _starts_sound(path: str, start_t: int | None, first_pts: int) -> bool:
 def _sample_wanted(
     path: str, first_pts: int, start_t: int | None, window: Window, report: DecodeReport
 ) -> Iterator[Sample]:
-    with open_source(path) as source:
+    with _open_at(path, start_t) as source:
         table = read_table(source, start_t, first_pts, window)
         wanted = choose(table, window)
         report.samples_expected = len(wanted)
@@ -129,7 +153,7 @@ def _sample_wanted(
         if table.kept is not None:
             yield from _decode_stretches(source, table.kept, table, stretches, first_pts, report)
             return
-    with open_source(path) as source:
+    with _open_at(path, start_t) as source:
         packets = (p for p in demux_from(source, start_t, first_pts) if p.size)
         yield from _decode_stretches(source, packets, table, stretches, first_pts, report)
 
@@ -143,13 +167,15 @@ def _decode_stretches(
     report: DecodeReport,
 ) -> Iterator[Sample]:
     numbered = enumerate(packets)
+    if table.from_start and stretches and stretches[0].first > 0:
+        _prime(source, (packet for _, packet in numbered))
     for stretch in stretches:
         due = sorted(table.pts[i] + first_pts for i in stretch.wanted)
         for frame in _decode_stretch(source, numbered, stretch, report):
+            # Concealment of damage may use frames that are skipped here, and spreads to frames that are not marked.
+            if frame.is_corrupt:
+                raise _ShortcutFailed
             if due and frame.pts == due[0]:
-                # Concealment of damage may use frames that were skipped here.
-                if frame.is_corrupt:
-                    raise _ShortcutFailed
                 yield _sample(frame, due.pop(0), first_pts, source.time_base)
         if due:
             raise _ShortcutFailed
@@ -183,7 +209,7 @@ def sample_in_order(
     path: str, info: VideoInfo, start_t: int | None, window: Window, report: DecodeReport
 ) -> Iterator[Sample]:
     """The samples of `window` by decoding every frame from the keyframe at `start_t` (None: from the beginning)."""
-    with open_source(path) as source:
+    with _open_at(path, start_t) as source:
         timeline = _Timeline(info, source)
         previous: int | None = None
         index = -1
