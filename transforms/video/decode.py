@@ -33,11 +33,13 @@ class Sample:
         pts: presentation time in time-base units, as the container gives it.
         time_s: seconds after the video's first frame.
         frame: the decoded picture, not yet turned upright.
+        pixel_aspect: width over height of one pixel; None for square ones.
     """
 
     pts: int
     time_s: float
     frame: VideoFrame
+    pixel_aspect: Fraction | None
 
 
 @dataclass
@@ -176,7 +178,7 @@ def _decode_stretches(
             if frame.is_corrupt:
                 raise _ShortcutFailed
             if due and frame.pts == due[0]:
-                yield _sample(frame, due.pop(0), first_pts, source.time_base)
+                yield _sample(frame, due.pop(0), first_pts, source)
         if due:
             raise _ShortcutFailed
 
@@ -219,7 +221,7 @@ def sample_in_order(
                 continue
             index += 1
             if window.owns(index, frame.key_frame, previous, t):
-                yield _sample(frame, t + timeline.first_pts, timeline.first_pts, source.time_base)
+                yield _sample(frame, t + timeline.first_pts, timeline.first_pts, source)
             previous = t
             if window.is_past(t):
                 return
@@ -294,5 +296,5 @@ class _Timeline:
         return max(1, round(1 / (rate * self.info.time_base)))
 
 
-def _sample(frame: VideoFrame, pts: int, first_pts: int, time_base: Fraction) -> Sample:
-    return Sample(pts, float((pts - first_pts) * time_base), frame)
+def _sample(frame: VideoFrame, pts: int, first_pts: int, source: Source) -> Sample:
+    return Sample(pts, float((pts - first_pts) * source.time_base), frame, source.pixel_aspect)

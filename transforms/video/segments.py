@@ -27,6 +27,8 @@ class Video:
         size_bytes: its size.
         modified_s: its modification time, seconds since 1970 (UTC).
         fingerprint: changes when the file does.
+        attempts: nights on which this same file failed before.
+        first_failed_s: when it failed first, seconds since 1970; None if it did not.
     """
 
     video_id: str
@@ -34,6 +36,8 @@ class Video:
     size_bytes: int
     modified_s: float
     fingerprint: str
+    attempts: int = 0
+    first_failed_s: float | None = None
 
 
 @dataclass(frozen=True)

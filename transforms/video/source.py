@@ -51,6 +51,12 @@ class Source:
         return Fraction(self.stream.time_base or Fraction(1, 1_000_000))
 
     @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width over height of one pixel as the container or the codec says; None for square ones and absurd ones."""
+        ratio = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
+        return Fraction(ratio) if ratio and ratio != 1 and Fraction(1, 8) <= ratio <= 8 else None
+
+    @property
     def format_name(self) -> str:
         """FFmpeg's name of the demuxer."""
         return str(self.container.format.name)

@@ -1,0 +1,314 @@
+"""One night: list the archive, leave out what has not changed, run the Beam job over the rest, commit."""
+
+import shutil
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from importlib.metadata import version
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from models.visual.bundle import ModelBundle
+from transforms.catalog import latest, schemas, storage
+from transforms.catalog.lock import CatalogLock
+from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
+from transforms.extract_features import FILES, ExtractFeatures
+from transforms.plan_chunks import FAILURES, PlanChunks, PlanSettings
+from transforms.pool_videos import PoolVideos
+from transforms.video.archive import covers, find_videos
+from transforms.video.archive_shards import write_shards
+from transforms.video.extract import ExtractSettings
+from transforms.video.pooling import PoolSettings
+from transforms.video.sampling import Sampling
+from transforms.video.segments import Video
+from transforms.write_files_table import WriteFilesTable, write_files_table
+
+MAX_ATTEMPTS = 3
+"""Nights on which a file that fails is tried before it is left alone until it changes."""
+
+
+class NothingFound(ValueError):
+    """The archive holds no video at all; more likely a wrong path or an unmounted disk than an empty archive."""
+
+
+@dataclass(frozen=True)
+class NightRequest:
+    """What a night is asked to do; see `reelbeam classify --help`."""
+
+    archives: tuple[str, ...]
+    catalog: str
+    sampling: Sampling
+    top_labels: int
+    segment_s: Fraction
+    chunk_frames: int
+    decode_workers: int
+    batch_size: int | None
+    embedding_dtype: str
+    deadline_s: float | None
+    memory_bytes: int
+    follow_links: bool
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What a night has to do and what it may leave.
+
+    Attributes:
+        found: videos in the archive.
+        todo: those to process, sorted by uri.
+        skipped: how many are left out.
+        given_up: of those, how many because they failed too often.
+        gone: rows of the `gone` table.
+    """
+
+    found: int
+    todo: list[Video]
+    skipped: int
+    given_up: int
+    gone: pa.Table
+
+
+def compare(catalog: Catalog, config: RunConfig, videos: Sequence[Video], archives: Sequence[str]) -> Backlog:
+    """Splits the archive's videos by what the catalog already has under `config`."""
+    known = latest.outcomes(catalog, config)
+    todo, given_up = [], 0
+    for video in videos:
+        before = known.get(video.video_id)
+        if before is None or before["fingerprint"] != video.fingerprint:
+            todo.append(video)
+        elif before["failed"]:
+            if before["attempts"] >= MAX_ATTEMPTS:  # type: ignore[operator]
+                given_up += 1
+            else:
+                first_s = before["first_seen"].timestamp()  # type: ignore[attr-defined]
+                todo.append(replace(video, attempts=before["attempts"], first_failed_s=first_s))
+    gone = _gone(catalog, videos, archives)
+    return Backlog(len(videos), todo, len(videos) - len(todo), given_up, gone)
+
+
+def _gone(catalog: Catalog, videos: Sequence[Video], archives: Sequence[str]) -> pa.Table:
+    """Known videos that are not found: where these archives would hold them, or gone before."""
+    found = {video.video_id for video in videos}
+    since = {row["video_id"]: row["since"] for row in latest.gone_table(catalog).to_pylist()}
+    now = datetime.now(UTC)
+    rows = [
+        {"video_id": video_id, "uri": uri, "since": since.get(video_id, now)}
+        for video_id, uri in sorted(latest.known_uris(catalog).items(), key=lambda pair: pair[1])
+        if video_id not in found and (video_id in since or any(covers(archive, uri) for archive in archives))
+    ]
+    return pa.Table.from_pylist(rows, schemas.GONE)
+
+
+def list_archive(request: NightRequest) -> list[Video]:
+    """The archive's videos.
+
+    Raises:
+        ArchiveError: it cannot be listed.
+        NothingFound: it is empty.
+    """
+    videos = find_videos(request.archives, follow_links=request.follow_links)
+    if not videos:
+        raise NothingFound(f"no videos found in {', '.join(request.archives)}; nothing was changed")
+    return videos
+
+
+def config_of(request: NightRequest, bundle: ModelBundle, model: str) -> RunConfig:
+    """The part of a request that decides rows and chunks."""
+    return RunConfig(
+        model=model,
+        model_fingerprint=bundle.fingerprint,
+        sampling=str(request.sampling),
+        top_labels=request.top_labels,
+        embedding_dtype=request.embedding_dtype,
+        embedding_size=bundle.spec.embedding_size,
+        segment_seconds=str(request.segment_s),
+        chunk_frames=request.chunk_frames,
+    )
+
+
+def run_night(
+    request: NightRequest,
+    model: str,
+    bundle: ModelBundle,
+    options: PipelineOptions,
+    watch: Callable[[str, int], Any],
+) -> tuple[RunRecord, bool]:
+    """Runs one night and commits it; returns its record and whether it took up an unfinished run.
+
+    Args:
+        request: what to do.
+        model: the model's name as it was asked for.
+        bundle: the model.
+        options: Beam's.
+        watch: called with the run's work folder and the number of videos to process; returns a context manager that
+            shows progress while the job runs.
+
+    Raises:
+        CatalogLocked: another run holds the catalog.
+        ArchiveError, NothingFound, StorageError: see there.
+    """
+    began = time.monotonic()
+    catalog = Catalog(request.catalog)
+    config = config_of(request, bundle, model)
+    with CatalogLock(request.catalog):
+        videos = list_archive(request)
+        backlog = compare(catalog, config, videos, request.archives)
+        unfinished = catalog.unfinished()
+        run = catalog.start_run(config, request.archives, datetime.now(UTC))
+        metrics: dict[str, Any] = {}
+        if backlog.todo:
+            publish(bundle, catalog)
+            with watch(catalog.work_folder(run.run_id), len(backlog.todo)):
+                metrics = _run_job(catalog, run, request, bundle, backlog.todo, options)
+        else:
+            write_files_table(catalog.files_table(run.run_id), catalog.root, [])
+        _add_gone(catalog, run, backlog.gone)
+        catalog.remove_strays(run.run_id, (row["path"] for row in catalog.file_rows(run.run_id)))
+        runner = options.view_as(StandardOptions).runner or ""
+        record = _record(catalog, run, backlog, metrics, time.monotonic() - began, runner)
+        catalog.commit(record)
+    return record, unfinished is not None and unfinished.run_id == run.run_id
+
+
+def publish(bundle: ModelBundle, catalog: Catalog) -> str:
+    """Puts a copy of the model beside the tables it makes: workers and searches open it there."""
+    folder = catalog.model_folder(bundle.fingerprint)
+    marker = storage.join(folder, "spec.json")
+    if not storage.exists(marker):
+        files = sorted(storage.list_files(str(bundle.path)), key=lambda file: file.path.endswith("/spec.json"))
+        for file in files:
+            relative = file.path.removeprefix(str(bundle.path)).lstrip("/")
+            with storage.open_read(file.path) as source, storage.atomic_writer(storage.join(folder, relative)) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    return folder
+
+
+def build(
+    pipeline: beam.Pipeline, shards: list[tuple[int, str]], plan: PlanSettings, extract: ExtractSettings,
+    pool: PoolSettings, catalog: Catalog, run: StartedRun,
+) -> None:  # fmt: skip
+    """Adds the job to a pipeline: shards -> chunks -> chunk files -> video rows -> files table."""
+    planned = pipeline | "Shards" >> beam.Create(shards) | "Spread shards" >> beam.Reshuffle() | PlanChunks(plan, extract)
+    extracted = planned["chunks"] | "Spread chunks" >> beam.Reshuffle() | ExtractFeatures(extract, plan.progress_folder)
+    parts = {"outcomes": extracted["outcomes"], "failures": planned[FAILURES]} | PoolVideos(
+        pool,
+        run.config.embedding_size,
+        catalog.table_folder("videos", run.run_id),
+        catalog.table_folder("failures", run.run_id),
+    )
+    _ = (
+        (extracted[FILES], parts)
+        | "All files" >> beam.Flatten()
+        | WriteFilesTable(catalog.files_table(run.run_id), catalog.root)
+    )
+
+
+def _run_job(
+    catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, todo: list[Video],
+    options: PipelineOptions,
+) -> dict[str, Any]:  # fmt: skip
+    work = catalog.work_folder(run.run_id)
+    storage.delete(f.path for f in storage.list_files(work) if not f.path.endswith("/run.json"))
+    frames_folder = catalog.table_folder("frames", run.run_id)
+    extract = ExtractSettings(
+        bundle=catalog.model_folder(bundle.fingerprint),
+        frames_folder=frames_folder,
+        sampling=request.sampling,
+        top_labels=request.top_labels,
+        embedding_dtype=request.embedding_dtype,
+        decode_workers=request.decode_workers,
+        batch_size=request.batch_size,
+        deadline_s=request.deadline_s,
+        memory_bytes=request.memory_bytes,
+    )
+    plan = PlanSettings(request.sampling, request.segment_s, request.chunk_frames, repr(run.config.rows_key), work)
+    pool = PoolSettings(
+        frames_folder,
+        request.sampling,
+        request.top_labels,
+        bundle.spec.seen_threshold,
+        run.config.model,
+        bundle.fingerprint,
+        datetime.fromisoformat(run.started_at).timestamp(),
+    )
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline, write_shards(work, todo), plan, extract, pool, catalog, run)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return _metrics(result)
+
+
+def _metrics(result: Any) -> dict[str, Any]:
+    found = result.metrics().query()
+    values: dict[str, Any] = {}
+    for one in found["counters"]:
+        name = f"{one.key.metric.namespace}.{one.key.metric.name}"
+        values[name] = values.get(name, 0) + one.result
+    for one in found["distributions"]:
+        name = f"{one.key.metric.namespace}.{one.key.metric.name}"
+        values[name] = {key: getattr(one.result, key) for key in ("count", "sum", "min", "max", "mean")}
+    return dict(sorted(values.items()))
+
+
+def _add_gone(catalog: Catalog, run: StartedRun, gone: pa.Table) -> None:
+    path = storage.join(catalog.table_folder("gone", run.run_id), "part-00000.parquet")
+    record = schemas.write_table(path, gone, schemas.GONE)
+    rows: list[dict[str, Any]] = [row for row in catalog.file_rows(run.run_id) if row["table"] != "gone"]
+    empty = {"segments": 0, "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
+    rows.append({**record._asdict(), "worker": socket.gethostname(), **empty})
+    write_files_table(catalog.files_table(run.run_id), catalog.root, rows)
+
+
+def _record(
+    catalog: Catalog, run: StartedRun, backlog: Backlog, metrics: dict[str, Any], elapsed_s: float, runner: str
+) -> RunRecord:
+    """The commit's record, counted from the run's tables (a retried bundle makes metrics count twice, not rows)."""
+    statuses: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    video_s, frames = 0.0, 0
+    columns = ["status", "duration_s", "frames_sampled", "labels"]
+    for table in catalog.read_files("videos", run.run_id, columns):
+        for row in table.to_pylist():
+            statuses[row["status"]] += 1
+            video_s += row["duration_s"] or 0.0
+            frames += row["frames_sampled"]
+            if row["labels"]:
+                labels[row["labels"][0]["label"]] += 1
+    failures: Counter[str] = Counter()
+    for table in catalog.read_files("failures", run.run_id, ["reason"]):
+        failures.update(table["reason"].to_pylist())
+    files = schemas.describe_file(catalog.files_table(run.run_id), "files")
+    return RunRecord(
+        run_id=run.run_id,
+        started_at=run.started_at,
+        finished_at=datetime.now(UTC).isoformat(),
+        config=run.config,
+        archives=run.archives,
+        counts=Counts(
+            discovered=backlog.found,
+            skipped=backlog.skipped,
+            ok=statuses["ok"],
+            partial=statuses["partial"],
+            failed=failures.total(),
+            gone=len(backlog.gone),
+            given_up=backlog.given_up,
+        ),
+        video_s=video_s,
+        frames=frames,
+        elapsed_s=elapsed_s,
+        metrics=metrics,
+        labels=dict(labels.most_common(10)),
+        failures=dict(failures.most_common()),
+        files_sha256=files.sha256,
+        files_count=files.rows,
+        host=socket.gethostname(),
+        runner=runner,
+        version=version("reelbeam"),
+    )

@@ -1,0 +1,309 @@
+"""Runs of the nightly job: started, committed or left unfinished; and the paths of everything in a catalog.
+
+A run is committed by one file, ``runs/<run_id>.json``, written last. What no committed run lists does not exist for any
+reader of this module.
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.catalog import schemas, storage
+
+RECORD_VERSION = 1
+
+TABLES = ("frames", "videos", "failures", "gone", "files")
+
+
+class CatalogError(ValueError):
+    """A catalog that cannot be used; one line that says why."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What decides a run's rows.
+
+    Attributes:
+        model: name of the model as it was asked for.
+        model_fingerprint: which weights, preprocessing and precision.
+        sampling: how frames were chosen, as on the command line.
+        top_labels: labels kept for a frame and a video.
+        embedding_dtype: ``float32`` or ``float16``.
+        embedding_size: numbers in an embedding.
+        segment_seconds: length of a segment, as a fraction; decides files, not rows.
+        chunk_frames: sampled frames in a chunk; decides files, not rows.
+    """
+
+    model: str
+    model_fingerprint: str
+    sampling: str
+    top_labels: int
+    embedding_dtype: str
+    embedding_size: int
+    segment_seconds: str = "60"
+    chunk_frames: int = 2000
+
+    @property
+    def rows_key(self) -> tuple[str, str, int, str]:
+        """Equal for two configurations that give the same rows."""
+        return self.model_fingerprint, self.sampling, self.top_labels, self.embedding_dtype
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Outcomes of a run's inputs: discovered = skipped + ok + partial + failed.
+
+    Attributes:
+        discovered: videos found in the archive.
+        skipped: unchanged since an earlier run, or given up on.
+        ok: processed whole.
+        partial: processed in part.
+        failed: gave nothing.
+        gone: known to the catalog and no longer in the archive.
+        given_up: of the skipped, those that failed too often.
+    """
+
+    discovered: int = 0
+    skipped: int = 0
+    ok: int = 0
+    partial: int = 0
+    failed: int = 0
+    gone: int = 0
+    given_up: int = 0
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The contents of ``runs/<run_id>.json``.
+
+    Attributes:
+        run_id: sorts by time.
+        started_at: UTC, ISO 8601.
+        finished_at: UTC, ISO 8601.
+        config: what decided the rows.
+        archives: as on the command line.
+        counts: outcomes of the inputs.
+        video_s: seconds of video processed.
+        frames: frames sampled.
+        elapsed_s: wall time, of the last start where the run was resumed.
+        metrics: Beam's counters and distributions by name.
+        labels: the ten commonest top labels of the processed videos, with how many videos.
+        failures: processed videos that failed, by reason.
+        files_sha256: of the run's `files` table.
+        files_count: rows of it.
+        host: where the driver ran.
+        runner: Beam's runner.
+        version: of reelbeam.
+        record_version: of this record's layout.
+    """
+
+    run_id: str
+    started_at: str
+    finished_at: str
+    config: RunConfig
+    archives: list[str]
+    counts: Counts
+    video_s: float
+    frames: int
+    elapsed_s: float
+    metrics: dict[str, Any]
+    labels: dict[str, int]
+    failures: dict[str, int]
+    files_sha256: str
+    files_count: int
+    host: str
+    runner: str
+    version: str
+    record_version: int = RECORD_VERSION
+
+    @property
+    def speed_x_realtime(self) -> float:
+        """Seconds of video processed in a second."""
+        return self.video_s / self.elapsed_s if self.elapsed_s else 0.0
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A run that has begun: the contents of ``work/run=<run_id>/run.json``."""
+
+    run_id: str
+    started_at: str
+    config: RunConfig
+    archives: list[str] = field(default_factory=list)
+
+
+def new_run_id(now: datetime, existing: Iterable[str]) -> str:
+    """A run id of `now` (UTC) that sorts after all existing ones, also when the clock was set back."""
+    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    latest = max((run_id.split("-", 1)[0] for run_id in existing), default="")
+    if stamp <= latest:
+        after = datetime.strptime(latest, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=1)
+        stamp = after.strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{secrets.token_hex(3)}"
+
+
+class Catalog:
+    """A catalog folder: where its files are, and what its committed runs say.
+
+    Args:
+        root: a local path or any scheme of Beam's FileSystems.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/") or "/"
+
+    @classmethod
+    def open(cls, root: str) -> "Catalog":
+        """The catalog at `root`, which must hold at least one committed or unfinished run.
+
+        Raises:
+            CatalogError: there is none.
+        """
+        catalog = cls(root)
+        if not catalog.run_ids() and catalog.unfinished() is None:
+            raise CatalogError(f"no catalog at {root}: run `reelbeam classify --catalog {root}` first")
+        return catalog
+
+    def path(self, *parts: str) -> str:
+        """A path below the catalog."""
+        return storage.join(self.root, *parts)
+
+    def table_folder(self, table: str, run_id: str) -> str:
+        """Folder of a run's files of one table."""
+        return self.path(table, f"run={run_id}")
+
+    def work_folder(self, run_id: str) -> str:
+        """Folder of what a run needs only until it is committed."""
+        return self.path("work", f"run={run_id}")
+
+    def files_table(self, run_id: str) -> str:
+        """The run's one file of the `files` table."""
+        return storage.join(self.table_folder("files", run_id), "part-00000.parquet")
+
+    def model_folder(self, fingerprint: str) -> str:
+        """Folder of the copy of a model that made rows of this catalog."""
+        return self.path("models", fingerprint)
+
+    def run_ids(self) -> list[str]:
+        """Ids of the committed runs, oldest first."""
+        names = (file.path.rsplit("/", 1)[-1] for file in storage.list_files(self.path("runs")))
+        return sorted(name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != ".")
+
+    def run(self, run_id: str) -> RunRecord:
+        """The record of a committed run.
+
+        Raises:
+            CatalogError: it cannot be read, or was written by a newer reelbeam.
+        """
+        path = self.path("runs", f"{run_id}.json")
+        try:
+            record = msgspec.json.decode(storage.read_bytes(path), type=RunRecord)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise CatalogError(f"cannot read the run record {path}: {error}") from error
+        if record.record_version > RECORD_VERSION:
+            raise CatalogError(f"{path} was written by a newer reelbeam")
+        return record
+
+    def runs(self) -> list[RunRecord]:
+        """Records of all committed runs, oldest first."""
+        return [self.run(run_id) for run_id in self.run_ids()]
+
+    def newest_run(self) -> RunRecord | None:
+        """The record of the newest committed run, if there is one."""
+        run_ids = self.run_ids()
+        return self.run(run_ids[-1]) if run_ids else None
+
+    def start_run(self, config: RunConfig, archives: Sequence[str], now: datetime) -> StartedRun:
+        """Begins a run, or takes up the unfinished one if it makes the same chunks; other unfinished runs are removed.
+
+        Raises:
+            StorageError: the catalog cannot be written.
+        """
+        resumed = None
+        for left in self._unfinished():
+            if left.config == config and resumed is None:
+                resumed = replace(left, archives=list(archives))
+            else:
+                self.remove_run_files(left.run_id)
+        run = resumed or StartedRun(
+            new_run_id(now, self.run_ids()), now.astimezone(UTC).isoformat(), config, list(archives)
+        )
+        storage.write_atomically(storage.join(self.work_folder(run.run_id), "run.json"), msgspec.json.encode(run))
+        return run
+
+    def unfinished(self) -> StartedRun | None:
+        """The newest run that was started and not committed, if there is one."""
+        return next(iter(self._unfinished()), None)
+
+    def _unfinished(self) -> list[StartedRun]:
+        committed = set(self.run_ids())
+        left = []
+        for name in reversed(storage.list_folders(self.path("work"))):
+            run_id = name.removeprefix("run=")
+            path = storage.join(self.work_folder(run_id), "run.json")
+            if run_id in committed or not storage.exists(path):
+                continue
+            left.append(msgspec.json.decode(storage.read_bytes(path), type=StartedRun))
+        return left
+
+    def commit(self, record: RunRecord) -> None:
+        """Makes a run's files exist for readers. The files must all be written; doing it twice changes nothing.
+
+        Raises:
+            StorageError: the record cannot be written.
+        """
+        path = self.path("runs", f"{record.run_id}.json")
+        storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2))
+        storage.delete_tree(self.work_folder(record.run_id))
+
+    def remove_run_files(self, run_id: str) -> None:
+        """Removes every file of a run that was never committed.
+
+        Raises:
+            CatalogError: the run is committed.
+        """
+        if run_id in self.run_ids():
+            raise CatalogError(f"run {run_id} is committed and stays")
+        for table in TABLES:
+            storage.delete_tree(self.table_folder(table, run_id))
+        storage.delete_tree(self.work_folder(run_id))
+
+    def remove_strays(self, run_id: str, listed: Iterable[str]) -> None:
+        """Removes files of a run that its files table does not list: left by earlier attempts with another plan."""
+        keep = {self.path(path) for path in listed} | {self.files_table(run_id)}
+        for table in TABLES:
+            folder = self.table_folder(table, run_id)
+            storage.delete(file.path for file in storage.list_files(folder) if file.path not in keep)
+
+    def file_rows(self, run_id: str) -> list[dict[str, Any]]:
+        """Rows of a run's `files` table."""
+        with storage.open_read(self.files_table(run_id)) as file:
+            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+        return rows
+
+    def read(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """A run's rows of one table with a column ``run_id``; None where it has none.
+
+        Raises:
+            SchemaError: a file of a newer version.
+        """
+        parts = list(self.read_files(table, run_id, columns))
+        return pa.concat_tables(parts) if parts else None
+
+    def read_files(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """A run's rows of one table, file by file, each with a column ``run_id``."""
+        for row in self.file_rows(run_id):
+            if row["table"] != table:
+                continue
+            with storage.open_read(self.path(row["path"])) as file:
+                parquet = pq.ParquetFile(file)
+                schemas.table_of(parquet.schema_arrow)
+                part = parquet.read(columns=list(columns) if columns is not None else None)
+            part = part.replace_schema_metadata(None)
+            yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))

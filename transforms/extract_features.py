@@ -1,0 +1,117 @@
+"""ExtractFeatures: chunks -> chunk files and segment outcomes; decode, preprocess, infer and write in one stage."""
+
+from collections import deque
+from collections.abc import Iterator
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+import transforms.elements  # noqa: F401 - registers the coders
+from transforms.catalog.progress import Progress
+from transforms.video.extract import ChunkExtractor, ChunkResult, ExtractSettings, PendingChunk, worker_name
+from transforms.video.segments import Chunk
+from transforms.worker import SharedExtractor
+
+FILES = "files"
+"""Tag of the rows of the `files` table, one a chunk."""
+
+CHUNKS_AHEAD = 1
+"""Chunks whose segments are already with the decoder children while an earlier one is collected and written."""
+
+
+class ExtractFeatures(beam.PTransform):
+    """Turns (shard, `Chunk`) into (shard, `SegmentOutcome`), with the chunk files as a side effect.
+
+    Files are named by their chunk's content and renamed into place, so a retried bundle finds or overwrites its own.
+    """
+
+    def __init__(self, settings: ExtractSettings, progress_folder: str) -> None:
+        super().__init__()
+        self.settings = settings
+        self.progress_folder = progress_folder
+
+    def expand(self, chunks: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
+        """Applies the transform."""
+        return chunks | "Decode, infer, write" >> beam.ParDo(
+            _ExtractChunk(self.settings, self.progress_folder)
+        ).with_outputs(FILES, main="outcomes")
+
+
+class _ExtractChunk(beam.DoFn):
+    def __init__(self, settings: ExtractSettings, progress_folder: str) -> None:
+        self._extractor = SharedExtractor(settings)
+        self._progress_folder = progress_folder
+        self._pending: deque[tuple[int, PendingChunk]] = deque()
+        self._counters = {
+            name: Metrics.counter("extract", name)
+            for name in (
+                "frames_decoded", "frames_sampled", "bytes_read", "decode_msec", "infer_msec", "bytes_written",
+                "segments_retried", "sequential_segments", "chunks_written", "chunks_reused",
+            )  # fmt: skip
+        }
+        self._segment_frames = Metrics.distribution("extract", "frames_a_segment")
+
+    def setup(self) -> None:
+        self._extractor.get()
+
+    def start_bundle(self) -> None:
+        self._pending.clear()
+        self._progress = Progress(self._progress_folder, f"extract-{worker_name().replace(':', '-')}-{id(self):x}")
+
+    def process(self, element: tuple[int, Chunk]) -> Iterator[tuple | beam.pvalue.TaggedOutput]:
+        shard, chunk = element
+        self._pending.append((shard, self._extractor.get().submit(chunk)))
+        while len(self._pending) > CHUNKS_AHEAD:
+            yield from self._collect(self._extractor.get())
+
+    def finish_bundle(self) -> Iterator[WindowedValue | beam.pvalue.TaggedOutput]:
+        while self._pending:
+            for element in self._collect(self._extractor.get()):
+                yield _in_global_window(element)
+
+    def _collect(self, extractor: ChunkExtractor) -> Iterator[tuple | beam.pvalue.TaggedOutput]:
+        shard, pending = self._pending.popleft()
+        result = extractor.collect(pending)
+        self._measure(result)
+        for outcome in result.outcomes:
+            yield shard, outcome
+        yield beam.pvalue.TaggedOutput(FILES, _files_row(result))
+
+    def _measure(self, result: ChunkResult) -> None:
+        rows = sum(outcome.rows for outcome in result.outcomes)
+        for name, value in result.stats._asdict().items():
+            self._counters[name].inc(value)
+        self._counters["frames_sampled"].inc(rows)
+        self._counters["chunks_reused" if result.reused else "chunks_written"].inc()
+        if not result.reused:
+            self._counters["bytes_written"].inc(result.file.size_bytes)
+        for outcome in result.outcomes:
+            self._segment_frames.update(outcome.rows)
+            if outcome.failure is not None:
+                Metrics.counter("failures", outcome.failure[1]).inc()
+        self._progress.add(
+            done_s=sum(o.segment.duration_s for o in result.outcomes),
+            frames=rows,
+            failed=sum(not o.rows for o in result.outcomes),
+        )
+        self._progress.write()
+
+
+def _files_row(result: ChunkResult) -> dict[str, object]:
+    return {
+        **result.file._asdict(),
+        "worker": result.worker,
+        "segments": len(result.outcomes),
+        **{name: getattr(result.stats, name) for name in ("frames_decoded", "bytes_read", "decode_msec", "infer_msec")},
+    }
+
+
+def _in_global_window(element: tuple | beam.pvalue.TaggedOutput) -> WindowedValue | beam.pvalue.TaggedOutput:
+    window = GlobalWindow()
+    if isinstance(element, beam.pvalue.TaggedOutput):
+        return beam.pvalue.TaggedOutput(
+            element.tag, WindowedValue(element.value, window.max_timestamp(), [window])
+        )
+    return WindowedValue(element, window.max_timestamp(), [window])

@@ -1,0 +1,63 @@
+"""PoolVideos: segment outcomes and probe failures -> one row a video, in the tables `videos` and `failures`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+import transforms.elements  # noqa: F401 - registers the coders
+from transforms.catalog import schemas, storage
+from transforms.video.extract import worker_name
+from transforms.video.pooling import PoolSettings, failure_row, pool_videos
+
+
+class PoolVideos(beam.PTransform):
+    """Takes {"outcomes": (shard, `SegmentOutcome`), "failures": (shard, `ProbeFailure`)}; gives rows of the `files` table.
+
+    Each shard becomes one part file of `videos` and one of `failures` (where it has any), named by the shard.
+    """
+
+    def __init__(self, settings: PoolSettings, embedding_size: int, videos_folder: str, failures_folder: str) -> None:
+        super().__init__()
+        self.settings = settings
+        self.embedding_size = embedding_size
+        self.videos_folder = videos_folder
+        self.failures_folder = failures_folder
+
+    def expand(self, inputs: dict[str, beam.PCollection]) -> beam.PCollection:
+        """Applies the transform."""
+        return inputs | "By shard" >> beam.CoGroupByKey() | "Pool and write" >> beam.ParDo(_PoolShard(self))
+
+
+class _PoolShard(beam.DoFn):
+    def __init__(self, transform: PoolVideos) -> None:
+        self._settings = transform.settings
+        self._schema = schemas.videos_schema(transform.embedding_size)
+        self._videos_folder = transform.videos_folder
+        self._failures_folder = transform.failures_folder
+        self._videos = Metrics.counter("pool", "videos_pooled")
+
+    def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[dict[str, object]]:
+        shard, groups = element
+        videos, failures = [], [failure_row(failure, self._settings) for failure in groups["failures"]]
+        for video, failure in pool_videos(groups["outcomes"], self._settings):
+            self._videos.inc()
+            if video is not None:
+                videos.append(video)
+            if failure is not None:
+                failures.append(failure)
+                Metrics.counter("failures", failure["reason"]).inc()
+        failures.sort(key=lambda row: row["uri"])
+        name = f"part-{shard:05d}.parquet"
+        if videos:
+            yield _write(storage.join(self._videos_folder, name), videos, self._schema)
+        if failures:
+            yield _write(storage.join(self._failures_folder, name), failures, schemas.FAILURES)
+
+
+def _write(path: str, rows: list[dict[str, Any]], schema: pa.Schema) -> dict[str, object]:
+    record = schemas.write_table(path, pa.Table.from_pylist(rows, schema), schema)
+    empty = {"segments": 0, "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
+    return {**record._asdict(), "worker": worker_name(), **empty}

@@ -1,0 +1,121 @@
+"""Decoder children: processes that decode (and, on a CPU, infer) ahead of their worker, and may hang or die alone."""
+
+import multiprocessing
+import shutil
+from concurrent.futures import Future, TimeoutError
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from transforms.catalog.schemas import path_of_uri
+from transforms.video import child
+from transforms.video.child import ChildSettings, SegmentResult
+from transforms.video.failures import VideoError
+from transforms.video.probe import VideoInfo
+from transforms.video.segments import Segment
+
+T = TypeVar("T")
+
+DEADLINE_BASE_S = 60.0
+DEADLINE_PER_VIDEO_S = 4.0
+"""A segment may take a minute and four times its own length: sequential decoding of 4K HEVC on one busy core runs at
+about real time, everything else is faster."""
+
+DEADLINE_REWIND = 0.5
+"""What a second of video before the segment adds, for streams that must be decoded from their beginning."""
+
+SLOWEST_BYTES_PER_S = 200_000
+"""Files without a duration are given the time that this many bytes a second take."""
+
+PROBE_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """How many children, and what bounds each.
+
+    Attributes:
+        workers: number of children.
+        child: what each is started with; its spool folder is set by the pool.
+        deadline_s: the longest one segment may take; None derives it from the segment's length.
+    """
+
+    workers: int
+    child: ChildSettings
+    deadline_s: float | None = None
+
+
+class DecoderPool:
+    """A pool of decoder children. Use as a context manager: leaving it ends them and removes their spool.
+
+    The children are forked from a server process that has no threads and has imported what they need, so that one that
+    was killed is replaced in milliseconds.
+    """
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._spool = mkdtemp(prefix="reelbeam-")
+        self._settings = replace(settings, child=replace(settings.child, spool=self._spool))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["transforms.video.child"])
+        self._pool = ProcessPool(
+            max_workers=settings.workers, initializer=child.start, initargs=[self._settings.child], context=context
+        )
+
+    def __enter__(self) -> "DecoderPool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the children at once and removes the spool."""
+        self._pool.stop()
+        self._pool.join()
+        shutil.rmtree(self._spool, ignore_errors=True)
+
+    def probe(self, uri: str) -> "Future[VideoInfo | tuple[str, str, str]]":
+        """Probes a video (see `child.probe_video`); collect the future with `outcome`."""
+        return self._pool.schedule(child.probe_video, args=[path_of_uri(uri)], timeout=PROBE_DEADLINE_S)
+
+    def run(self, segment: Segment) -> "Future[SegmentResult]":
+        """Decodes a segment; collect the future with `outcome`."""
+        arguments = [segment, path_of_uri(segment.video.uri)]
+        return self._pool.schedule(child.run_segment, args=arguments, timeout=self.deadline_s(segment))
+
+    def deadline_s(self, segment: Segment) -> float:
+        """How long the segment may take."""
+        if self._settings.deadline_s is not None:
+            return self._settings.deadline_s
+        length_s = max(segment.duration_s, 0.0 if segment.count > 1 else segment.video.size_bytes / SLOWEST_BYTES_PER_S)
+        return DEADLINE_BASE_S + DEADLINE_PER_VIDEO_S * length_s + DEADLINE_REWIND * float(segment.start_s)
+
+
+def outcome(future: "Future[T]", stage: str) -> T:
+    """The future's result.
+
+    Raises:
+        VideoError: ``deadline`` where the child was stopped, ``decoder_crash`` where it died.
+    """
+    try:
+        return future.result()
+    except TimeoutError as error:
+        raise VideoError(stage, "deadline") from error
+    except ProcessExpired as error:
+        raise VideoError(stage, "decoder_crash", _death(error)) from error
+
+
+def _death(error: ProcessExpired) -> str:
+    code = error.exitcode
+    return f"the decoder process died by signal {-code}" if code and code < 0 else f"the decoder process exited ({code})"
+
+
+def remove_pictures(result: SegmentResult) -> None:
+    """Deletes a result's spooled pictures."""
+    if result.pictures is not None:
+        Path(result.pictures).unlink(missing_ok=True)

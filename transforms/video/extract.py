@@ -1,0 +1,321 @@
+"""One chunk from plan to Parquet file: segments through the decoder pool, their rows in order into one file.
+
+`ChunkExtractor` is what a Beam worker holds; it knows nothing of Beam. Chunks are submitted ahead of being collected,
+so that the children decode the next chunk while the rows of the last are written.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.visual.bundle import ModelBundle
+from models.visual.engine import Engine, open_engine
+from transforms.catalog import schemas, storage
+from transforms.catalog.schemas import FileRecord
+from transforms.video import wire
+from transforms.video.child import ChildSettings, FrameFeatures, SegmentResult, empty_features, top
+from transforms.video.decode import DecodeReport
+from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome, remove_pictures
+from transforms.video.failures import VideoError
+from transforms.video.sampling import Sampling
+from transforms.video.segments import Chunk, Segment
+
+SEGMENTS_KEY = "reelbeam.segments"
+"""Key of the chunk file's metadata that holds its `SegmentOutcome`s as JSON: what a resumed run reads back."""
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """Everything a worker needs to turn chunks into files.
+
+    Attributes:
+        bundle: folder of the model bundle.
+        frames_folder: folder of the run's chunk files.
+        sampling: how frames are chosen.
+        top_labels: labels kept for a frame.
+        embedding_dtype: ``float32`` or ``float16``, as stored.
+        decode_workers: decoder children of one worker process.
+        batch_size: frames the worker's engine takes at once; None for the engine's own choice.
+        deadline_s: the longest one segment may take; None derives it from the segment's length.
+        memory_bytes: limit on a child's address space; 0 for none.
+    """
+
+    bundle: str
+    frames_folder: str
+    sampling: Sampling
+    top_labels: int
+    embedding_dtype: str
+    decode_workers: int
+    batch_size: int | None = None
+    deadline_s: float | None = None
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentOutcome:
+    """What became of a segment, and which rows of which chunk file are its frames.
+
+    Attributes:
+        segment: the segment.
+        chunk_id: names the chunk file.
+        first_row: index of its first frame's row.
+        rows: how many frames it gave.
+        samples_expected: frames that its packets promise; None where only decoding can tell.
+        errors: packets that did not decode.
+        first_error: the first one's message.
+        last_s: seconds of the last packet or frame, where the stream's end was reached.
+        rotation: degrees clockwise that turn the picture upright.
+        failure: (stage, reason, message) of what stopped it, or None.
+    """
+
+    segment: Segment
+    chunk_id: str
+    first_row: int
+    rows: int
+    samples_expected: int | None
+    errors: int
+    first_error: str
+    last_s: float | None
+    rotation: int
+    failure: tuple[str, str, str] | None
+
+
+class ChunkStats(NamedTuple):
+    """Work done for one chunk; zeros where an earlier attempt's file was found."""
+
+    frames_decoded: int = 0
+    bytes_read: int = 0
+    decode_msec: int = 0
+    infer_msec: int = 0
+    segments_retried: int = 0
+    sequential_segments: int = 0
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """A chunk that is on disk.
+
+    Attributes:
+        outcomes: of its segments, in the order of the rows.
+        file: the chunk file.
+        stats: work done.
+        reused: whether an earlier attempt had written the file.
+        worker: which worker wrote it.
+    """
+
+    outcomes: tuple[SegmentOutcome, ...]
+    file: FileRecord
+    stats: ChunkStats
+    reused: bool
+    worker: str
+
+
+class PendingChunk(NamedTuple):
+    """A chunk whose segments the children are working on; `futures` is None for one that is already on disk."""
+
+    chunk: Chunk
+    futures: "list | None"
+
+
+class ChunkExtractor:
+    """Turns chunks into files with a pool of decoder children. Close it, or use it as a context manager."""
+
+    def __init__(self, settings: ExtractSettings) -> None:
+        self.settings = settings
+        self.bundle = ModelBundle.open(Path(settings.bundle))
+        self._engine: Engine | None = None
+        infers = self.bundle.engine == "litert"
+        if not infers:
+            self._engine = open_engine(self.bundle, batch_size=settings.batch_size)
+        child = ChildSettings(
+            settings.bundle, infers, settings.sampling, settings.top_labels, spool="", memory_bytes=settings.memory_bytes
+        )
+        self.pool = DecoderPool(PoolSettings(settings.decode_workers, child, settings.deadline_s))
+
+    def __enter__(self) -> "ChunkExtractor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the children."""
+        self.pool.close()
+
+    def submit(self, chunk: Chunk) -> PendingChunk:
+        """Hands the chunk's segments to the children, unless its file is there already."""
+        if storage.exists(self._path(chunk)):
+            return PendingChunk(chunk, None)
+        return PendingChunk(chunk, [self.pool.run(segment) for segment in chunk.segments])
+
+    def collect(self, pending: PendingChunk) -> ChunkResult:
+        """Waits for the chunk's segments and writes its file."""
+        if pending.futures is None:
+            return self._reuse(pending.chunk)
+        results, retried = self._results(pending)
+        try:
+            features = [self._features(result) for result in results]
+        finally:
+            for result in results:
+                remove_pictures(result)
+        outcomes = tuple(_outcomes(pending.chunk, results, features))
+        table = self._table(outcomes, results, features)
+        record = schemas.write_table(
+            self._path(pending.chunk),
+            table,
+            self._schema(),
+            metadata={SEGMENTS_KEY: wire.encode_json(outcomes)},
+        )
+        return ChunkResult(outcomes, record, _stats(results, retried), reused=False, worker=worker_name())
+
+    def _path(self, chunk: Chunk) -> str:
+        return storage.join(self.settings.frames_folder, f"chunk-{chunk.chunk_id}.parquet")
+
+    def _schema(self) -> pa.Schema:
+        return schemas.frames_schema(self.bundle.spec.embedding_size, self.settings.embedding_dtype)
+
+    def _reuse(self, chunk: Chunk) -> ChunkResult:
+        path = self._path(chunk)
+        outcomes = read_outcomes(path)
+        return ChunkResult(outcomes, schemas.describe_file(path, "frames"), ChunkStats(), True, worker_name())
+
+    def _results(self, pending: PendingChunk) -> tuple[list[SegmentResult], int]:
+        """Every segment's result; one that took its child down is tried once more, alone."""
+        assert pending.futures is not None
+        results: list[SegmentResult | None] = []
+        for future in pending.futures:
+            try:
+                results.append(outcome(future, "decode"))
+            except VideoError:
+                results.append(None)
+        lost = [i for i, result in enumerate(results) if result is None]
+        for i in lost:
+            results[i] = self._try_again(pending.chunk.segments[i])
+        return [result for result in results if result is not None], len(lost)
+
+    def _try_again(self, segment: Segment) -> SegmentResult:
+        try:
+            return outcome(self.pool.run(segment), "decode")
+        except VideoError as error:
+            return failed_result(self.bundle, self.settings.top_labels, error)
+
+    def _features(self, result: SegmentResult) -> FrameFeatures:
+        if result.features is not None:
+            return result.features
+        assert self._engine is not None and result.pictures is not None
+        parts = [top(self._engine.infer(batch), self.settings.top_labels) for batch in self._batches(result)]
+        if not parts:
+            return empty_features(self.bundle.spec, self.settings.top_labels)
+        return FrameFeatures(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _batches(self, result: SegmentResult) -> Iterator[NDArray[np.uint8]]:
+        p = self.bundle.spec.preprocessing
+        count = len(result.pts)
+        if not count:
+            return
+        shape = (count, p.height, p.width, p.channels)
+        pictures = np.memmap(result.pictures, np.uint8, "r", shape=shape)
+        step = self.settings.batch_size or 32
+        for first in range(0, count, step):
+            yield np.asarray(pictures[first : first + step])
+
+    def _table(
+        self, outcomes: tuple[SegmentOutcome, ...], results: list[SegmentResult], features: list[FrameFeatures]
+    ) -> pa.Table:
+        labels = pa.array(self.bundle.spec.labels, pa.string())
+        batches = [
+            _frame_rows(o, r, f, labels, self._schema()) for o, r, f in zip(outcomes, results, features, strict=True)
+        ]
+        return pa.Table.from_batches(batches, self._schema())
+
+
+def read_outcomes(path: str) -> tuple[SegmentOutcome, ...]:
+    """The segment outcomes that a chunk file carries."""
+    with storage.open_read(path) as file:
+        metadata = pq.read_metadata(file).metadata
+    return wire.decode_json(metadata[SEGMENTS_KEY.encode()], tuple[SegmentOutcome, ...])
+
+
+def worker_name() -> str:
+    """Which process did the work: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def failed_result(bundle: ModelBundle, top_labels: int, error: VideoError) -> SegmentResult:
+    """The result of a segment that gave nothing."""
+    return SegmentResult(
+        np.zeros(0, np.int64),
+        np.zeros(0, np.float64),
+        empty_features(bundle.spec, top_labels),
+        pictures=None,
+        report=DecodeReport(),
+        rotation=0,
+        decode_msec=0.0,
+        infer_msec=0.0,
+        failure=(error.stage, error.reason, error.message),
+    )
+
+
+def _outcomes(chunk: Chunk, results: list[SegmentResult], features: list[FrameFeatures]) -> Iterator[SegmentOutcome]:
+    row = 0
+    for segment, result, feature in zip(chunk.segments, results, features, strict=True):
+        failure = result.failure
+        if not np.isfinite(feature.embeddings).all():
+            failure = ("infer", "bad_features", "the model gave numbers that are not finite")
+        yield SegmentOutcome(
+            segment,
+            chunk.chunk_id,
+            first_row=row,
+            rows=len(result.pts),
+            samples_expected=result.report.samples_expected,
+            errors=result.report.errors,
+            first_error=result.report.first_error,
+            last_s=result.report.last_s,
+            rotation=result.rotation,
+            failure=failure,
+        )
+        row += len(result.pts)
+
+
+def _frame_rows(
+    one: SegmentOutcome, result: SegmentResult, features: FrameFeatures, labels: pa.Array, schema: pa.Schema
+) -> pa.RecordBatch:
+    n, k = features.top_labels.shape
+    dtype = schema.field("embedding").type
+    values = features.embeddings.astype(dtype.value_type.to_pandas_dtype()).ravel()
+    pairs = pa.StructArray.from_arrays(
+        [labels.take(pa.array(features.top_labels.ravel())), pa.array(features.top_scores.ravel(), pa.float32())],
+        fields=list(schema.field("labels").type.value_type),
+    )
+    video = one.segment.video
+    columns = {
+        "video_id": pa.repeat(pa.scalar(video.video_id, pa.string()), n),
+        "uri": pa.repeat(pa.scalar(video.uri, pa.string()), n),
+        "segment": pa.repeat(pa.scalar(one.segment.index, pa.int32()), n),
+        "pts": pa.array(result.pts),
+        "time_s": pa.array(result.time_s),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values), type=dtype),
+        "labels": pa.ListArray.from_arrays(
+            pa.array(np.arange(0, (n + 1) * k, k or 1, dtype=np.int32)[: n + 1]), pairs, type=schema.field("labels").type
+        ),
+    }
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _stats(results: list[SegmentResult], retried: int) -> ChunkStats:
+    return ChunkStats(
+        frames_decoded=sum(r.report.frames_decoded for r in results),
+        bytes_read=sum(r.report.bytes_read for r in results),
+        decode_msec=round(sum(r.decode_msec for r in results)),
+        infer_msec=round(sum(r.infer_msec for r in results)),
+        segments_retried=retried,
+        sequential_segments=sum(r.report.sequential for r in results),
+    )
