@@ -1,0 +1,50 @@
+"""Engines: what runs a model. Pictures in, features out; which engine runs is not the caller's concern."""
+
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.visual.bundle import ModelBundle
+from models.visual.spec import VisualSpec
+
+Device = Literal["auto", "cpu", "gpu"]
+
+
+class Features(NamedTuple):
+    """What a model says of n pictures.
+
+    Attributes:
+        embeddings: float32 [n, D].
+        scores: float32 [n, L], of the labels.
+    """
+
+    embeddings: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Runs one model."""
+
+    spec: VisualSpec
+
+    def infer(self, images: NDArray[np.uint8]) -> Features:
+        """Features of uint8 pictures [n, height, width, channels]; a picture's never depend on its neighbours."""
+        ...
+
+
+def open_engine(bundle: ModelBundle, *, device: Device = "auto", batch_size: int | None = None) -> Engine:
+    """An engine for a bundle: LiteRT where the bundle has its graph and no GPU is asked for, else TensorFlow.
+
+    Args:
+        bundle: the model.
+        device: ``gpu`` and ``cpu`` insist; ``auto`` takes what the bundle was made for.
+        batch_size: pictures that TensorFlow takes at once; LiteRT takes one at a time, which is faster on a CPU.
+    """
+    if bundle.engine == "litert" and device != "gpu":
+        from models.visual.litert_engine import LiteRtEngine
+
+        return LiteRtEngine(bundle)
+    from models.visual.tensorflow_engine import TensorFlowEngine
+
+    return TensorFlowEngine(bundle, batch_size=batch_size)

@@ -1,0 +1,86 @@
+"""Reading a legacy (not zipped) PyTorch state dict without PyTorch, and without running anything that it contains.
+
+The file is a magic number, a protocol version and system information (three pickles), the state dict (a pickle whose
+tensors refer to storages by key), the storages' keys (a pickle), then each storage: its length as int64 and its
+numbers, all little-endian. The layout was read off such files; the unpickler builds nothing but plain containers and
+the four names below.
+"""
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.visual.errors import ModelError
+
+MAGIC: Final = 0x1950A86A20F9469CFC6C
+PROTOCOL: Final = 1001
+_STORAGES: Final = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: np.dtype[Any]
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda storage, offset, shape, stride, *_: _Tensor(storage, offset, tuple(shape), tuple(stride))
+        if module == "torch" and name in _STORAGES:
+            return name
+        raise ModelError(f"the weights file refers to {module}.{name}, which no state dict needs; it was not loaded")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, storage_type, key = pid[:3]
+        if kind != "storage" or storage_type not in _STORAGES:
+            raise ModelError(f"the weights file holds a {storage_type}, which is not supported")
+        return _Storage(str(key), _STORAGES[storage_type])
+
+
+def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
+    """The named arrays of a legacy state dict.
+
+    Raises:
+        ModelError: the file is not one, is cut short or asks for anything besides tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            if _load(file) != MAGIC or _load(file) != PROTOCOL:
+                raise ModelError(f"{path} is not a legacy PyTorch state dict")
+            _load(file)
+            tensors = _load(file)
+            types = {t.storage.key: t.storage.dtype for t in tensors.values()}
+            storages = {str(key): _read_storage(file, types[str(key)]) for key in _load(file)}
+    except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise ModelError(f"cannot read the weights in {path}: {error}") from error
+    return {name: _view(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def _load(file: BinaryIO) -> Any:
+    return _Unpickler(file).load()
+
+
+def _read_storage(file: BinaryIO, dtype: np.dtype[Any]) -> NDArray[Any]:
+    length = int.from_bytes(file.read(8), "little")
+    data = file.read(length * dtype.itemsize)
+    if len(data) != length * dtype.itemsize:
+        raise EOFError("a storage is cut short")
+    return np.frombuffer(data, dtype)
+
+
+def _view(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
+    strides = tuple(step * storage.itemsize for step in tensor.stride)
+    return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides, writeable=False).copy()
