@@ -10,7 +10,14 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms.catalog.progress import Progress
-from transforms.video.extract import ChunkExtractor, ChunkResult, ExtractSettings, PendingChunk, worker_name
+from transforms.video.extract import (
+    ChunkExtractor,
+    ChunkResult,
+    ExtractSettings,
+    PendingChunk,
+    SegmentOutcome,
+    worker_name,
+)
 from transforms.video.segments import Chunk
 from transforms.worker import SharedExtractor
 
@@ -60,18 +67,18 @@ class _ExtractChunk(beam.DoFn):
         self._pending.clear()
         self._progress = Progress(self._progress_folder, f"extract-{worker_name().replace(':', '-')}-{id(self):x}")
 
-    def process(self, element: tuple[int, Chunk]) -> Iterator[tuple | beam.pvalue.TaggedOutput]:
+    def process(self, element: tuple[int, Chunk]) -> Iterator[tuple[int, SegmentOutcome]]:
         shard, chunk = element
         self._pending.append((shard, self._extractor.get().submit(chunk)))
         while len(self._pending) > CHUNKS_AHEAD:
             yield from self._collect(self._extractor.get())
 
-    def finish_bundle(self) -> Iterator[WindowedValue | beam.pvalue.TaggedOutput]:
+    def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._pending:
             for element in self._collect(self._extractor.get()):
                 yield _in_global_window(element)
 
-    def _collect(self, extractor: ChunkExtractor) -> Iterator[tuple | beam.pvalue.TaggedOutput]:
+    def _collect(self, extractor: ChunkExtractor) -> Iterator[tuple[int, SegmentOutcome]]:
         shard, pending = self._pending.popleft()
         result = extractor.collect(pending)
         self._measure(result)
@@ -108,7 +115,7 @@ def _files_row(result: ChunkResult) -> dict[str, object]:
     }
 
 
-def _in_global_window(element: tuple | beam.pvalue.TaggedOutput) -> WindowedValue | beam.pvalue.TaggedOutput:
+def _in_global_window(element: object) -> WindowedValue:
     window = GlobalWindow()
     if isinstance(element, beam.pvalue.TaggedOutput):
         return beam.pvalue.TaggedOutput(

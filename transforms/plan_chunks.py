@@ -65,9 +65,7 @@ class _PlanShard(beam.DoFn):
         self._segments = Metrics.counter("plan", "segments_planned")
         self._seconds = Metrics.counter("plan", "video_seconds_planned")
 
-    def process(
-        self, shard: tuple[int, str]
-    ) -> Iterator[tuple[int, Chunk] | beam.pvalue.TaggedOutput]:
+    def process(self, shard: tuple[int, str]) -> Iterator[tuple[int, Chunk]]:
         index, path = shard
         planned: list[list[Segment]] = []
         with Progress(self._settings.progress_folder, f"plan-{index:05d}") as progress:

@@ -7,7 +7,8 @@ import time
 from typing import Final
 
 VARIABLE: Final = "REELBEAM_FAULT"
-"""``<point>[#<nth>]=kill|enospc|eio|sleep`` makes the nth passing (1 if not given) of a named point do that."""
+"""``<point>[:<nth>]=<action>``: the nth passing (1 if not given) of that point in a process does the action: ``kill``
+the process, ``killgroup`` (its whole process group), ``sleep`` an hour, or fail with an errno such as ``enospc``."""
 
 _passed: dict[str, int] = {}
 
@@ -15,20 +16,22 @@ _passed: dict[str, int] = {}
 def fault_point(name: str) -> None:
     """Does nothing, unless the environment asks for a fault at this point."""
     wanted = os.environ.get(VARIABLE)
-    if not wanted:
+    if wanted is None:
         return
-    point, _, action = wanted.partition("=")
-    point, _, nth = point.partition("#")
-    if point != name:
-        return
-    _passed[name] = _passed.get(name, 0) + 1
-    if _passed[name] == int(nth or 1):
-        _fail(action)
+    target, _, action = wanted.partition("=")
+    point, _, last = target.rpartition(":")
+    point, nth = (point, int(last)) if last.isdigit() else (target, 1)
+    if point == name:
+        _passed[name] = _passed.get(name, 0) + 1
+        if _passed[name] == nth:
+            _fail(action)
 
 
 def _fail(action: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "killgroup":
+        os.killpg(os.getpgrp(), signal.SIGKILL)
     elif action == "sleep":
         time.sleep(3600)
     else:

@@ -1,31 +1,73 @@
-"""The one seam to file systems: local paths, and whatever scheme Beam's FileSystems knows (gs://, s3://, hdfs://).
+"""The one seam to file systems: local paths, and whatever scheme Beam's FileSystems knows (s3://, gs://, hdfs://).
 
-Writes are atomic. On a local file system: a temporary file in the same folder, flushed to disk, then renamed. On an
-object store there is no rename, and none is needed: an object appears under its name only when its upload is completed,
-which closing the file does; a writer that fails or dies before that leaves nothing under the name.
+Writes are atomic everywhere by the same two steps, a temporary name and a rename:
+
+- Local: a hidden file in the same folder, flushed to disk, renamed over the old one, and the folder flushed too.
+- Object stores: an upload under the temporary name, then a copy inside the store to the real one. An object appears
+  only when its upload is completed, so uploading under the real name looks enough, but is not: Beam's writers
+  (`UploaderStream` over S3, `BlobWriter` over GCS) complete their upload when they are closed, and Python closes a
+  dropped file, so a writer that fails half way would publish what it had. Under a temporary name that hurts nobody.
+  A killed S3 writer leaves an incomplete multipart upload, which nobody sees and a lifecycle rule should expire.
+- HDFS renames, but not over a file that is there: the old one is deleted first and readers may miss both for a moment.
+
+Fault points, for every write to a folder `kind`: ``storage.<step>:<kind>`` with the steps of `FAULT_STEPS`, and
+``storage.before_delete``, ``storage.after_delete``.
 """
 
+import contextlib
 import errno
+import glob
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, Final, NamedTuple
 
 from transforms.catalog.faults import fault_point
 
-TEMPORARY_MARK = ".tmp-"
+TEMPORARY_MARK: Final = ".tmp-"
 """Part of the names of files that are being written; a file with it in its name is nobody's data."""
+
+FAULT_STEPS: Final = ("before_write", "after_write", "before_rename", "after_rename")
+"""Steps of a write that have a fault point: before the first byte, after the last, safe on disk or in the store under the
+temporary name, in place."""
+
+_SPOOL_BYTES: Final = 16 << 20
+"""Of a remote file, so much is kept in memory until it is uploaded; more goes to a local temporary file."""
+
+_SCHEME: Final = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
+
+_ADVICE: Final = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EACCES: "no permission; check the owner and the mode of the folder",
+    errno.EPERM: "no permission; check the owner and the mode of the folder",
+    errno.EROFS: "the file system is read-only; choose another folder or mount it writable",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "it is a file, not a folder",
+    errno.EISDIR: "it is a folder, not a file",
+    errno.ENOENT: "there is no such file or folder",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+}
 
 
 class StorageError(OSError):
-    """A file or folder that cannot be read or written; one line that says which and why."""
+    """A file or folder that cannot be written, listed or deleted: one line with the path, why, and what to do."""
+
+    def __init__(self, path: str, error: Exception) -> None:
+        number = getattr(error, "errno", None) or 0
+        why = _ADVICE.get(number) or getattr(error, "strerror", None) or " ".join(str(error).split())
+        self.line = f"{_printable(path)}: {why}"
+        super().__init__(number, self.line)
+
+    def __str__(self) -> str:
+        return self.line
 
 
 class File(NamedTuple):
-    """A listed file; `modified_s` is in seconds since 1970 (UTC)."""
+    """A listed file; `modified_s` is in seconds since 1970 (UTC), 0 where the file system does not say."""
 
     path: str
     size_bytes: int
@@ -34,19 +76,24 @@ class File(NamedTuple):
 
 def is_local(path: str) -> bool:
     """Whether `path` is on this machine's file system (no scheme)."""
-    return "://" not in path
+    return not _SCHEME.match(path)
 
 
 def join(folder: str, *parts: str) -> str:
     """A path below a folder."""
-    return "/".join([folder.rstrip("/") or "/", *parts]) if folder != "/" else "/" + "/".join(parts)
+    return "/".join([folder.rstrip("/"), *parts])
 
 
 def exists(path: str) -> bool:
-    """Whether a file (or local folder) is there."""
+    """Whether a file (or local folder) is there.
+
+    Raises:
+        StorageError: the file system cannot be asked.
+    """
     if is_local(path):
         return os.path.exists(path)
-    return bool(_filesystems().exists(path))
+    with _one_line(path):
+        return bool(_beam(path).exists(path))
 
 
 def size_bytes(path: str) -> int:
@@ -57,48 +104,68 @@ def size_bytes(path: str) -> int:
     """
     if is_local(path):
         return os.stat(path).st_size
-    files = match(path)
+    files = match(glob.escape(path))
     if not files:
         raise FileNotFoundError(errno.ENOENT, "no such object", path)
     return files[0].size_bytes
 
 
 def match(pattern: str) -> list[File]:
-    """The files that a path or glob of a scheme stands for, sorted by path."""
-    found = _filesystems().match([pattern])[0].metadata_list
+    """The files that a glob with a scheme stands for, sorted by path.
+
+    Raises:
+        StorageError: they cannot be listed.
+    """
+    with _one_line(pattern):
+        found = _beam(pattern).match([pattern])[0].metadata_list
     return sorted(File(m.path, m.size_in_bytes, m.last_updated_in_seconds or 0.0) for m in found)
 
 
 def list_files(folder: str) -> list[File]:
-    """All files below a folder or prefix, sorted by path; none if it is not there."""
-    if not is_local(folder):
-        return match(folder.rstrip("/") + "/**")
-    return sorted(_scan(folder))
+    """All files below a folder or prefix, or the one file of that name, sorted by path; none if nothing is there.
+
+    Raises:
+        StorageError: a folder cannot be listed.
+    """
+    if is_local(folder):
+        with _one_line(folder):
+            return sorted(_scan(folder))
+    escaped = glob.escape(folder.rstrip("/"))
+    return match(f"{escaped}/**") or match(escaped)
 
 
 def _scan(folder: str) -> Iterator[File]:
     try:
-        entries = list(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _scan(entry.path)
+                else:
+                    yield _file(entry.path)
     except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _scan(entry.path)
-        else:
-            stat = entry.stat(follow_symlinks=False)
-            yield File(entry.path, stat.st_size, stat.st_mtime)
+        return  # removed since its folder was listed
+    except NotADirectoryError:
+        yield _file(folder)
+
+
+def _file(path: str) -> File:
+    stat = os.lstat(path)
+    return File(path, stat.st_size, stat.st_mtime)
 
 
 def list_folders(folder: str) -> list[str]:
-    """Names of the folders right below a folder, sorted."""
-    if is_local(folder):
-        try:
-            return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-        except FileNotFoundError:
-            return []
-    prefix = folder.rstrip("/") + "/"
-    names = {file.path.removeprefix(prefix).split("/", 1)[0] for file in list_files(folder) if file.path != prefix}
-    return sorted(names)
+    """Names of the folders right below a folder, sorted; none if it is not there.
+
+    Raises:
+        StorageError: the folder cannot be listed.
+    """
+    if not is_local(folder):
+        prefix = join(folder, "")
+        below = (file.path.removeprefix(prefix) for file in list_files(folder))
+        return sorted({path.split("/", 1)[0] for path in below if "/" in path})
+    with _one_line(folder), contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+    return []
 
 
 def open_read(path: str) -> BinaryIO:
@@ -109,7 +176,8 @@ def open_read(path: str) -> BinaryIO:
     """
     if is_local(path):
         return open(path, "rb")
-    file: BinaryIO = _filesystems().open(path, "application/octet-stream", _uncompressed())
+    with _one_line(path):
+        file: BinaryIO = _beam(path).open(path, compression_type=_uncompressed())
     return file
 
 
@@ -123,83 +191,147 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
-def write_atomically(path: str, data: bytes) -> None:
-    """Writes a whole file, so that a reader sees the old one, or the new one, and nothing between.
+def write_atomically(path: str, data: bytes, kind: str | None = None) -> None:
+    """Writes a whole file: a reader sees the old one or the new one, and nothing between.
+
+    Args:
+        path: where; folders above it are made.
+        data: the contents.
+        kind: name in the fault points; by default the folder's.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: it cannot be written; nothing is left.
     """
-    with atomic_writer(path) as file:
+    with atomic_writer(path, kind) as file:
         file.write(data)
 
 
-@contextmanager
-def atomic_writer(path: str) -> Iterator[IO[bytes]]:
+@contextlib.contextmanager
+def atomic_writer(path: str, kind: str | None = None) -> Iterator[IO[bytes]]:
     """A file to write to that takes `path`'s place when the block ends, and leaves nothing if it raises.
 
-    Raises:
-        StorageError: it cannot be written.
+    Arguments and errors are those of `write_atomically`.
     """
-    writer = _local_writer(path) if is_local(path) else _object_writer(path)
+    folder, name = path.rsplit("/", 1) if "/" in path else (".", path)
+    kind = kind or next((part for part in reversed(folder.split("/")) if part and "=" not in part), "")
+    writer = _local_writer if is_local(path) else _remote_writer
+    temporary = f"{folder}/.{name[:30]}{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        with writer as file:
+        with writer(path, temporary, kind) as file:
             yield file
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(error.errno or 0, explain(error), path) from error
+        if error.filename is not None and error.filename != temporary:
+            raise  # about another file, which the caller was using
+        raise StorageError(path, error) from error
+    fault_point(f"storage.after_rename:{kind}")
 
 
-@contextmanager
-def _local_writer(path: str) -> Iterator[IO[bytes]]:
-    folder, name = os.path.split(path)
-    kind = name.split("-", 1)[0].split(".", 1)[0] or name
-    os.makedirs(folder, exist_ok=True)
-    fault_point(f"before_write:{kind}")
-    handle, temporary = tempfile.mkstemp(prefix=f".{name[:40]}{TEMPORARY_MARK}{os.getpid()}-", dir=folder)
+@contextlib.contextmanager
+def _local_writer(path: str, temporary: str, kind: str) -> Iterator[IO[bytes]]:
+    folder = os.path.dirname(temporary)
+    make_folder(folder)
+    file = open(temporary, "xb")  # noqa: SIM115 - closed before the rename, which is inside this block
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
+            fault_point(f"storage.before_write:{kind}")
             yield file
-            fault_point(f"in_write:{kind}")
+            fault_point(f"storage.after_write:{kind}")
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        fault_point(f"before_rename:{kind}")
+        fault_point(f"storage.before_rename:{kind}")
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         raise
     _sync_folder(folder)
-    fault_point(f"after_rename:{kind}")
 
 
-@contextmanager
-def _object_writer(path: str) -> Iterator[IO[bytes]]:
-    with tempfile.TemporaryFile() as spool:
+@contextlib.contextmanager
+def _remote_writer(path: str, temporary: str, kind: str) -> Iterator[IO[bytes]]:
+    # The upload starts when all bytes are there: a slow writer holds no connection.
+    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+        fault_point(f"storage.before_write:{kind}")
         yield spool
+        fault_point(f"storage.after_write:{kind}")
         spool.seek(0)
-        # The upload starts only when all bytes are there: a writer that fails has not even begun one.
-        file = _filesystems().create(path, "application/octet-stream", _uncompressed())
-        shutil.copyfileobj(spool, file, 1 << 20)
+        with _one_line(path):
+            _upload(spool, temporary)
+            fault_point(f"storage.before_rename:{kind}")
+            _rename_remote(temporary, path)
+
+
+def _upload(source: IO[bytes], path: str) -> None:
+    file = _beam(path).create(path, compression_type=_uncompressed())
+    try:
+        shutil.copyfileobj(source, file, 1 << 20)
         file.close()
+    except BaseException:
+        # Closed first, because a file that Python closes later would complete its upload after the deletion.
+        with contextlib.suppress(Exception):
+            file.close()
+        with contextlib.suppress(Exception):
+            _beam(path).delete([path])
+        raise
+
+
+def _rename_remote(source: str, target: str) -> None:
+    beam = _beam(target)
+    if target.startswith("hdfs://") and beam.exists(target):
+        beam.delete([target])
+    beam.rename([source], [target])
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def delete(paths: Iterable[str]) -> None:
-    """Deletes files; those that are not there are fine."""
+    """Deletes files; those that are not there are fine.
+
+    Raises:
+        StorageError: one cannot be deleted.
+    """
+    remote = []
     for path in paths:
-        fault_point("before_delete")
+        fault_point("storage.before_delete")
         if is_local(path):
-            Path(path).unlink(missing_ok=True)
-        elif exists(path):
-            _filesystems().delete([path])
+            with _one_line(path), contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        else:
+            remote.append(path)
+        fault_point("storage.after_delete")
+    if remote:
+        _delete_remote(remote)
+
+
+def _delete_remote(paths: list[str]) -> None:
+    with _one_line(paths[0]):
+        beam = _beam(paths[0])
+        if paths[0].startswith("hdfs://"):  # the others take a missing file as deleted
+            paths = [path for path in paths if beam.exists(path)]
+        beam.delete(paths)
 
 
 def delete_tree(folder: str) -> None:
-    """Deletes a folder and all below it; one that is not there is fine."""
+    """Deletes a folder and all below it; one that is not there is fine.
+
+    Raises:
+        StorageError: something in it cannot be deleted.
+    """
+    fault_point("storage.before_delete")
     if is_local(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        delete(file.path for file in list_files(folder))
+        with _one_line(folder), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+    elif files := list_files(folder):
+        _delete_remote([file.path for file in files])
+    fault_point("storage.after_delete")
 
 
 def make_folder(folder: str) -> None:
@@ -209,47 +341,54 @@ def make_folder(folder: str) -> None:
         StorageError: it cannot be made.
     """
     if is_local(folder):
-        try:
+        with _one_line(folder):
             os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise StorageError(error.errno or 0, explain(error), folder) from error
 
 
-def explain(error: OSError) -> str:
-    """Why a write failed and what to do about it, in a few words."""
-    known = {
-        errno.ENOSPC: "the disk is full; free some space and run again",
-        errno.EDQUOT: "the disk quota is used up; free some space and run again",
-        errno.EACCES: "no permission to write here",
-        errno.EPERM: "no permission to write here",
-        errno.EROFS: "the file system is read-only",
-        errno.ENOTDIR: "a part of the path is a file, not a folder",
-    }
-    return known.get(error.errno or 0, error.strerror or str(error))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+@contextlib.contextmanager
+def _one_line(path: str) -> Iterator[None]:
+    """Turns the errors of a file system into a `StorageError` about `path`."""
+    # The clients of object stores have error types of their own.
+    expected = OSError if is_local(path) else Exception
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except StorageError:
+        raise
+    except expected as error:
+        raise StorageError(path, error) from error
 
 
-def _filesystems() -> Any:
+def _printable(text: str) -> str:
+    """A text that cannot break a line or a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _beam(path: str) -> Any:
+    """Beam's FileSystems, able to open `path`.
+
+    Raises:
+        StorageError: it knows no such scheme.
+    """
     # Imported late: Beam takes a second to import, and local paths do not need it.
     from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.value_provider import RuntimeValueProvider
 
+    if FileSystems._pipeline_options is None and RuntimeValueProvider.runtime_options is None:
+        # Outside a pipeline nobody has set any, and S3 refuses to work without.
+        FileSystems.set_options(PipelineOptions([]))
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        scheme = path.split("://", 1)[0]
+        hint = {"s3": " (pip install 'reelbeam[s3]')", "gs": " (pip install 'reelbeam[gcp]')"}.get(scheme, "")
+        unknown = OSError(errno.EPROTONOSUPPORT, f"no file system for {scheme}:// is installed{hint}")
+        raise StorageError(path, unknown) from error
     return FileSystems
 
 
 def _uncompressed() -> str:
+    """What tells Beam to leave a file's bytes as they are, whatever its name ends in."""
     from apache_beam.io.filesystem import CompressionTypes
 
     uncompressed: str = CompressionTypes.UNCOMPRESSED

@@ -27,7 +27,7 @@ class ChildSettings:
     """What a decoder child is started with.
 
     Attributes:
-        bundle: folder of the model bundle.
+        bundle: folder of the model bundle; None for a child that only probes.
         infers: whether the child runs the model too (LiteRT on a CPU); else it leaves pictures for the worker.
         sampling: how frames are chosen.
         top_labels: how many labels a frame keeps.
@@ -35,7 +35,7 @@ class ChildSettings:
         memory_bytes: limit on the child's address space; 0 for none.
     """
 
-    bundle: str
+    bundle: str | None
     infers: bool
     sampling: Sampling
     top_labels: int
@@ -97,6 +97,8 @@ def start(settings: ChildSettings) -> None:
     """Readies this process: memory limit, silent FFmpeg, the model."""
     global _state
     av.logging.set_level(None)
+    if settings.bundle is None:
+        return
     bundle = ModelBundle.open(Path(settings.bundle))
     engine = open_engine(bundle, device="cpu") if settings.infers else None
     if settings.memory_bytes:

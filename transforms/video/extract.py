@@ -290,7 +290,7 @@ def _frame_rows(
 ) -> pa.RecordBatch:
     n, k = features.top_labels.shape
     dtype = schema.field("embedding").type
-    values = features.embeddings.astype(dtype.value_type.to_pandas_dtype()).ravel()
+    values = features.embeddings.astype(np.float16 if dtype.value_type == pa.float16() else np.float32).ravel()
     pairs = pa.StructArray.from_arrays(
         [labels.take(pa.array(features.top_labels.ravel())), pa.array(features.top_scores.ravel(), pa.float32())],
         fields=list(schema.field("labels").type.value_type),

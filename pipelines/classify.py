@@ -1,0 +1,194 @@
+"""`reelbeam classify`: the nightly job from the command line."""
+
+import contextlib
+import logging
+import os
+import sys
+from fractions import Fraction
+from typing import Any
+
+import click
+import msgspec
+
+from pipelines.failing import cannot_run
+from transforms.video.sampling import Sampling, SamplingError
+
+EXIT_TOO_MANY_FAILED = 3
+
+
+class SamplingType(click.ParamType):
+    """A sampling on the command line."""
+
+    name = "sampling"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sampling:
+        """Parses the text, or fails with usage."""
+        try:
+            return value if isinstance(value, Sampling) else Sampling.parse(value)
+        except SamplingError as error:
+            self.fail(str(error), param, ctx)
+
+
+class LimitType(click.ParamType):
+    """A number of videos, or a share of them."""
+
+    name = "share or count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Reads ``5``, ``0.1`` or ``10%``; returns a share as a number below 1, a count as a whole number."""
+        try:
+            number = float(value[:-1]) / 100 if str(value).endswith("%") else float(value)
+        except ValueError:
+            number = -1.0
+        if number < 0 or (number >= 1 and number != int(number)):
+            self.fail(f"{value!r} is neither a share (0.1 or 10%) nor a count (5)", param, ctx)
+        return number
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@click.command("classify", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--archive", "archives", multiple=True, required=True, metavar="WHERE",
+              help="A folder, a glob, one file, or @list.txt with one URI a line. Repeatable.")
+@click.option("--catalog", required=True, metavar="FOLDER", help="Where the tables are.")
+@click.option("--model", default="efficientnet_lite0", show_default=True,
+              help="A registered model, a .keras file or a SavedModel folder.")
+@click.option("--weights", default=None, metavar="FILE", help="Weights for a registered architecture.")
+@click.option("--sample", "sampling", type=SamplingType(), default="1fps", show_default=True,
+              help="<rate>fps, keyframes, every:<n> or count:<n>.")
+@click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for a frame.")
+@click.option("--segment-seconds", type=click.FloatRange(0.1), default=60, show_default=True,
+              help="Length of the parts that a long video is shared out in; changes no row.")
+@click.option("--chunk-frames", type=click.IntRange(1), default=2000, show_default=True,
+              help="Sampled frames in one chunk file, about; changes no row.")
+@click.option("--decode-workers", type=click.IntRange(1), default=_cores, show_default="the cores",
+              help="Decoder children of each worker process.")
+@click.option("--batch-size", type=click.IntRange(1), default=None, show_default="by device",
+              help="Frames that TensorFlow takes at once.")
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+              show_default=True, help="Of the model's arithmetic.")
+@click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
+              help="Of stored frame embeddings; float16 halves the tables, but not every reader knows it.")
+@click.option("--deadline-seconds", type=click.FloatRange(0, min_open=True), default=None,
+              show_default="by its length", help="The longest that decoding one segment may take.")
+@click.option("--decoder-memory-gb", type=click.FloatRange(0), default=8.0, show_default=True,
+              help="Address space that one decoder child may take; 0 for no limit.")
+@click.option("--follow-links", is_flag=True, help="Follow symbolic links that leave the archive.")
+@click.option("--max-failed", type=LimitType(), default=None, metavar="SHARE|COUNT",
+              help="Exit with 3 if more of the processed videos fail.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("--verbose", is_flag=True, help="Show Beam's and the libraries' messages.")
+@click.pass_context
+def command(context: click.Context, **chosen: Any) -> None:
+    """Classify a video archive into Parquet tables.
+
+    Beam's own options (--runner, --flink_master, ...) may follow; they are passed on untouched.
+
+    Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 more failed than --max-failed allows.
+    """  # fmt: skip
+    from pipelines.beam_options import beam_options
+
+    logging.basicConfig(level=logging.INFO if chosen["verbose"] else logging.ERROR, format="%(levelname)s %(message)s")
+    options = beam_options(context.args, command)
+    if not chosen["verbose"]:
+        quiet()
+    with cannot_run():
+        if chosen["dry_run"]:
+            _dry_run(chosen)
+        else:
+            _run(chosen, options)
+
+
+def quiet() -> None:
+    """Silences libraries that write to standard error on their own account."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _request(chosen: dict[str, Any]) -> Any:
+    from pipelines.nightly import NightRequest
+
+    return NightRequest(
+        archives=chosen["archives"],
+        catalog=_absolute(chosen["catalog"]),
+        sampling=chosen["sampling"],
+        top_labels=chosen["top_labels"],
+        segment_s=Fraction(str(chosen["segment_seconds"])),
+        chunk_frames=chosen["chunk_frames"],
+        decode_workers=chosen["decode_workers"],
+        batch_size=chosen["batch_size"],
+        embedding_dtype=chosen["embedding_dtype"],
+        deadline_s=chosen["deadline_seconds"],
+        memory_bytes=int(chosen["decoder_memory_gb"] * 2**30),
+        follow_links=chosen["follow_links"],
+    )
+
+
+def _absolute(path: str) -> str:
+    from transforms.catalog.storage import is_local
+
+    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path
+
+
+def _run(chosen: dict[str, Any], options: Any) -> None:
+    from models.visual.bundle import prepare
+    from pipelines.nightly import run_night
+    from pipelines.progress import watch
+    from pipelines.summary import print_summary, summary_of
+
+    with _stderr_to_devnull(not chosen["verbose"]):
+        bundle = prepare(chosen["model"], precision=chosen["precision"], weights=chosen["weights"])
+    if bundle.note:
+        click.echo(f"note: {bundle.note}", err=True)
+    request = _request(chosen)
+    record, resumed = run_night(request, chosen["model"], bundle, options, watch)
+    summary = summary_of(record, request.catalog, resumed)
+    if chosen["as_json"]:
+        click.echo(msgspec.json.encode(summary).decode())
+    else:
+        print_summary(summary)
+    if too_many_failed(record.counts.failed, record.counts.ok + record.counts.partial, chosen["max_failed"]):
+        click.echo(f"{record.counts.failed} videos failed, more than --max-failed allows", err=True)
+        sys.exit(EXIT_TOO_MANY_FAILED)
+
+
+def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
+    """Whether more videos failed than allowed; a limit below 1 is a share of those processed."""
+    if limit is None:
+        return False
+    return failed > (limit * (failed + succeeded) if 0 < limit < 1 else limit)
+
+
+def _dry_run(chosen: dict[str, Any]) -> None:
+    from pipelines.dry_run import plan_night
+    from pipelines.summary import print_plan
+
+    plan = plan_night(_request(chosen), chosen["model"], chosen["precision"], chosen["weights"])
+    if chosen["as_json"]:
+        click.echo(msgspec.json.encode(plan).decode())
+    else:
+        print_plan(plan)
+
+
+@contextlib.contextmanager
+def _stderr_to_devnull(active: bool) -> Any:
+    """Drops what C++ libraries print while a model is exported; errors come as exceptions."""
+    if not active:
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+

@@ -1,0 +1,51 @@
+"""Turns what a person can do something about into one line and exit code 1, wherever it was raised."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+KNOWN = (
+    "ArchiveError", "CatalogError", "CatalogLocked", "HeadError", "IndexUnusable", "LabelsError", "ModelError",
+    "NothingFound", "SchemaError", "StorageError",
+)  # fmt: skip
+"""Errors whose message is written for a person. Beam wraps them in its own, with the traceback as text."""
+
+
+@contextmanager
+def cannot_run() -> Iterator[None]:
+    """Runs a command's body; known errors end it with one line on standard error and exit code 1."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop("stopped; give the same command again and it goes on where it was")
+    except Exception as error:
+        line = _known_line(error)
+        if line is None:
+            raise
+        _stop(line)
+
+
+def _stop(line: str) -> None:
+    click.echo(f"reelbeam: {line}", err=True)
+    sys.exit(1)
+
+
+def _known_line(error: BaseException) -> str | None:
+    if type(error).__name__ in KNOWN:
+        return _text(error)
+    if isinstance(error, OSError):
+        return str(error)
+    cause = error.__cause__ or error.__context__
+    if cause is not None and (line := _known_line(cause)) is not None:
+        return line
+    found = re.findall(rf"(?:^|[.\s])(?:{'|'.join(KNOWN)}): (.+)", str(error))
+    return str(found[-1]).split(" [while running", 1)[0] if found else None
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
