@@ -1,4 +1,4 @@
-"""Named points where a test can make the process die or fail, to prove that a run survives it. Off in production."""
+"""Named points where a test can make the process die or fail, to prove that a run survives it."""
 
 import errno
 import os
@@ -7,8 +7,9 @@ import time
 from typing import Final
 
 VARIABLE: Final = "REELBEAM_FAULT"
-"""``<point>[:<nth>]=<action>``: the nth passing (1 if not given) of that point in a process does the action: ``kill``
-the process, ``killgroup`` (its whole process group), ``sleep`` an hour, or fail with an errno such as ``enospc``."""
+"""``<point>[:<nth>]=<action>``: the nth passing (1 if not given) of that point in a process does the action:
+``kill`` the process, ``killgroup`` (its whole process group), ``sleep`` an hour, or fail with an errno such as
+``enospc``. Not set in production."""
 
 _passed: dict[str, int] = {}
 

@@ -2,16 +2,16 @@
 
 Writes are atomic everywhere by the same two steps, a temporary name and a rename:
 
-- Local: a hidden file in the same folder, flushed to disk, renamed over the old one, and the folder flushed too.
-- Object stores: an upload under the temporary name, then a copy inside the store to the real one. An object appears
-  only when its upload is completed, so uploading under the real name looks enough, but is not: Beam's writers
-  (`UploaderStream` over S3, `BlobWriter` over GCS) complete their upload when they are closed, and Python closes a
-  dropped file, so a writer that fails half way would publish what it had. Under a temporary name that hurts nobody.
-  A killed S3 writer leaves an incomplete multipart upload, which nobody sees and a lifecycle rule should expire.
-- HDFS renames, but not over a file that is there: the old one is deleted first and readers may miss both for a moment.
+- Local: a hidden file in the same folder, flushed to disk, renamed over the old one, the folder flushed too.
+- Object stores: an upload under the temporary name, then a copy inside the store to the real one. An object
+  appears only when its upload is completed, so uploading under the real name looks enough, but is not: Beam's
+  writers (`UploaderStream` over S3, `BlobWriter` over GCS) complete their upload when they are closed, and
+  Python closes a dropped file, so an interrupted writer would publish what it had. Under a temporary name that
+  hurts nobody. A killed S3 writer leaves an incomplete multipart upload, for a lifecycle rule to expire.
+- HDFS does not rename over a file: the old one is deleted first and readers may miss both for a moment.
 
-Fault points, for every write to a folder `kind`: ``storage.<step>:<kind>`` with the steps of `FAULT_STEPS`, and
-``storage.before_delete``, ``storage.after_delete``.
+Fault points, for every write to a folder `kind`: ``storage.<step>:<kind>`` with the steps of `FAULT_STEPS`;
+for deletions ``storage.before_delete`` and ``storage.after_delete``.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, NamedTuple
 
 from transforms.catalog.faults import fault_point
@@ -31,8 +32,8 @@ TEMPORARY_MARK: Final = ".tmp-"
 """Part of the names of files that are being written; a file with it in its name is nobody's data."""
 
 FAULT_STEPS: Final = ("before_write", "after_write", "before_rename", "after_rename")
-"""Steps of a write that have a fault point: before the first byte, after the last, safe on disk or in the store under the
-temporary name, in place."""
+"""Steps of a write that have a fault point: before the first byte, after the last, safe under the temporary
+name, in place."""
 
 _SPOOL_BYTES: Final = 16 << 20
 """Of a remote file, so much is kept in memory until it is uploaded; more goes to a local temporary file."""
@@ -54,16 +55,16 @@ _ADVICE: Final = {
 
 
 class StorageError(OSError):
-    """A file or folder that cannot be written, listed or deleted: one line with the path, why, and what to do."""
-
-    def __init__(self, path: str, error: Exception) -> None:
-        number = getattr(error, "errno", None) or 0
-        why = _ADVICE.get(number) or getattr(error, "strerror", None) or " ".join(str(error).split())
-        self.line = f"{_printable(path)}: {why}"
-        super().__init__(number, self.line)
+    """A path that cannot be written, listed or deleted: one line with the path, why, and what to do."""
 
     def __str__(self) -> str:
-        return self.line
+        return f"{_printable(str(self.filename))}: {self.strerror}"
+
+
+def _storage_error(path: str, error: Exception) -> StorageError:
+    number = getattr(error, "errno", None) or 0
+    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return StorageError(number, _ADVICE.get(number, said), path)
 
 
 class File(NamedTuple):
@@ -88,10 +89,10 @@ def exists(path: str) -> bool:
     """Whether a file (or local folder) is there.
 
     Raises:
-        StorageError: the file system cannot be asked.
+        StorageError: the object store cannot be asked.
     """
     if is_local(path):
-        return os.path.exists(path)
+        return Path(path).exists()
     with _one_line(path):
         return bool(_beam(path).exists(path))
 
@@ -103,10 +104,10 @@ def size_bytes(path: str) -> int:
         OSError: it is not there or cannot be looked at.
     """
     if is_local(path):
-        return os.stat(path).st_size
+        return Path(path).stat().st_size
     files = match(glob.escape(path))
     if not files:
-        raise FileNotFoundError(errno.ENOENT, "no such object", path)
+        raise StorageError(errno.ENOENT, "there is no such object", path)
     return files[0].size_bytes
 
 
@@ -122,7 +123,7 @@ def match(pattern: str) -> list[File]:
 
 
 def list_files(folder: str) -> list[File]:
-    """All files below a folder or prefix, or the one file of that name, sorted by path; none if nothing is there.
+    """All files below a folder or prefix, or the one file of that name, sorted by path.
 
     Raises:
         StorageError: a folder cannot be listed.
@@ -135,22 +136,24 @@ def list_files(folder: str) -> list[File]:
 
 
 def _scan(folder: str) -> Iterator[File]:
+    # A file or folder that is removed while its folder is being listed is not there.
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _scan(entry.path)
                 else:
-                    yield _file(entry.path)
+                    yield from _stat(entry.path)
     except FileNotFoundError:
-        return  # removed since its folder was listed
+        return
     except NotADirectoryError:
-        yield _file(folder)
+        yield from _stat(folder)
 
 
-def _file(path: str) -> File:
-    stat = os.lstat(path)
-    return File(path, stat.st_size, stat.st_mtime)
+def _stat(path: str) -> Iterator[File]:
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(path)
+        yield File(path, found.st_size, found.st_mtime)
 
 
 def list_folders(folder: str) -> list[str]:
@@ -175,7 +178,7 @@ def open_read(path: str) -> BinaryIO:
         OSError: it is not there or cannot be read.
     """
     if is_local(path):
-        return open(path, "rb")
+        return Path(path).open("rb")
     with _one_line(path):
         file: BinaryIO = _beam(path).open(path, compression_type=_uncompressed())
     return file
@@ -197,7 +200,7 @@ def write_atomically(path: str, data: bytes, kind: str | None = None) -> None:
     Args:
         path: where; folders above it are made.
         data: the contents.
-        kind: name in the fault points; by default the folder's.
+        kind: name in the fault points; by default the nearest folder's that is no Hive partition.
 
     Raises:
         StorageError: it cannot be written; nothing is left.
@@ -222,31 +225,39 @@ def atomic_writer(path: str, kind: str | None = None) -> Iterator[IO[bytes]]:
     except StorageError:
         raise
     except OSError as error:
-        if error.filename is not None and error.filename != temporary:
+        if error.filename not in (None, path, temporary):
             raise  # about another file, which the caller was using
-        raise StorageError(path, error) from error
+        raise _storage_error(path, error) from error
     fault_point(f"storage.after_rename:{kind}")
 
 
 @contextlib.contextmanager
 def _local_writer(path: str, temporary: str, kind: str) -> Iterator[IO[bytes]]:
-    folder = os.path.dirname(temporary)
-    make_folder(folder)
-    file = open(temporary, "xb")  # noqa: SIM115 - closed before the rename, which is inside this block
+    target, partial = Path(path), Path(temporary)
+    make_folder(str(target.parent))
     try:
-        with file:
+        with partial.open("xb") as file:
             fault_point(f"storage.before_write:{kind}")
             yield file
             fault_point(f"storage.after_write:{kind}")
             file.flush()
             os.fsync(file.fileno())
         fault_point(f"storage.before_rename:{kind}")
-        os.replace(temporary, path)
+        partial.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            partial.unlink()
         raise
-    _sync_folder(folder)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -258,38 +269,26 @@ def _remote_writer(path: str, temporary: str, kind: str) -> Iterator[IO[bytes]]:
         fault_point(f"storage.after_write:{kind}")
         spool.seek(0)
         with _one_line(path):
-            _upload(spool, temporary)
-            fault_point(f"storage.before_rename:{kind}")
-            _rename_remote(temporary, path)
+            _upload(spool, temporary, f"storage.before_rename:{kind}", path)
 
 
-def _upload(source: IO[bytes], path: str) -> None:
-    file = _beam(path).create(path, compression_type=_uncompressed())
+def _upload(source: IO[bytes], temporary: str, point: str, target: str) -> None:
+    beam = _beam(target)
+    file = beam.create(temporary, compression_type=_uncompressed())
     try:
         shutil.copyfileobj(source, file, 1 << 20)
         file.close()
+        fault_point(point)
+        if target.startswith("hdfs://") and beam.exists(target):
+            beam.delete([target])
+        beam.rename([temporary], [target])
     except BaseException:
         # Closed first, because a file that Python closes later would complete its upload after the deletion.
         with contextlib.suppress(Exception):
             file.close()
         with contextlib.suppress(Exception):
-            _beam(path).delete([path])
+            beam.delete([temporary])
         raise
-
-
-def _rename_remote(source: str, target: str) -> None:
-    beam = _beam(target)
-    if target.startswith("hdfs://") and beam.exists(target):
-        beam.delete([target])
-    beam.rename([source], [target])
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def delete(paths: Iterable[str]) -> None:
@@ -299,16 +298,16 @@ def delete(paths: Iterable[str]) -> None:
         StorageError: one cannot be deleted.
     """
     remote = []
+    fault_point("storage.before_delete")
     for path in paths:
-        fault_point("storage.before_delete")
         if is_local(path):
-            with _one_line(path), contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            with _one_line(path):
+                Path(path).unlink(missing_ok=True)
         else:
             remote.append(path)
-        fault_point("storage.after_delete")
     if remote:
         _delete_remote(remote)
+    fault_point("storage.after_delete")
 
 
 def _delete_remote(paths: list[str]) -> None:
@@ -342,7 +341,7 @@ def make_folder(folder: str) -> None:
     """
     if is_local(folder):
         with _one_line(folder):
-            os.makedirs(folder, exist_ok=True)
+            Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -355,7 +354,7 @@ def _one_line(path: str) -> Iterator[None]:
     except StorageError:
         raise
     except expected as error:
-        raise StorageError(path, error) from error
+        raise _storage_error(path, error) from error
 
 
 def _printable(text: str) -> str:
@@ -381,9 +380,11 @@ def _beam(path: str) -> Any:
         FileSystems.get_filesystem(path)
     except ValueError as error:
         scheme = path.split("://", 1)[0]
-        hint = {"s3": " (pip install 'reelbeam[s3]')", "gs": " (pip install 'reelbeam[gcp]')"}.get(scheme, "")
-        unknown = OSError(errno.EPROTONOSUPPORT, f"no file system for {scheme}:// is installed{hint}")
-        raise StorageError(path, unknown) from error
+        extra = {"s3": "s3", "gs": "gcp"}.get(scheme)
+        hint = f"; pip install 'reelbeam[{extra}]'" if extra else ""
+        raise StorageError(
+            errno.EPROTONOSUPPORT, f"no file system for {scheme}:// here{hint}", path
+        ) from error
     return FileSystems
 
 
