@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -15,6 +14,9 @@ from transforms.catalog import storage
 SCHEMA_KEY: Final = b"reelbeam.schema"
 VERSION: Final = 1
 """Version of all schemas; readers refuse a newer one."""
+
+ROW_GROUP_ROWS: Final = 1024
+"""Rows of a Parquet row group: 5 MiB of 1,280 float32, so that readers stay small."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
@@ -131,13 +133,16 @@ class FileRecord(NamedTuple):
 
 
 def write_table(
-    path: str, table: pa.Table, schema: pa.Schema, metadata: Mapping[str, bytes] | None = None
+    path: str,
+    rows: pa.Table | Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    metadata: Mapping[str, bytes] | None = None,
 ) -> FileRecord:
-    """Writes a table as one Parquet file, atomically; the same rows give the same bytes.
+    """Writes rows as one Parquet file, atomically; the same rows give the same bytes, however they are batched.
 
     Args:
         path: where.
-        table: the rows, of `schema`'s columns.
+        rows: of `schema`'s columns; batches are written as they come, so memory stays bounded.
         schema: one of this module's.
         metadata: further entries of the file's metadata.
 
@@ -146,23 +151,52 @@ def write_table(
     """
     extra = {key.encode(): value for key, value in (metadata or {}).items()}
     schema = schema.with_metadata({**(schema.metadata or {}), **extra})
+    count = 0
     with storage.atomic_writer(path) as file:
         hashing = _Hashing(file)
         # zstd at its lowest level: embeddings hardly compress, labels and uris do at once.
-        dictionary = ["video_id", "uri", "labels.list.element.label"]
-        pq.write_table(
-            table.cast(schema),
-            pa.PythonFile(hashing, "w"),
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in dictionary if name.split(".", 1)[0] in schema.names],
-            row_group_size=1024,
-        )
-    return FileRecord(path, table_of(schema), table.num_rows, hashing.size_bytes, hashing.digest.hexdigest())
+        options = {"compression": "zstd", "compression_level": 1, "use_dictionary": _text_columns(schema)}
+        with pq.ParquetWriter(pa.PythonFile(hashing, "w"), schema, **options) as writer:
+            for group in _row_groups(rows, schema):
+                writer.write_table(group, row_group_size=len(group))
+                count += len(group)
+    return FileRecord(path, table_of(schema), count, hashing.size_bytes, hashing.digest.hexdigest())
+
+
+def _row_groups(rows: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Cuts rows into tables of `ROW_GROUP_ROWS`, the last of the rest, whatever batches they come in."""
+    waiting = schema.empty_table()
+    for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema)])
+        while len(waiting) >= ROW_GROUP_ROWS:
+            yield waiting.slice(0, ROW_GROUP_ROWS).combine_chunks()
+            waiting = waiting.slice(ROW_GROUP_ROWS)
+    if len(waiting):
+        yield waiting.combine_chunks()
+
+
+def _text_columns(schema: pa.Schema) -> list[str]:
+    """Parquet's paths of all text columns: those that repeat; floats hardly ever do."""
+    return [path for field in schema for path in _text_paths(field.name, field.type)]
+
+
+def _text_paths(path: str, kind: pa.DataType) -> Iterator[str]:
+    if pa.types.is_string(kind):
+        yield path
+    elif pa.types.is_list(kind):
+        yield from _text_paths(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _text_paths(f"{path}.{field.name}", field.type)
 
 
 def describe_file(path: str, table: str) -> FileRecord:
-    """The record of a file that is already there."""
+    """The record of a file that is already there.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+        pyarrow.ArrowInvalid: it is not a Parquet file.
+    """
     digest, size = hashlib.sha256(), 0
     with storage.open_read(path) as file:
         while block := file.read(1 << 20):
@@ -179,11 +213,13 @@ def table_of(schema: pa.Schema) -> str:
     Raises:
         SchemaError: it is not one of ours, or of a newer version.
     """
-    name, _, version = (schema.metadata or {}).get(SCHEMA_KEY, b"").decode().partition("/")
+    name, _, version = (schema.metadata or {}).get(SCHEMA_KEY, b"").decode("utf-8", "replace").partition("/")
     if not name or not version.isdigit():
-        raise SchemaError("not a reelbeam table")
+        raise SchemaError("not a table of reelbeam: its metadata names no schema")
     if int(version) > VERSION:
-        raise SchemaError(f"table {name} has schema version {version}, newer than this reelbeam knows ({VERSION})")
+        raise SchemaError(
+            f"table {name} has schema version {version} and this reelbeam knows up to {VERSION}; install a newer one"
+        )
     return name
 
 
@@ -221,7 +257,7 @@ class _Hashing:
 
 
 def uri_of_path(path: str) -> str:
-    """A local path as a uri: the path itself, or a percent-encoded ``file://`` uri where it is not valid UTF-8."""
+    """A local path as a uri: the path itself, or where it is not valid UTF-8, ``file://`` and percent-encoded bytes."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
@@ -230,7 +266,7 @@ def uri_of_path(path: str) -> str:
 
 
 def path_of_uri(uri: str) -> str:
-    """The path that FileSystems opens: undoes `uri_of_path`."""
+    """The path that `storage` opens: undoes `uri_of_path`."""
     if uri.startswith("file://"):
         return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
     return uri
@@ -239,8 +275,3 @@ def path_of_uri(uri: str) -> str:
 def video_id_of(uri: str) -> str:
     """16 hex digits that stand for a uri."""
     return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def name_of(uri: str) -> str:
-    """The last part of a uri, for people."""
-    return Path(path_of_uri(uri)).name

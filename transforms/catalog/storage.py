@@ -6,8 +6,8 @@ Writes are atomic everywhere by the same two steps, a temporary name and a renam
 - Object stores: an upload under the temporary name, then a copy inside the store to the real one. An object
   appears only when its upload is completed, so uploading under the real name looks enough, but is not: Beam's
   writers (`UploaderStream` over S3, `BlobWriter` over GCS) complete their upload when they are closed, and
-  Python closes a dropped file, so an interrupted writer would publish what it had. Under a temporary name that
-  hurts nobody. A killed S3 writer leaves an incomplete multipart upload, for a lifecycle rule to expire.
+  Python closes a dropped file, so an interrupted writer would publish what it had. Under a temporary name
+  that hurts nobody. A killed S3 writer leaves an incomplete multipart upload, for a lifecycle rule to expire.
 - HDFS does not rename over a file: the old one is deleted first and readers may miss both for a moment.
 
 Fault points, for every write to a folder `kind`: ``storage.<step>:<kind>`` with the steps of `FAULT_STEPS`;
@@ -382,9 +382,7 @@ def _beam(path: str) -> Any:
         scheme = path.split("://", 1)[0]
         extra = {"s3": "s3", "gs": "gcp"}.get(scheme)
         hint = f"; pip install 'reelbeam[{extra}]'" if extra else ""
-        raise StorageError(
-            errno.EPROTONOSUPPORT, f"no file system for {scheme}:// here{hint}", path
-        ) from error
+        raise StorageError(errno.EPROTONOSUPPORT, f"no file system for {scheme}:// here{hint}", path) from error
     return FileSystems
 
 
