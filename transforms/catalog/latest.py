@@ -1,6 +1,16 @@
-"""The latest row of each video: what a reader of the catalog wants to see in the morning."""
+"""The latest row of each video: what a reader of the catalog wants to see in the morning.
+
+    from transforms.catalog.latest import latest_videos
+    from transforms.catalog.runs import Catalog
+
+    videos = latest_videos(Catalog.open("/catalog"), columns=["uri", "labels"])
+
+`LATEST_VIDEOS_SQL` says the same in SQL.
+"""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,114 +18,142 @@ import pyarrow.compute as pc
 from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog, RunConfig, RunRecord
 
-LATEST_VIDEOS_SQL = """
+LATEST_VIDEOS_SQL: Final = """
 WITH runs AS (
-    SELECT run_id, config.model_fingerprint AS fp, config.sampling AS s, config.top_labels AS k,
-           config.embedding_dtype AS d
-    FROM read_json('{catalog}/runs/*.json')
+    SELECT run_id, config.model_fingerprint AS model_fingerprint, config.sampling AS sampling
+    FROM read_json('{catalog}/runs/*.json', columns = {{
+        run_id: 'VARCHAR', config: 'STRUCT(model_fingerprint VARCHAR, sampling VARCHAR)'}})
 ), newest AS (
     SELECT * FROM runs ORDER BY run_id DESC LIMIT 1
 ), comparable AS (
-    SELECT run_id FROM runs SEMI JOIN newest USING (fp, s, k, d)
-), outcomes AS (
-    SELECT video_id, run AS run_id FROM read_parquet('{catalog}/videos/*/*.parquet', hive_partitioning = true)
-    UNION ALL
-    SELECT video_id, run AS run_id FROM read_parquet('{catalog}/failures/*/*.parquet', hive_partitioning = true)
+    SELECT run_id FROM runs SEMI JOIN newest USING (model_fingerprint, sampling)
+), videos AS (
+    SELECT * EXCLUDE (run), run AS run_id
+    FROM read_parquet('{catalog}/videos/*/*.parquet', hive_partitioning = true, hive_types = {{run: VARCHAR}})
+), failures AS (
+    SELECT video_id, run AS run_id
+    FROM read_parquet('{catalog}/failures/*/*.parquet', hive_partitioning = true, hive_types = {{run: VARCHAR}})
+), gone AS (
+    SELECT video_id, run AS run_id
+    FROM read_parquet('{catalog}/gone/*/*.parquet', hive_partitioning = true, hive_types = {{run: VARCHAR}})
 ), latest AS (
-    SELECT video_id, max(run_id) AS run_id FROM outcomes SEMI JOIN comparable USING (run_id) GROUP BY video_id
+    SELECT video_id, max(run_id) AS run_id
+    FROM (SELECT video_id, run_id FROM videos UNION ALL SELECT video_id, run_id FROM failures)
+    SEMI JOIN comparable USING (run_id)
+    GROUP BY video_id
 )
-SELECT v.* EXCLUDE (run), v.run AS run_id
-FROM read_parquet('{catalog}/videos/*/*.parquet', hive_partitioning = true) v
-JOIN latest l ON v.video_id = l.video_id AND v.run = l.run_id
-ORDER BY v.uri
+SELECT videos.*, video_id IN (SELECT video_id FROM gone SEMI JOIN newest USING (run_id)) AS gone
+FROM videos SEMI JOIN latest USING (video_id, run_id)
+ORDER BY uri
 """
-"""`latest_videos` as DuckDB reads it, without the column ``gone``; format it with ``catalog``. Where no run has
-failures, leave out the second part of ``outcomes``, because DuckDB wants every glob to match a file."""
+"""`latest_videos` as DuckDB reads it; format it with ``catalog``, a local path."""
 
 
-def comparable_runs(catalog: Catalog, config: RunConfig | None = None) -> list[RunRecord]:
-    """Committed runs, oldest first, whose rows may stand side by side: same model, sampling, labels and dtype.
+def comparable_runs(catalog: Catalog, at: str | datetime | None = None) -> list[RunRecord]:
+    """Committed runs, oldest first, whose rows may stand side by side: of the newest one's model and sampling.
 
     Args:
         catalog: the catalog.
-        config: the configuration to compare with; by default the newest run's.
+        at: leaves out runs after this run id or time, as if it were still then.
     """
-    runs = catalog.runs()
-    if not runs:
-        return []
-    key = (config or runs[-1].config).rows_key
-    return [run for run in runs if run.config.rows_key == key]
+    limit = at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ~") if isinstance(at, datetime) else at
+    runs = [catalog.run(run_id) for run_id in catalog.run_ids() if limit is None or run_id <= limit]
+    return [run for run in runs if run.config.comparable_key == runs[-1].config.comparable_key]
 
 
-def latest_videos(
-    catalog: Catalog, columns: Sequence[str] | None = None, config: RunConfig | None = None
-) -> pa.Table:
+def latest_videos(catalog: Catalog, columns: Sequence[str] | None = None, at: str | datetime | None = None) -> pa.Table:
     """The row of `videos` of every video's newest outcome, with ``run_id`` and ``gone``, sorted by uri.
 
-    A video whose newest outcome is a failure has none. Rows of different models, samplings or label counts are never
-    mixed: only runs like the newest (or like `config`) count.
+    A video whose newest outcome is a failure has none. Rows of different models or samplings are never mixed: only
+    runs like the newest count.
+
+    Args:
+        catalog: the catalog.
+        columns: of `videos`, besides ``video_id`` and ``uri``, which are always there; by default all.
+        at: a run id or a time; later runs are left out.
+
+    Raises:
+        CatalogError: a file is missing or damaged.
     """
-    wanted = list(dict.fromkeys([*(columns or []), "video_id", "uri"])) if columns is not None else None
-    runs = comparable_runs(catalog, config)
-    if not runs:
-        return schemas.videos_schema(1).empty_table()
-    winners = _winners(catalog, runs)
-    parts = []
-    for run in runs:
-        table = catalog.read("videos", run.run_id, wanted)
-        if table is not None:
-            mine = [video_id for video_id, run_id in winners.items() if run_id == run.run_id]
-            parts.append(table.filter(pc.is_in(table["video_id"], pa.array(mine, pa.string()))))
-    if not parts:
-        return schemas.videos_schema(runs[-1].config.embedding_size).empty_table()
-    table = pa.concat_tables(parts).sort_by("uri")
-    return table.append_column("gone", pc.is_in(table["video_id"], pa.array(gone_ids(catalog), pa.string())))
+    runs = comparable_runs(catalog, at)
+    size = runs[-1].config.embedding_size if runs else 1
+    names = _with_keys(columns, "video_id", "uri") or schemas.videos_schema(size).names
+    empty = schemas.videos_schema(size).empty_table().select(names)
+    none = empty.replace_schema_metadata(None).append_column("run_id", pa.array([], pa.string()))
+    parts = [table for run, ids in _winners(catalog, runs) for table in _rows_of(catalog, "videos", run, ids, names)]
+    table = pa.concat_tables([none, *parts]).sort_by("uri")
+    gone = gone_table(catalog, at)["video_id"].combine_chunks()
+    return table.append_column("gone", pc.is_in(table["video_id"], gone))
+
+
+def latest_failures(catalog: Catalog, at: str | datetime | None = None) -> pa.Table:
+    """The row of `failures` of every video whose newest outcome is a failure, with ``run_id``, sorted by uri.
+
+    Arguments and errors are those of `latest_videos`.
+    """
+    none = schemas.FAILURES.empty_table().replace_schema_metadata(None)
+    none = none.append_column("run_id", pa.array([], pa.string()))
+    winners = _winners(catalog, comparable_runs(catalog, at))
+    parts = [table for run, ids in winners for table in _rows_of(catalog, "failures", run, ids, None)]
+    return pa.concat_tables([none, *parts]).sort_by("uri")
 
 
 def latest_frames(
-    catalog: Catalog, columns: Sequence[str] | None = None, config: RunConfig | None = None
+    catalog: Catalog, columns: Sequence[str] | None = None, at: str | datetime | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of `frames` that belong to `latest_videos`, file by file, with ``run_id``: memory stays bounded."""
-    wanted = list(dict.fromkeys([*(columns or []), "video_id"])) if columns is not None else None
-    runs = comparable_runs(catalog, config)
-    winners = _winners(catalog, runs)
-    for run in runs:
-        mine = pa.array([v for v, run_id in winners.items() if run_id == run.run_id], pa.string())
-        for table in catalog.read_files("frames", run.run_id, wanted):
-            kept = table.filter(pc.is_in(table["video_id"], mine))
-            if len(kept):
-                yield kept
+    """The rows of `frames` that belong to `latest_videos`, file by file, with ``run_id``: memory stays bounded.
+
+    Embeddings are as stored: of the dtype that their run was given. Arguments and errors are those of
+    `latest_videos`; ``video_id`` is always there.
+    """
+    names = _with_keys(columns, "video_id")
+    for run, ids in _winners(catalog, comparable_runs(catalog, at)):
+        yield from _rows_of(catalog, "frames", run, ids, names)
 
 
-def latest_failures(catalog: Catalog, config: RunConfig | None = None) -> pa.Table:
-    """The row of `failures` of every video whose newest outcome is a failure, with ``run_id``, sorted by uri."""
-    runs = comparable_runs(catalog, config)
-    winners = _winners(catalog, runs)
-    parts = []
-    for run in runs:
-        table = catalog.read("failures", run.run_id)
-        if table is not None:
-            mine = pa.array([v for v, run_id in winners.items() if run_id == run.run_id], pa.string())
-            parts.append(table.filter(pc.is_in(table["video_id"], mine)))
-    return pa.concat_tables(parts).sort_by("uri") if parts else schemas.FAILURES.empty_table()
+def _with_keys(columns: Sequence[str] | None, *keys: str) -> list[str] | None:
+    return None if columns is None else list(dict.fromkeys([*keys, *columns]))
+
+
+def _winners(catalog: Catalog, runs: Sequence[RunRecord]) -> Iterator[tuple[str, pa.Array]]:
+    """For every run, newest first, the ids of the videos whose newest outcome is in it."""
+    seen = pa.array([], pa.string())
+    for run in reversed(runs):
+        tables = [catalog.read(table, run.run_id, ["video_id"]) for table in ("videos", "failures")]
+        chunks = [chunk for table in tables if table is not None for chunk in table["video_id"].chunks]
+        ids = pa.chunked_array(chunks, pa.string()).unique()
+        ids = ids.filter(pc.invert(pc.is_in(ids, seen)))
+        seen = pa.concat_arrays([seen, ids])
+        if len(ids):
+            yield run.run_id, ids
+
+
+def _rows_of(
+    catalog: Catalog, table: str, run_id: str, ids: pa.Array, columns: Sequence[str] | None
+) -> Iterator[pa.Table]:
+    for part in catalog.read_files(table, run_id, columns):
+        kept = part.filter(pc.is_in(part["video_id"], ids))
+        if len(kept):
+            yield kept
 
 
 def known_uris(catalog: Catalog) -> dict[str, str]:
-    """video_id -> uri of every video that any committed run has a row for."""
+    """video_id -> uri of every video that any committed run, of whatever model, has a row for."""
     known: dict[str, str] = {}
     for run_id in catalog.run_ids():
         for table in ("videos", "failures"):
-            rows = catalog.read(table, run_id, ["video_id", "uri"])
-            if rows is not None:
-                known.update(zip(rows["video_id"].to_pylist(), rows["uri"].to_pylist(), strict=True))
+            for part in catalog.read_files(table, run_id, ["video_id", "uri"]):
+                known.update(zip(part["video_id"].to_pylist(), part["uri"].to_pylist(), strict=True))
     return known
 
 
-def gone_table(catalog: Catalog) -> pa.Table:
-    """The newest run's complete `gone` table."""
-    newest = catalog.newest_run()
-    table = catalog.read("gone", newest.run_id) if newest else None
-    return table if table is not None else schemas.GONE.empty_table()
+def gone_table(catalog: Catalog, at: str | datetime | None = None) -> pa.Table:
+    """The complete `gone` table of the newest run (up to `at`): video_id, uri, since, run_id."""
+    runs = comparable_runs(catalog, at)
+    table = catalog.read("gone", runs[-1].run_id) if runs else None
+    if table is not None:
+        return table
+    return schemas.GONE.empty_table().append_column("run_id", pa.array([], pa.string()))
 
 
 def gone_ids(catalog: Catalog) -> list[str]:
@@ -124,30 +162,18 @@ def gone_ids(catalog: Catalog) -> list[str]:
     return ids
 
 
-def _winners(catalog: Catalog, runs: Sequence[RunRecord]) -> dict[str, str]:
-    """video_id -> the newest of the runs that has an outcome for it."""
-    winners: dict[str, str] = {}
-    for run in runs:
-        for table in ("videos", "failures"):
-            rows = catalog.read(table, run.run_id, ["video_id"])
-            if rows is not None:
-                winners.update(dict.fromkeys(rows["video_id"].to_pylist(), run.run_id))
-    return winners
-
-
 def outcomes(catalog: Catalog, config: RunConfig) -> dict[str, dict[str, object]]:
-    """video_id -> its newest outcome under `config`: fingerprint, failed, attempts and first_seen.
+    """video_id -> its newest outcome with the rows that `config` gives: what the nightly job decides by.
 
-    What the nightly job decides by; reads no embeddings.
+    Each has video_id, fingerprint, status (``ok``, ``partial`` or ``failed``), failed, attempts and first_seen (0 and
+    None unless failed) and run_id. Reads no embeddings.
     """
     known: dict[str, dict[str, object]] = {}
-    for run in comparable_runs(catalog, config):
-        videos = catalog.read("videos", run.run_id, ["video_id", "fingerprint"])
-        if videos is not None:
-            for row in videos.to_pylist():
+    for run in (run for run in catalog.runs() if run.config.rows_key == config.rows_key):
+        for part in catalog.read_files("videos", run.run_id, ["video_id", "fingerprint", "status"]):
+            for row in part.to_pylist():
                 known[row["video_id"]] = {**row, "failed": False, "attempts": 0, "first_seen": None}
-        failures = catalog.read("failures", run.run_id, ["video_id", "fingerprint", "attempts", "first_seen"])
-        if failures is not None:
-            for row in failures.to_pylist():
-                known[row["video_id"]] = {**row, "failed": True}
+        for part in catalog.read_files("failures", run.run_id, ["video_id", "fingerprint", "attempts", "first_seen"]):
+            for row in part.to_pylist():
+                known[row["video_id"]] = {**row, "failed": True, "status": "failed"}
     return known

@@ -71,7 +71,12 @@ class CatalogLock:
         self._thread = threading.Thread(target=self._beat, name="catalog-lock", daemon=True)
         now_s = time.time()
         self._holder = Holder(
-            secrets.token_hex(8), socket.gethostname(), os.getpid(), psutil.Process().create_time(), now_s, now_s
+            secrets.token_hex(8),
+            socket.gethostname(),
+            os.getpid(),
+            psutil.Process().create_time(),
+            now_s,
+            now_s,
         )
 
     def __enter__(self) -> "CatalogLock":
@@ -134,4 +139,3 @@ class CatalogLock:
                     return
                 self._holder = replace(self._holder, heartbeat_s=time.time())
                 self._write()
-

@@ -46,7 +46,13 @@ class Progress:
         self.write()
 
     def add(
-        self, *, planned_s: float = 0.0, done_s: float = 0.0, segments: int = 0, frames: int = 0, failed: int = 0
+        self,
+        *,
+        planned_s: float = 0.0,
+        done_s: float = 0.0,
+        segments: int = 0,
+        frames: int = 0,
+        failed: int = 0,
     ) -> None:
         """Adds to the totals."""
         totals = self._totals

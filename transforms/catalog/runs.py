@@ -4,11 +4,12 @@ A run is committed by one file, ``runs/<run_id>.json``, written last. What no co
 reader of this module.
 """
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -16,9 +17,16 @@ import pyarrow.parquet as pq
 
 from transforms.catalog import schemas, storage
 
-RECORD_VERSION = 1
+RECORD_VERSION: Final = 1
+"""Version of the run record's layout; readers refuse a newer one."""
 
-TABLES = ("frames", "videos", "failures", "gone", "files")
+TABLES: Final = ("frames", "videos", "failures", "gone", "files")
+
+NO_RUN: Final = "none"
+"""Partition of one empty file of each table: no run is called so, and every glob over a catalog finds a schema."""
+
+_RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+_STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
 class CatalogError(ValueError):
@@ -53,6 +61,11 @@ class RunConfig:
     def rows_key(self) -> tuple[str, str, int, str]:
         """Equal for two configurations that give the same rows."""
         return self.model_fingerprint, self.sampling, self.top_labels, self.embedding_dtype
+
+    @property
+    def comparable_key(self) -> tuple[str, str]:
+        """Equal for two configurations whose rows may stand side by side."""
+        return self.model_fingerprint, self.sampling
 
 
 @dataclass(frozen=True)
@@ -140,23 +153,29 @@ class StartedRun:
 
 def new_run_id(now: datetime, existing: Iterable[str]) -> str:
     """A run id of `now` (UTC) that sorts after all existing ones, also when the clock was set back."""
-    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    latest = max((run_id.split("-", 1)[0] for run_id in existing), default="")
-    if stamp <= latest:
-        after = datetime.strptime(latest, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=1)
-        stamp = after.strftime("%Y%m%dT%H%M%SZ")
+    stamp = now.astimezone(UTC).strftime(_STAMP)
+    newest = max((run_id.split("-", 1)[0] for run_id in existing), default="")
+    if stamp <= newest:
+        stamp = (datetime.strptime(newest, _STAMP) + timedelta(seconds=1)).strftime(_STAMP)
     return f"{stamp}-{secrets.token_hex(3)}"
+
+
+class _Versioned(msgspec.Struct):
+    """Of a run record, what decides whether the rest can be read."""
+
+    record_version: int
 
 
 class Catalog:
     """A catalog folder: where its files are, and what its committed runs say.
 
     Args:
-        root: a local path or any scheme of Beam's FileSystems.
+        root: a local path, or a uri with any scheme of Beam's FileSystems.
     """
 
     def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/") or "/"
+        self.root = schemas.path_of_uri(root).rstrip("/") or "/"
+        self._committed_files: dict[str, list[dict[str, Any]]] = {}
 
     @classmethod
     def open(cls, root: str) -> "Catalog":
@@ -164,6 +183,7 @@ class Catalog:
 
         Raises:
             CatalogError: there is none.
+            StorageError: it cannot be listed.
         """
         catalog = cls(root)
         if not catalog.run_ids() and catalog.unfinished() is None:
@@ -193,7 +213,8 @@ class Catalog:
     def run_ids(self) -> list[str]:
         """Ids of the committed runs, oldest first."""
         names = (file.path.rsplit("/", 1)[-1] for file in storage.list_files(self.path("runs")))
-        return sorted(name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != ".")
+        ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return sorted(run_id for run_id in ids if _RUN_ID.fullmatch(run_id))
 
     def run(self, run_id: str) -> RunRecord:
         """The record of a committed run.
@@ -203,12 +224,13 @@ class Catalog:
         """
         path = self.path("runs", f"{run_id}.json")
         try:
-            record = msgspec.json.decode(storage.read_bytes(path), type=RunRecord)
+            data = storage.read_bytes(path)
+            version = msgspec.json.decode(data, type=_Versioned).record_version
+            if version > RECORD_VERSION:
+                raise CatalogError(f"{path} was written by a newer reelbeam; install that or a later one")
+            return msgspec.json.decode(data, type=RunRecord)
         except (OSError, msgspec.MsgspecError) as error:
             raise CatalogError(f"cannot read the run record {path}: {error}") from error
-        if record.record_version > RECORD_VERSION:
-            raise CatalogError(f"{path} was written by a newer reelbeam")
-        return record
 
     def runs(self) -> list[RunRecord]:
         """Records of all committed runs, oldest first."""
@@ -220,49 +242,82 @@ class Catalog:
         return self.run(run_ids[-1]) if run_ids else None
 
     def start_run(self, config: RunConfig, archives: Sequence[str], now: datetime) -> StartedRun:
-        """Begins a run, or takes up the unfinished one if it makes the same chunks; other unfinished runs are removed.
+        """Begins a run, or takes up the newest unfinished one if its configuration is the same.
+
+        Whatever else is unfinished is abandoned. The caller must hold the catalog's lock.
 
         Raises:
             StorageError: the catalog cannot be written.
         """
+        committed, left = self.run_ids(), self._work_ids()
         resumed = None
-        for left in self._unfinished():
-            if left.config == config and resumed is None:
-                resumed = replace(left, archives=list(archives))
+        for run_id in reversed(left):
+            run = self._started(run_id)
+            if run_id in committed:
+                storage.delete_tree(self.work_folder(run_id))
+            elif resumed is None and run is not None and run.config == config:
+                resumed = run
             else:
-                self.remove_run_files(left.run_id)
-        run = resumed or StartedRun(
-            new_run_id(now, self.run_ids()), now.astimezone(UTC).isoformat(), config, list(archives)
-        )
-        storage.write_atomically(storage.join(self.work_folder(run.run_id), "run.json"), msgspec.json.encode(run))
+                self.abandon(run_id)
+        names = [schemas.uri_of_path(archive) for archive in archives]
+        run_id = resumed.run_id if resumed else new_run_id(now, [*committed, *left])
+        run = StartedRun(run_id, resumed.started_at if resumed else now.astimezone(UTC).isoformat(), config, names)
+        storage.write_atomically(self._start_record(run_id), msgspec.json.encode(run))
+        self._lay_out(config)
         return run
+
+    def _lay_out(self, config: RunConfig) -> None:
+        """Writes the empty files that make every table readable, also before anything failed or has gone."""
+        empty = {
+            "frames": schemas.frames_schema(config.embedding_size, config.embedding_dtype),
+            "videos": schemas.videos_schema(config.embedding_size),
+            "failures": schemas.FAILURES,
+            "gone": schemas.GONE,
+        }
+        for table, schema in empty.items():
+            path = storage.join(self.table_folder(table, NO_RUN), "empty.parquet")
+            if not storage.exists(path):
+                schemas.write_table(path, schema.empty_table(), schema)
 
     def unfinished(self) -> StartedRun | None:
         """The newest run that was started and not committed, if there is one."""
-        return next(iter(self._unfinished()), None)
+        committed = self.run_ids()
+        left = (self._started(run_id) for run_id in reversed(self._work_ids()) if run_id not in committed)
+        return next((run for run in left if run is not None), None)
 
-    def _unfinished(self) -> list[StartedRun]:
-        committed = set(self.run_ids())
-        left = []
-        for name in reversed(storage.list_folders(self.path("work"))):
-            run_id = name.removeprefix("run=")
-            path = storage.join(self.work_folder(run_id), "run.json")
-            if run_id in committed or not storage.exists(path):
-                continue
-            left.append(msgspec.json.decode(storage.read_bytes(path), type=StartedRun))
-        return left
+    def _work_ids(self) -> list[str]:
+        """Ids of the runs that have a work folder, oldest first."""
+        return [name.removeprefix("run=") for name in storage.list_folders(self.path("work"))]
+
+    def _start_record(self, run_id: str) -> str:
+        return storage.join(self.work_folder(run_id), "run.json")
+
+    def _started(self, run_id: str) -> StartedRun | None:
+        """What a run's start record says; None where it has none (killed that early) or one of another version."""
+        path = self._start_record(run_id)
+        if not storage.exists(path):
+            return None
+        try:
+            return msgspec.json.decode(storage.read_bytes(path), type=StartedRun)
+        except msgspec.MsgspecError:
+            return None
 
     def commit(self, record: RunRecord) -> None:
-        """Makes a run's files exist for readers. The files must all be written; doing it twice changes nothing.
+        """Makes a run's files exist for readers, and removes its work folder. Doing it twice changes nothing.
 
         Raises:
+            CatalogError: the run's files table was not written.
             StorageError: the record cannot be written.
         """
+        if not storage.exists(self.files_table(record.run_id)):
+            raise CatalogError(f"run {record.run_id} is not whole: it has no files table")
         path = self.path("runs", f"{record.run_id}.json")
-        storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2))
+        if not storage.exists(path):
+            content = {**msgspec.to_builtins(record), "speed_x_realtime": record.speed_x_realtime}
+            storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2))
         storage.delete_tree(self.work_folder(record.run_id))
 
-    def remove_run_files(self, run_id: str) -> None:
+    def abandon(self, run_id: str) -> None:
         """Removes every file of a run that was never committed.
 
         Raises:
@@ -272,6 +327,7 @@ class Catalog:
             raise CatalogError(f"run {run_id} is committed and stays")
         for table in TABLES:
             storage.delete_tree(self.table_folder(table, run_id))
+        # The work folder last: while it is there, the next start knows that there is something to remove.
         storage.delete_tree(self.work_folder(run_id))
 
     def remove_strays(self, run_id: str, listed: Iterable[str]) -> None:
@@ -282,28 +338,43 @@ class Catalog:
             storage.delete(file.path for file in storage.list_files(folder) if file.path not in keep)
 
     def file_rows(self, run_id: str) -> list[dict[str, Any]]:
-        """Rows of a run's `files` table."""
-        with storage.open_read(self.files_table(run_id)) as file:
-            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+        """Rows of a run's `files` table.
+
+        Raises:
+            CatalogError: it cannot be read.
+        """
+        if run_id in self._committed_files:
+            return self._committed_files[run_id]
+        rows: list[dict[str, Any]] = self._read_file(self.files_table(run_id), "files", None).to_pylist()
+        if storage.exists(self.path("runs", f"{run_id}.json")):
+            self._committed_files[run_id] = rows  # from now on they never change
         return rows
 
     def read(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """A run's rows of one table with a column ``run_id``; None where it has none.
-
-        Raises:
-            SchemaError: a file of a newer version.
-        """
+        """A run's rows of one table with a column ``run_id``; None where it has none. Errors as `read_files`."""
         parts = list(self.read_files(table, run_id, columns))
         return pa.concat_tables(parts) if parts else None
 
     def read_files(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """A run's rows of one table, file by file, each with a column ``run_id``."""
+        """A run's rows of one table, file by file, each with a column ``run_id``.
+
+        Raises:
+            CatalogError: a file is missing or damaged.
+            SchemaError: a file of a newer version.
+        """
         for row in self.file_rows(run_id):
-            if row["table"] != table:
-                continue
-            with storage.open_read(self.path(row["path"])) as file:
+            if row["table"] == table:
+                part = self._read_file(self.path(row["path"]), table, columns)
+                yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
+
+    def _read_file(self, path: str, table: str, columns: Sequence[str] | None) -> pa.Table:
+        try:
+            with storage.open_read(path) as file:
                 parquet = pq.ParquetFile(file)
-                schemas.table_of(parquet.schema_arrow)
+                schemas.check_table(parquet.schema_arrow, table)
                 part = parquet.read(columns=list(columns) if columns is not None else None)
-            part = part.replace_schema_metadata(None)
-            yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
+        except schemas.SchemaError as error:
+            raise schemas.SchemaError(f"{path}: {error}") from error
+        except (OSError, pa.ArrowException) as error:
+            raise CatalogError(f"{path} cannot be read ({error}); `reelbeam verify` lists all damage") from error
+        return part.replace_schema_metadata(None)

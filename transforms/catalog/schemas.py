@@ -223,6 +223,17 @@ def table_of(schema: pa.Schema) -> str:
     return name
 
 
+def check_table(schema: pa.Schema, table: str) -> None:
+    """Makes sure that a file's schema is that of a table, in a version that this code reads.
+
+    Raises:
+        SchemaError: it is not.
+    """
+    found = table_of(schema)
+    if found != table:
+        raise SchemaError(f"a file of the table {found}, not of {table}")
+
+
 class _Hashing:
     """A writable file that hashes and counts what passes."""
 
