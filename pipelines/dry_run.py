@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from models.visual.bundle import fingerprint_of_model
+from models.visual.bundle import Precision, fingerprint_of_model
 from pipelines.nightly import NightRequest, compare, list_archive
 from transforms.catalog.runs import Catalog, RunConfig
 from transforms.video.child import ChildSettings
@@ -15,16 +15,21 @@ from transforms.video.segments import Segment, Video, cut, pack
 RUNS_TO_JUDGE_BY = 5
 
 
-def plan_night(request: NightRequest, model: str, precision: str, weights: str | None) -> dict[str, Any]:
+def plan_night(request: NightRequest, model: str, precision: Precision, weights: str | None) -> dict[str, Any]:
     """What a night would do: files, skipped, failing, video_hours, frames, segments, chunks and estimate_s (or None).
 
     Raises:
         ArchiveError, NothingFound, ModelError: see there.
     """
     catalog = Catalog(request.catalog)
-    fingerprint, size = fingerprint_of_model(model, precision, weights)
+    fingerprint = fingerprint_of_model(model, precision, weights)
     config = RunConfig(
-        model, fingerprint, str(request.sampling), request.top_labels, request.embedding_dtype, embedding_size=size
+        model,
+        fingerprint,
+        str(request.sampling),
+        request.top_labels,
+        request.embedding_dtype,
+        embedding_size=size,
     )
     backlog = compare(catalog, config, list_archive(request), request.archives)
     planned = list(_cut_all(backlog.todo, request))
@@ -44,7 +49,9 @@ def plan_night(request: NightRequest, model: str, precision: str, weights: str |
 
 
 def _cut_all(videos: Sequence[Video], request: NightRequest) -> Iterator[list[Segment]]:
-    child = ChildSettings(None, False, request.sampling, request.top_labels, spool="", memory_bytes=request.memory_bytes)
+    child = ChildSettings(
+        None, False, request.sampling, request.top_labels, spool="", memory_bytes=request.memory_bytes
+    )
     with DecoderPool(PoolSettings(request.decode_workers, child)) as pool:
         futures = [(video, pool.probe(video.uri)) for video in videos]
         for video, future in futures:

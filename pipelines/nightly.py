@@ -157,8 +157,8 @@ def run_night(
     began = time.monotonic()
     catalog = Catalog(request.catalog)
     config = config_of(request, bundle, model)
+    videos = list_archive(request)
     with CatalogLock(request.catalog):
-        videos = list_archive(request)
         backlog = compare(catalog, config, videos, request.archives)
         unfinished = catalog.unfinished()
         run = catalog.start_run(config, request.archives, datetime.now(UTC))
@@ -185,7 +185,10 @@ def publish(bundle: ModelBundle, catalog: Catalog) -> str:
         files = sorted(storage.list_files(str(bundle.path)), key=lambda file: file.path.endswith("/spec.json"))
         for file in files:
             relative = file.path.removeprefix(str(bundle.path)).lstrip("/")
-            with storage.open_read(file.path) as source, storage.atomic_writer(storage.join(folder, relative)) as target:
+            with (
+                storage.open_read(file.path) as source,
+                storage.atomic_writer(storage.join(folder, relative)) as target,
+            ):
                 shutil.copyfileobj(source, target, 1 << 20)
     return folder
 
@@ -195,7 +198,9 @@ def build(
     pool: PoolSettings, catalog: Catalog, run: StartedRun,
 ) -> None:  # fmt: skip
     """Adds the job to a pipeline: shards -> chunks -> chunk files -> video rows -> files table."""
-    planned = pipeline | "Shards" >> beam.Create(shards) | "Spread shards" >> beam.Reshuffle() | PlanChunks(plan, extract)
+    planned = (
+        pipeline | "Shards" >> beam.Create(shards) | "Spread shards" >> beam.Reshuffle() | PlanChunks(plan, extract)
+    )
     extracted = planned["chunks"] | "Spread chunks" >> beam.Reshuffle() | ExtractFeatures(extract, plan.progress_folder)
     parts = {"outcomes": extracted["outcomes"], "failures": planned[FAILURES]} | PoolVideos(
         pool,
@@ -267,7 +272,12 @@ def _add_gone(catalog: Catalog, run: StartedRun, gone: pa.Table) -> None:
 
 
 def _record(
-    catalog: Catalog, run: StartedRun, backlog: Backlog, metrics: dict[str, Any], elapsed_s: float, runner: str
+    catalog: Catalog,
+    run: StartedRun,
+    backlog: Backlog,
+    metrics: dict[str, Any],
+    elapsed_s: float,
+    runner: str,
 ) -> RunRecord:
     """The commit's record, counted from the run's tables (a retried bundle makes metrics count twice, not rows)."""
     statuses: Counter[str] = Counter()

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from pipelines.console import console
 from transforms.catalog.runs import RunRecord
 
 
@@ -35,43 +36,41 @@ def summary_of(record: RunRecord, catalog: str, resumed: bool) -> dict[str, Any]
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Prints a run's summary for a person."""
-    console = Console(highlight=False)
+    out = console()
     resumed = " (taken up where it was killed)" if summary["resumed"] else ""
-    console.print(f"\n[bold]Run {summary['run_id']}[/bold]{resumed}")
-    console.print(
+    out.print(f"\n[bold]Run {summary['run_id']}[/bold]{resumed}")
+    out.print(
         f"  {summary['discovered']} discovered = {summary['skipped']} skipped + {summary['ok']} ok "
         f"+ {summary['partial']} partial + {summary['failed']} failed; {summary['gone']} gone"
     )
-    console.print(
+    out.print(
         f"  {summary['video_hours']:.2f} hours of video, {summary['frames']} frames, "
         f"{summary['speed_x_realtime']:.0f} x real time"
     )
     if summary["given_up"]:
-        console.print(f"  {summary['given_up']} of the skipped failed on 3 nights and are left alone until they change")
+        out.print(f"  {summary['given_up']} of the skipped failed on 3 nights and are left alone until they change")
     if summary["labels"]:
-        console.print(_counts_table("Commonest labels", "videos", summary["labels"]))
+        out.print(_counts_table("Commonest labels", "videos", summary["labels"]))
     if summary["failures"]:
-        console.print(_counts_table("Failures", "videos", summary["failures"]))
-    console.print("  Tables: ", end="")
-    console.out(f"{summary['catalog']}/{{frames,videos,failures}}/run={summary['run_id']}/*.parquet\n")
+        out.print(_counts_table("Failures", "videos", summary["failures"]))
+    out.print("  Tables: ", end="")
+    out.out(f"{summary['catalog']}/{{frames,videos,failures}}/run={summary['run_id']}/*.parquet\n")
 
 
 def print_plan(plan: dict[str, Any]) -> None:
     """Prints a dry run's plan for a person."""
-    console = Console(highlight=False)
-    console.print("\n[bold]Dry run[/bold]: nothing was written")
-    console.print(f"  {plan['files']} files to process, {plan['skipped']} unchanged, {plan['failing']} that will fail")
-    console.print(f"  {plan['video_hours']:.2f} hours of video, about {plan['frames']} frames to sample")
-    console.print(f"  {plan['segments']} segments in {plan['chunks']} chunks")
+    out = console()
+    out.print("\n[bold]Dry run[/bold]: nothing was written")
+    out.print(f"  {plan['files']} files to process, {plan['skipped']} unchanged, {plan['failing']} that will fail")
+    out.print(f"  {plan['video_hours']:.2f} hours of video, about {plan['frames']} frames to sample")
+    out.print(f"  {plan['segments']} segments in {plan['chunks']} chunks")
     if plan["estimate_s"] is None:
-        console.print("  no earlier run to estimate the time from\n")
+        out.print("  no earlier run to estimate the time from\n")
     else:
-        console.print(f"  about {plan['estimate_s'] / 60:.1f} minutes at the last runs' speed\n")
+        out.print(f"  about {plan['estimate_s'] / 60:.1f} minutes at the last runs' speed\n")
 
 
 def _counts_table(title: str, unit: str, counts: dict[str, int]) -> Table:
-    from rich.markup import escape
-
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     table.add_column("")
     table.add_column(unit, justify="right")

@@ -12,7 +12,9 @@ from transforms.video.sampling import Sampling, SamplingError
 from transforms.video.segments import Segment, Video, cut, is_anchor, pack
 
 RATES = st.sampled_from(["1fps", "0.2fps", "29.97fps", "3fps", "1/3fps", "12.5fps", "1000fps"])
-BASES = st.sampled_from([Fraction(1, 25), Fraction(1, 1000), Fraction(1, 90000), Fraction(1001, 30000), Fraction(125, 2997)])
+BASES = st.sampled_from(
+    [Fraction(1, 25), Fraction(1, 1000), Fraction(1, 90000), Fraction(1001, 30000), Fraction(125, 2997)]
+)
 TIMES = st.lists(st.integers(1, 5000), min_size=0, max_size=60).map(lambda gaps: [0, *_running_sum(gaps)])
 
 
@@ -80,7 +82,9 @@ def test_segments_share_out_the_samples_of_the_whole(
 
 
 @given(TIMES, BASES, RATES, st.integers(0, 40))
-def test_decoding_may_start_at_any_frame_before_a_window(times: list[int], base: Fraction, text: str, skip: int) -> None:
+def test_decoding_may_start_at_any_frame_before_a_window(
+    times: list[int], base: Fraction, text: str, skip: int
+) -> None:
     """`is_before` promises that frames from there on decide the window's samples as the whole video does."""
     sampling = Sampling.parse(text)
     segments = cut(video(), info(base, max(times[-1], 1) * base), sampling, Fraction(7, 2))

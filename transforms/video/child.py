@@ -1,5 +1,6 @@
 """What runs inside a decoder child: one segment in, features or pictures out. Frames never leave it as objects."""
 
+import os
 import resource
 import time
 from dataclasses import dataclass
@@ -94,9 +95,11 @@ _state: _State | None = None
 
 
 def start(settings: ChildSettings) -> None:
-    """Readies this process: memory limit, silent FFmpeg, the model."""
+    """Readies this process: memory limit, silence, the model."""
     global _state
     av.logging.set_level(None)
+    # Codec libraries write to standard error on their own account; what matters comes back as a result.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if settings.bundle is None:
         return
     bundle = ModelBundle.open(Path(settings.bundle))
@@ -216,5 +219,7 @@ def empty_features(spec: VisualSpec, top_labels: int) -> FrameFeatures:
     """Features of no frames."""
     k = min(top_labels, len(spec.labels))
     return FrameFeatures(
-        np.zeros((0, spec.embedding_size), np.float32), np.zeros((0, k), np.int32), np.zeros((0, k), np.float32)
+        np.zeros((0, spec.embedding_size), np.float32),
+        np.zeros((0, k), np.int32),
+        np.zeros((0, k), np.float32),
     )

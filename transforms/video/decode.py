@@ -51,7 +51,7 @@ class DecodeReport:
         frames_decoded: frames that left the decoder.
         errors: packets that did not decode.
         first_error: the first one's message.
-        last_s: seconds of the last packet or frame seen, where the stream's end was reached; else None.
+        end_s: seconds at which the last frame's presentation ends, where the stream's end was reached; else None.
         bytes_read: bytes of the packets read.
         sequential: whether every frame was decoded.
     """
@@ -60,7 +60,7 @@ class DecodeReport:
     frames_decoded: int = 0
     errors: int = 0
     first_error: str = ""
-    last_s: float | None = None
+    end_s: float | None = None
     bytes_read: int = 0
     sequential: bool = False
 
@@ -148,7 +148,7 @@ def _sample_wanted(
         report.samples_expected = len(wanted)
         report.bytes_read += table.size_bytes
         if table.end_reached and table.pts:
-            report.last_s = float(max(table.pts) * source.time_base)
+            report.end_s = float(table.end_t * source.time_base)
         if table.error:
             report.note(table.error)
         stretches = plan(table, wanted)
@@ -214,7 +214,7 @@ def sample_in_order(
     with _open_at(path, start_t) as source:
         timeline = _Timeline(info, source)
         previous: int | None = None
-        index = -1
+        index, end_t = -1, 0
         for frame in _decode_all(source, start_t, info.first_pts or 0, report):
             t = timeline.place(frame)
             if t is None:
@@ -225,8 +225,9 @@ def sample_in_order(
             previous = t
             if window.is_past(t):
                 return
+            end_t = t + (frame.duration or 0)
         if previous is not None:
-            report.last_s = max(report.last_s or 0.0, float(previous * source.time_base))
+            report.end_s = max(report.end_s or 0.0, float(end_t * source.time_base))
 
 
 def _decode_all(source: Source, start_t: int | None, first_pts: int, report: DecodeReport) -> Iterator[VideoFrame]:

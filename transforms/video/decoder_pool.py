@@ -62,7 +62,10 @@ class DecoderPool:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["transforms.video.child"])
         self._pool = ProcessPool(
-            max_workers=settings.workers, initializer=child.start, initargs=[self._settings.child], context=context
+            max_workers=settings.workers,
+            initializer=child.start,
+            initargs=[self._settings.child],
+            context=context,
         )
 
     def __enter__(self) -> "DecoderPool":
@@ -112,7 +115,9 @@ def outcome(future: "Future[T]", stage: str) -> T:
 
 def _death(error: ProcessExpired) -> str:
     code = error.exitcode
-    return f"the decoder process died by signal {-code}" if code and code < 0 else f"the decoder process exited ({code})"
+    return (
+        f"the decoder process died by signal {-code}" if code and code < 0 else f"the decoder process exited ({code})"
+    )
 
 
 def remove_pictures(result: SegmentResult) -> None:

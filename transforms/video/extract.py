@@ -71,7 +71,7 @@ class SegmentOutcome:
         samples_expected: frames that its packets promise; None where only decoding can tell.
         errors: packets that did not decode.
         first_error: the first one's message.
-        last_s: seconds of the last packet or frame, where the stream's end was reached.
+        end_s: seconds at which the last frame's presentation ends, where the stream's end was reached.
         rotation: degrees clockwise that turn the picture upright.
         failure: (stage, reason, message) of what stopped it, or None.
     """
@@ -83,7 +83,7 @@ class SegmentOutcome:
     samples_expected: int | None
     errors: int
     first_error: str
-    last_s: float | None
+    end_s: float | None
     rotation: int
     failure: tuple[str, str, str] | None
 
@@ -136,7 +136,12 @@ class ChunkExtractor:
         if not infers:
             self._engine = open_engine(self.bundle, batch_size=settings.batch_size)
         child = ChildSettings(
-            settings.bundle, infers, settings.sampling, settings.top_labels, spool="", memory_bytes=settings.memory_bytes
+            settings.bundle,
+            infers,
+            settings.sampling,
+            settings.top_labels,
+            spool="",
+            memory_bytes=settings.memory_bytes,
         )
         self.pool = DecoderPool(PoolSettings(settings.decode_workers, child, settings.deadline_s))
 
@@ -228,7 +233,10 @@ class ChunkExtractor:
             yield np.asarray(pictures[first : first + step])
 
     def _table(
-        self, outcomes: tuple[SegmentOutcome, ...], results: list[SegmentResult], features: list[FrameFeatures]
+        self,
+        outcomes: tuple[SegmentOutcome, ...],
+        results: list[SegmentResult],
+        features: list[FrameFeatures],
     ) -> pa.Table:
         labels = pa.array(self.bundle.spec.labels, pa.string())
         batches = [
@@ -278,7 +286,7 @@ def _outcomes(chunk: Chunk, results: list[SegmentResult], features: list[FrameFe
             samples_expected=result.report.samples_expected,
             errors=result.report.errors,
             first_error=result.report.first_error,
-            last_s=result.report.last_s,
+            end_s=result.report.end_s,
             rotation=result.rotation,
             failure=failure,
         )
@@ -292,7 +300,10 @@ def _frame_rows(
     dtype = schema.field("embedding").type
     values = features.embeddings.astype(np.float16 if dtype.value_type == pa.float16() else np.float32).ravel()
     pairs = pa.StructArray.from_arrays(
-        [labels.take(pa.array(features.top_labels.ravel())), pa.array(features.top_scores.ravel(), pa.float32())],
+        [
+            labels.take(pa.array(features.top_labels.ravel())),
+            pa.array(features.top_scores.ravel(), pa.float32()),
+        ],
         fields=list(schema.field("labels").type.value_type),
     )
     video = one.segment.video
@@ -304,7 +315,9 @@ def _frame_rows(
         "time_s": pa.array(result.time_s),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values), type=dtype),
         "labels": pa.ListArray.from_arrays(
-            pa.array(np.arange(0, (n + 1) * k, k or 1, dtype=np.int32)[: n + 1]), pairs, type=schema.field("labels").type
+            pa.array(np.arange(0, (n + 1) * k, k or 1, dtype=np.int32)[: n + 1]),
+            pairs,
+            type=schema.field("labels").type,
         ),
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)

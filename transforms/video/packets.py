@@ -69,7 +69,9 @@ class Window:
         if self.clock is not None:
             last = self.clock.last_tick(t)
             limit = self.clock.limit
-            return (self.end_tick is not None and last >= self.end_tick - 1) or (limit is not None and last >= limit - 1)
+            return (self.end_tick is not None and last >= self.end_tick - 1) or (
+                limit is not None and last >= limit - 1
+            )
         return self.end_t is not None and t >= self.end_t - 1
 
     def is_before(self, t: int) -> bool:
@@ -96,6 +98,7 @@ class PacketTable:
         is_entry: decoding can start here (see `random_access`).
         is_shown: gives a frame (edit lists hide some packets).
         kept: the packets, or None where they were too large to keep.
+        end_t: where the presentation of the last packet's frame ends.
         end_reached: whether the stream ended (as against the window).
         error: what ended the stream early, or None.
         size_bytes: bytes of all packets.
@@ -107,6 +110,7 @@ class PacketTable:
     is_entry: list[bool] = field(default_factory=list)
     is_shown: list[bool] = field(default_factory=list)
     kept: list[Packet] | None = field(default_factory=list)
+    end_t: int = 0
     end_reached: bool = False
     error: str | None = None
     size_bytes: int = 0
@@ -117,6 +121,7 @@ class PacketTable:
         self.is_key.append(packet.is_keyframe)
         self.is_entry.append(is_entry)
         self.is_shown.append(not packet.is_discard)
+        self.end_t = max(self.end_t, t + (packet.duration or 0))
         self.size_bytes += packet.size
         if self.size_bytes > KEEP_BYTES:
             self.kept = None

@@ -87,7 +87,9 @@ class ChunkReader:
         embedding = part["embedding"].combine_chunks()
         values = embedding.flatten().to_numpy(zero_copy_only=False)
         return FrameRows(
-            part["time_s"].to_numpy(), values.reshape(len(part), embedding.type.list_size), part["labels"].to_pylist()
+            part["time_s"].to_numpy(),
+            values.reshape(len(part), embedding.type.list_size),
+            part["labels"].to_pylist(),
         )
 
 
@@ -194,12 +196,11 @@ def _expected(outcome: SegmentOutcome) -> int:
 def _missing_tail(outcomes: Sequence[SegmentOutcome], sampling: Sampling) -> int:
     """Samples between the stream's end and where its own header puts it; 0 where the header makes no such claim."""
     info = outcomes[0].segment.info
-    ends = [o.last_s for o in outcomes if o.last_s is not None]
+    ends = [o.end_s for o in outcomes if o.end_s is not None]
     if not info.exact_duration or not info.duration_s or not ends:
         return 0
     duration_s, end_s = float(info.duration_s), max(ends)
-    frame_s = float(1 / info.fps) if info.fps else 0.0
-    if duration_s - end_s <= max(TRUNCATION_SLACK_S, TRUNCATION_SLACK_SHARE * duration_s) + 2 * frame_s:
+    if duration_s - end_s <= max(TRUNCATION_SLACK_S, TRUNCATION_SLACK_SHARE * duration_s):
         return 0
     clock = sampling.clock(info.time_base, info.duration_s)
     if clock is None:
@@ -209,14 +210,12 @@ def _missing_tail(outcomes: Sequence[SegmentOutcome], sampling: Sampling) -> int
     return max(1, last - clock.last_tick(round(end_s / float(info.time_base))))
 
 
-def _video_row(
-    outcomes: list[SegmentOutcome], fold: _Fold, verdict: Verdict, settings: PoolSettings
-) -> dict[str, Any]:
+def _video_row(outcomes: list[SegmentOutcome], fold: _Fold, verdict: Verdict, settings: PoolSettings) -> dict[str, Any]:
     first = outcomes[0]
     video, info = first.segment.video, first.segment.info
     labels = fold.labels(settings.top_labels)
     failure = verdict.failure
-    duration_s = float(info.duration_s) if info.duration_s else max((o.last_s or 0.0 for o in outcomes), default=0.0)
+    duration_s = float(info.duration_s) if info.duration_s else max((o.end_s or 0.0 for o in outcomes), default=0.0)
     return {
         **_identity(video),
         "container": info.container,

@@ -16,7 +16,9 @@ def is_clean_entry(codec: str, extradata: bytes | None, packet: bytes | memoryvi
     if codec == "h264":
         return any(unit & 0x1F == H264_IDR for unit in _nal_headers(packet, _length_size(extradata, 4)))
     if codec == "hevc":
-        return any((unit >> 1) & 0x3F in HEVC_RANDOM_ACCESS for unit in _nal_headers(packet, _length_size(extradata, 21)))
+        return any(
+            (unit >> 1) & 0x3F in HEVC_RANDOM_ACCESS for unit in _nal_headers(packet, _length_size(extradata, 21))
+        )
     return True
 
 

