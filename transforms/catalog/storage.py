@@ -93,7 +93,7 @@ def exists(path: str) -> bool:
     """
     if is_local(path):
         return Path(path).exists()
-    with _one_line(path):
+    with one_line_errors(path):
         return bool(_beam(path).exists(path))
 
 
@@ -117,7 +117,7 @@ def match(pattern: str) -> list[File]:
     Raises:
         StorageError: they cannot be listed.
     """
-    with _one_line(pattern):
+    with one_line_errors(pattern):
         found = _beam(pattern).match([pattern])[0].metadata_list
     return sorted(File(m.path, m.size_in_bytes, m.last_updated_in_seconds or 0.0) for m in found)
 
@@ -129,7 +129,7 @@ def list_files(folder: str) -> list[File]:
         StorageError: a folder cannot be listed.
     """
     if is_local(folder):
-        with _one_line(folder):
+        with one_line_errors(folder):
             return sorted(_scan(folder))
     escaped = glob.escape(folder.rstrip("/"))
     return match(f"{escaped}/**") or match(escaped)
@@ -166,7 +166,7 @@ def list_folders(folder: str) -> list[str]:
         prefix = join(folder, "")
         below = (file.path.removeprefix(prefix) for file in list_files(folder))
         return sorted({path.split("/", 1)[0] for path in below if "/" in path})
-    with _one_line(folder), contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with one_line_errors(folder), contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir())
     return []
 
@@ -179,7 +179,7 @@ def open_read(path: str) -> BinaryIO:
     """
     if is_local(path):
         return Path(path).open("rb")
-    with _one_line(path):
+    with one_line_errors(path):
         file: BinaryIO = _beam(path).open(path, compression_type=_uncompressed())
     return file
 
@@ -268,7 +268,7 @@ def _remote_writer(path: str, temporary: str, kind: str) -> Iterator[IO[bytes]]:
         yield spool
         fault_point(f"storage.after_write:{kind}")
         spool.seek(0)
-        with _one_line(path):
+        with one_line_errors(path):
             _upload(spool, temporary, f"storage.before_rename:{kind}", path)
 
 
@@ -301,7 +301,7 @@ def delete(paths: Iterable[str]) -> None:
     fault_point("storage.before_delete")
     for path in paths:
         if is_local(path):
-            with _one_line(path):
+            with one_line_errors(path):
                 Path(path).unlink(missing_ok=True)
         else:
             remote.append(path)
@@ -311,7 +311,7 @@ def delete(paths: Iterable[str]) -> None:
 
 
 def _delete_remote(paths: list[str]) -> None:
-    with _one_line(paths[0]):
+    with one_line_errors(paths[0]):
         beam = _beam(paths[0])
         if paths[0].startswith("hdfs://"):  # the others take a missing file as deleted
             paths = [path for path in paths if beam.exists(path)]
@@ -326,7 +326,7 @@ def delete_tree(folder: str) -> None:
     """
     fault_point("storage.before_delete")
     if is_local(folder):
-        with _one_line(folder), contextlib.suppress(FileNotFoundError):
+        with one_line_errors(folder), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
     elif files := list_files(folder):
         _delete_remote([file.path for file in files])
@@ -340,12 +340,12 @@ def make_folder(folder: str) -> None:
         StorageError: it cannot be made.
     """
     if is_local(folder):
-        with _one_line(folder):
+        with one_line_errors(folder):
             Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
-def _one_line(path: str) -> Iterator[None]:
+def one_line_errors(path: str) -> Iterator[None]:
     """Turns the errors of a file system into a `StorageError` about `path`."""
     # The clients of object stores have error types of their own.
     expected = OSError if is_local(path) else Exception
