@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from models.retrieval.build import KindChoice, Source, draft, finish
 from models.retrieval.manifest import Manifest, publish_manifest
 from models.retrieval.merge import write_shards

@@ -1,1 +1,1 @@
-"""The vector index: build, add, merge, search, score."""
+"""The vector index: build, add, merge, search, score; and how words and pictures become queries of it."""

