@@ -76,12 +76,12 @@ def encode(
     with av.open(str(path), "w") as container:
         stream = container.add_stream(recipe.codec, rate=recipe.fps, options={**recipe.options, "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = *size, recipe.pixels
-        stream.time_base = Fraction(1, 1000) if recipe.times != "constant" else 1 / recipe.fps
-        stream.codec_context.time_base = stream.time_base
+        time_base = 1 / recipe.fps if recipe.times == "constant" else Fraction(1, 1000)
+        stream.codec_context.time_base = time_base
         for index, (time_ms, image) in enumerate(zip(times, frames, strict=False)):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = time_ms if recipe.times != "constant" else index
-            frame.time_base = stream.time_base
+            frame.time_base = time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

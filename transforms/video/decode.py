@@ -153,11 +153,24 @@ def _sample_wanted(
             report.note(table.error)
         stretches = plan(table, wanted)
         if table.kept is not None:
-            yield from _decode_stretches(source, table.kept, table, stretches, first_pts, report)
+            frames = _decode_stretches(source, table.kept, table, stretches, first_pts, report)
+            yield from _samples(frames, window, first_pts, source, report)
             return
     with _open_at(path, start_t) as source:
         packets = (p for p in demux_from(source, start_t, first_pts) if p.size)
-        yield from _decode_stretches(source, packets, table, stretches, first_pts, report)
+        frames = _decode_stretches(source, packets, table, stretches, first_pts, report)
+        yield from _samples(frames, window, first_pts, source, report)
+
+
+def _samples(
+    frames: Iterator[VideoFrame], window: Window, first_pts: int, source: Source, report: DecodeReport
+) -> Iterator[Sample]:
+    for frame in frames:
+        # Containers also mark the recovery points of intra refresh as keyframes; the decoder knows better.
+        if window.sampling.kind == "keyframes" and not frame.key_frame:
+            report.samples_expected = (report.samples_expected or 1) - 1
+            continue
+        yield _sample(frame, frame.pts, first_pts, source)
 
 
 def _decode_stretches(
@@ -167,7 +180,7 @@ def _decode_stretches(
     stretches: list[Stretch],
     first_pts: int,
     report: DecodeReport,
-) -> Iterator[Sample]:
+) -> Iterator[VideoFrame]:
     numbered = enumerate(packets)
     if table.from_start and stretches and stretches[0].first > 0:
         _prime(source, (packet for _, packet in numbered))
@@ -178,7 +191,8 @@ def _decode_stretches(
             if frame.is_corrupt:
                 raise _ShortcutFailed
             if due and frame.pts == due[0]:
-                yield _sample(frame, due.pop(0), first_pts, source)
+                due.pop(0)
+                yield frame
         if due:
             raise _ShortcutFailed
 

@@ -59,7 +59,7 @@ def describe(source: Source, path: str) -> VideoInfo:
     """`VideoInfo` of an open source, which is left a few packets further on."""
     context = source.stream.codec_context
     first_pts, timing = _first_pts(source, path)
-    duration_s, exact = _duration(source)
+    duration_s, exact = _duration(source, first_pts)
     rate = source.stream.average_rate or source.stream.guessed_rate
     return VideoInfo(
         container=source.format_name,
@@ -91,11 +91,15 @@ def _first_pts(source: Source, path: str) -> tuple[int | None, Timing]:
     return first, "seekable" if source.format_name in SEEKABLE else "packets"
 
 
-def _duration(source: Source) -> tuple[Fraction | None, bool]:
-    """(duration in seconds, whether it is the video stream's own)."""
+def _duration(source: Source, first_pts: int | None) -> tuple[Fraction | None, bool]:
+    """(duration in seconds from the first frame, whether it is the video stream's own)."""
     stream, container = source.stream, source.container
     if stream.duration and stream.duration > 0:
         return stream.duration * source.time_base, True
-    if container.duration and container.duration > 0:
-        return Fraction(container.duration, av.time_base), len(container.streams) == 1
-    return None, False
+    if not container.duration or container.duration <= 0:
+        return None, False
+    duration_s = Fraction(container.duration, av.time_base)
+    # Matroska's duration is the time at which the last frame ends, wherever the first one is.
+    if "matroska" in source.format_name and first_pts:
+        duration_s -= first_pts * source.time_base
+    return (duration_s, len(container.streams) == 1) if duration_s > 0 else (None, False)

@@ -1,0 +1,74 @@
+"""Fixtures: where real videos are, generated ones, and the command line run as a person runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import videos
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+os.environ.setdefault("REELBEAM_CACHE", str(ROOT / ".cache"))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real videos, which lies beside a checkout and is not part of it."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the real videos in ../shared/data")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small archive: H.264, MPEG-4 in AVI, a GIF and a broken file."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("h264_bframes", "mpeg4_avi", "gif"):
+        videos.make(folder, name, seconds=6)
+    videos.encode(folder / "long.mp4", videos.RECIPES["mpeg4_mp4"], 40)
+    (folder / "broken.mp4").write_bytes(b"this is no video" * 50)
+    return folder
+
+
+@dataclass
+class Finished:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        """Standard output as JSON; fails if anything else is there."""
+        return json.loads(self.out)
+
+
+Reelbeam = Callable[..., Finished]
+
+
+@pytest.fixture
+def reelbeam() -> Reelbeam:
+    """Runs `reelbeam` in a process of its own."""
+
+    def run(*arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300) -> Finished:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.main", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            timeout=timeout_s,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,122 @@
+"""Sampled frames are bit for bit those of decoding everything, however the video is cut.
+
+The yardstick is written without any of the project's code: PyAV decodes every frame in order, and samples are picked by
+the definition.
+"""
+
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from tests import videos
+from transforms.video.decode import DecodeReport, sample
+from transforms.video.failures import VideoError
+from transforms.video.probe import probe
+from transforms.video.sampling import Sampling
+from transforms.video.segments import Video, cut
+
+Rows = list[tuple[int, str]]
+
+
+def digest(frame: av.VideoFrame) -> str:
+    return hashlib.sha256(frame.reformat(format="rgb24").to_ndarray().tobytes()).hexdigest()
+
+
+def slow_rows(path: Path, text: str) -> Rows:
+    """(pts, digest) of the samples, by decoding all frames and following the definition."""
+    frames = []
+    with av.open(str(path), metadata_errors="replace") as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        avi = container.format.name == "avi"
+        for packet in container.demux(stream):
+            try:
+                decoded = stream.codec_context.decode(packet if packet.size else None)
+            except av.FFmpegError:
+                continue
+            # AVI has no presentation times: frames are counted by decoding times, the last of which flushing loses.
+            frames += [(f.dts if avi else f.pts, f.key_frame, digest(f)) for f in decoded]
+        base = Fraction(stream.time_base)
+    if avi:
+        frames = [(frames[0][0] + i if t is None else t, key, d) for i, (t, key, d) in enumerate(frames)]
+    start = frames[0][0]
+    if text == "keyframes":
+        return [(t, d) for t, key, d in frames if key]
+    kind, _, number = text.partition(":")
+    if kind == "every":
+        return [(t, d) for i, (t, _, d) in enumerate(frames) if i % int(number) == 0]
+    rate = Fraction(text.removesuffix("fps")) if kind != "count" else int(number) / probe(str(path)).duration_s
+    ticks = int((frames[-1][0] - start) * base * rate) + 2 if kind != "count" else int(number)
+    out: dict[int, str] = {}
+    for tick in range(ticks):
+        late = (f for f in frames if (f[0] - start) * base >= tick / rate - base / 2)
+        first = next(late, None)
+        if first is not None:
+            out.setdefault(first[0], first[2])
+    return sorted(out.items())
+
+
+def rows(path: Path, text: str, segment_s: int) -> Rows:
+    info, sampling = probe(str(path)), Sampling.parse(text)
+    found = []
+    for segment in cut(Video("0" * 16, str(path), 0, 0.0, ""), info, sampling, Fraction(segment_s)):
+        for one in sample(str(path), info, segment.window(sampling), DecodeReport()):
+            found.append((one.pts, digest(one.frame)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.mark.parametrize("name", videos.RECIPES)
+def test_generated_videos(made: Path, name: str) -> None:
+    path = videos.make(made, name, seconds=11)
+    for text in ("1fps", "0.2fps", "7fps", "keyframes", "every:7", "count:5"):
+        expected = slow_rows(path, text)
+        assert expected, "a yardstick without samples proves nothing"
+        for segment_s in (2, 5, 60, 100000):
+            assert rows(path, text, segment_s) == expected, (text, segment_s)
+
+
+def test_the_shortcut_is_taken_where_it_should_be(made: Path) -> None:
+    """Exactness alone would hold if everything were decoded; the point is that it is not."""
+    path = videos.make(made, "h264_bframes", seconds=11)
+    info, sampling = probe(str(path)), Sampling.parse("0.2fps")
+    report = DecodeReport()
+    segment = cut(Video("0" * 16, str(path), 0, 0.0, ""), info, sampling, Fraction(100))[0]
+    samples = list(sample(str(path), info, segment.window(sampling), report))
+    assert len(samples) == 3
+    assert not report.sequential
+    assert report.frames_decoded < 11 * 25 / 3
+
+
+def shared_files() -> list[Path]:
+    root = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+    tank = sorted(root.glob("tank/videos/**/*.mp4"))[::60]
+    folders = ("odd/*", "captioned/*/videos/*", "longer/*.mp4")
+    return [path for pattern in folders for path in sorted(root.glob(pattern))] + tank
+
+
+@pytest.mark.parametrize("path", shared_files() or [None], ids=lambda path: path.name if path else "absent")
+def test_real_videos(shared: Path, path: Path) -> None:
+    try:
+        probe(str(path))
+    except VideoError:
+        pytest.skip("no video to decode in this file")
+    for text in ("1fps", "keyframes"):
+        expected = slow_rows(path, text) if has_frames(path) else []
+        for segment_s in (5, 100000):
+            assert rows(path, text, segment_s) == expected, (text, segment_s)
+
+
+def has_frames(path: Path) -> bool:
+    with av.open(str(path), metadata_errors="replace") as container:
+        try:
+            return next(container.decode(video=0), None) is not None
+        except (av.FFmpegError, StopIteration):
+            return False
