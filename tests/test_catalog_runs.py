@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from catalogs import CONFIG, NIGHT, commit_night, write_night
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
 from transforms.catalog import faults, schemas, storage
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, new_run_id
 from transforms.catalog.schemas import SchemaError
@@ -157,10 +157,10 @@ def test_missing_and_damaged_files_are_told_in_one_line(catalog):
     path = catalog.path(next(row["path"] for row in catalog.file_rows(record.run_id) if row["table"] == "videos"))
     good = storage.read_bytes(path)
     storage.write_atomically(path, good[:100])
-    with pytest.raises(CatalogError, match="cannot be read .*`reelbeam verify`"):
+    with pytest.raises(CatalogError, match=r"cannot be read .*`reelbeam verify`"):
         catalog.read("videos", record.run_id)
     storage.delete([path])
-    with pytest.raises(CatalogError, match="cannot be read .*`reelbeam verify`"):
+    with pytest.raises(CatalogError, match=r"cannot be read .*`reelbeam verify`"):
         catalog.read("videos", record.run_id)
     schemas.write_table(path, schemas.GONE.empty_table(), schemas.GONE)
     with pytest.raises(SchemaError, match=r"part-00000.parquet: a file of the table gone, not of videos"):
