@@ -1,6 +1,5 @@
 """How much an approximate index misses, and how hard it must look to miss no more than wanted."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,8 @@ from models.retrieval.metrics import recall_of_neighbours
 
 NEIGHBOURS = 10
 _RERANKS = (200, 400, 800, 1600)
+_LEAST_LISTS = 4
+_NO_GAIN = 0.002
 
 
 class Tuned(NamedTuple):
@@ -44,25 +45,18 @@ def tune(
         truths.append(groups[1].truth())
     before, best = index.settings, Tuned(index.settings, -1.0, 0)
     queries = sum(len(truth) for truth in truths)
-    for settings in _ladder(index.lists):
-        index.settings = settings
-        measured = min(recall_of_neighbours(g.found(), t) for g, t in zip(groups, truths, strict=True))
-        if measured > best.recall_at_10:
-            best = Tuned(settings, measured, queries)
-        if measured >= recall:
-            break
+    for rerank in _RERANKS:
+        last, nprobe = -1.0, min(_LEAST_LISTS, index.lists)
+        while best.recall_at_10 < recall and nprobe <= index.lists:
+            index.settings = Settings(nprobe, rerank)
+            measured = min(recall_of_neighbours(g.found(), t) for g, t in zip(groups, truths, strict=True))
+            if measured > best.recall_at_10:
+                best = Tuned(index.settings, measured, queries)
+            # Once twice the lists find nothing new, it is the number of candidates that is short.
+            nprobe = 2 * nprobe if measured > last + _NO_GAIN else index.lists + 1
+            last = measured
     index.settings = before
     return best
-
-
-def _ladder(lists: int) -> Iterator[Settings]:
-    """Settings from cheap to dear: more lists first, then more candidates once all lists would not help."""
-    for rerank in _RERANKS:
-        nprobe = 4
-        while nprobe <= lists:
-            yield Settings(nprobe, rerank)
-            nprobe *= 2
-        yield Settings(lists, rerank)
 
 
 class _Queries:

@@ -1,0 +1,152 @@
+"""CLIP and SigLIP through keras-hub: words and pictures in one space, with weights that the user has.
+
+A model is the folder of a keras-hub preset as `save_to_preset` writes it: configuration, weights, tokenizer and
+image converter. Radford et al. 2021 (arXiv:2103.00020); Zhai et al. 2023 (arXiv:2303.15343).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.text.spec import TextModelError
+
+_BATCH = 32
+_FAMILIES = {"CLIPBackbone": "CLIPPreprocessor", "SigLIPBackbone": "SigLIPPreprocessor"}
+
+
+def is_joint_preset(folder: Path) -> bool:
+    """Whether `folder` is a keras-hub preset of a joint model; reads only its configuration."""
+    return _class_of(folder) in _FAMILIES
+
+
+def fingerprint_of_preset(folder: Path) -> str:
+    """sha256 over the names and bytes of the preset's files, hex."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+class Towers(NamedTuple):
+    """A joint model in memory (keras-hub objects)."""
+
+    backbone: Any
+    preprocessor: Any
+
+
+def load_towers(folder: Path) -> Towers:
+    """Load a preset; TextModelError where keras-hub is missing or the folder is no joint model's preset."""
+    family = _class_of(folder)
+    if family not in _FAMILIES:
+        raise TextModelError(f"{folder} is no keras-hub preset of CLIP or SigLIP (save one with save_to_preset)")
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise TextModelError("a joint model needs the package keras-hub: pip install 'reelbeam[joint]'") from error
+    try:
+        backbone = keras_hub.models.Backbone.from_preset(str(folder))
+        preprocessor = getattr(keras_hub.models, _FAMILIES[family]).from_preset(str(folder))
+    except (ValueError, OSError, KeyError) as error:
+        raise TextModelError(f"the preset in {folder} cannot be loaded: {error}") from error
+    return Towers(backbone, preprocessor)
+
+
+class JointTextModel:
+    """The text tower of a joint model. Its vectors are queries for frames that the same preset has embedded."""
+
+    name = "joint"
+    joint = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the preset's files: the same for both towers."""
+        return f"joint-{fingerprint_of_preset(self._folder)}"
+
+    @cached_property
+    def embedding_size(self) -> int:
+        """Length of its vectors, which is also that of the image tower's."""
+        return int(self.encode_queries(["a"]).shape[1])
+
+    @cached_property
+    def _towers(self) -> Towers:
+        return load_towers(self._folder)
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of length one, float32 [n, embedding_size]."""
+        parts = [self._encode(list(texts[at : at + _BATCH])) for at in range(0, len(texts), _BATCH)]
+        return np.concatenate(parts) if parts else np.empty((0, self.embedding_size), dtype=np.float32)
+
+    def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The same as `encode_queries`: these models know no difference."""
+        return self.encode_queries(texts)
+
+    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
+        tokens = self._towers.preprocessor({"prompts": texts, "images": None})["token_ids"]
+        vectors = np.asarray(self._towers.backbone.get_text_embeddings(tokens), dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class ImageTower(NamedTuple):
+    """What a visual model needs of a joint one.
+
+    `embed` maps a float32 tensor [n, side, side, 3] in 0..255 to raw embeddings [n, D]; normalisation is inside.
+    `kernel` float32 [D, L] holds the labels' text vectors times the model's temperature, `bias` its offset:
+    softmax(unit(embedding) @ kernel + bias) are zero-shot scores.
+    """
+
+    embed: Callable[[Any], Any]
+    side: int
+    embedding_size: int
+    kernel: NDArray[np.float32]
+    bias: float
+
+
+def load_image_tower(folder: Path, labels: Sequence[str]) -> ImageTower:
+    """The image tower, with `labels` as classes ("a photo of a {label}").
+
+    Raises TextModelError as `load_towers` does.
+    """
+    towers = load_towers(folder)
+    converter, backbone = towers.preprocessor.image_converter, towers.backbone
+    scale = np.asarray(1.0 if converter.scale is None else converter.scale, dtype=np.float32)
+    offset = np.asarray(0.0 if converter.offset is None else converter.offset, dtype=np.float32)
+    text = JointTextModel(folder)
+    text.__dict__["_towers"] = towers  # the same weights need not be loaded twice
+    words = text.encode_queries([f"a photo of a {label}" for label in labels])
+    logit_scale, bias = _temperature(backbone)
+    return ImageTower(
+        embed=lambda images: backbone.get_vision_embeddings(images * scale + offset),
+        side=int(backbone.vision_encoder.image_shape[0]),
+        embedding_size=words.shape[1],
+        kernel=np.ascontiguousarray(words.T) * np.float32(logit_scale),
+        bias=bias,
+    )
+
+
+def _temperature(backbone: Any) -> tuple[float, float]:
+    """exp(logit scale) and logit bias (0 for CLIP, which has none) of a model's head."""
+    head = getattr(backbone, "clip_head", None) or backbone.siglip_head
+    bias = getattr(head, "logit_bias", None)
+    return float(np.exp(np.asarray(head.logit_scale))), 0.0 if bias is None else float(np.asarray(bias))
+
+
+def _class_of(folder: Path) -> str:
+    config = folder / "config.json"
+    if not config.is_file():
+        return ""
+    try:
+        described = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError:
+        return ""
+    return str(described.get("class_name", "")) if isinstance(described, dict) else ""

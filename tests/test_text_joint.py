@@ -1,0 +1,82 @@
+"""A tiny CLIP with random weights, saved as a preset and used through the registry."""
+
+import numpy as np
+import pytest
+
+from models.text.joint import is_joint_preset, load_image_tower, load_towers
+from models.text.registry import open_text_model
+from models.text.spec import TextModelError
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed (the extra `joint`)")
+    import keras
+
+    keras.utils.set_random_seed(1)
+    vision = keras_hub.models.CLIPVisionEncoder(
+        patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, intermediate_dim=32, image_shape=(32, 32, 3)
+    )
+    pieces = ["<|startoftext|>", "<|endoftext|>", *"dogcat", *(f"{letter}</w>" for letter in "dogcat"), "do", "dog</w>"]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    text = keras_hub.models.CLIPTextEncoder(
+        vocabulary_size=len(vocabulary),
+        embedding_dim=16,
+        hidden_dim=16,
+        num_layers=1,
+        num_heads=2,
+        intermediate_dim=32,
+        max_sequence_length=16,
+    )
+    backbone = keras_hub.models.CLIPBackbone(vision_encoder=vision, text_encoder=text, projection_dim=8)
+    preprocessor = keras_hub.models.CLIPPreprocessor(
+        tokenizer=keras_hub.models.CLIPTokenizer(vocabulary=vocabulary, merges=["d o", "do g</w>"]),
+        image_converter=keras_hub.layers.CLIPImageConverter(image_size=(32, 32), scale=1 / 127.5, offset=-1.0),
+        sequence_length=16,
+    )
+    folder = tmp_path_factory.mktemp("clip")
+    backbone.save_to_preset(str(folder))
+    preprocessor.save_to_preset(str(folder))
+    return folder
+
+
+def test_words_and_pictures_lie_in_one_space(preset):
+    text = open_text_model("joint", preset)
+    vectors = text.encode_queries(["dog", "cat", "a dog"])
+    tower = load_image_tower(preset, ["dog", "cat"])
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, tower.side, tower.side, 3)).astype(np.float32)
+    embeddings = np.asarray(tower.embed(pictures))
+    assert text.joint and is_joint_preset(preset)
+    assert vectors.shape == (3, 8) == (3, text.embedding_size)
+    assert embeddings.shape == (2, tower.embedding_size) and tower.kernel.shape == (8, 2)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+
+
+def test_the_towers_agree_with_the_model_as_a_whole(preset):
+    """The model's own logits of a picture and a text are scale x cosine of the two towers' vectors."""
+    towers = load_towers(preset)
+    pictures = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    prepared = towers.preprocessor({"prompts": ["dog", "cat"], "images": pictures})
+    inputs = {"images": prepared["images"], "token_ids": prepared["token_ids"]}
+    logits = np.asarray(towers.backbone(inputs)["vision_logits"])
+    embeddings = np.asarray(load_image_tower(preset, ["dog"]).embed(pictures))
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    scale = float(np.exp(np.asarray(towers.backbone.clip_head.logit_scale)))
+    words = open_text_model("joint", preset).encode_queries(["dog", "cat"])
+    np.testing.assert_allclose(scale * unit @ words.T, logits, rtol=1e-3, atol=1e-3)
+
+
+def test_a_text_does_not_depend_on_the_texts_beside_it(preset):
+    text = open_text_model("joint", preset)
+    together = text.encode_passages(["dog", "a cat"])
+    np.testing.assert_allclose(together[:1], text.encode_passages(["dog"]), atol=1e-6)
+    assert text.encode_queries([]).shape == (0, 8)
+
+
+def test_a_folder_that_is_no_joint_model_is_refused_in_one_line(tmp_path):
+    assert not is_joint_preset(tmp_path)
+    (tmp_path / "config.json").write_text('{"class_name": "GemmaBackbone"}')
+    with pytest.raises(TextModelError, match="no keras-hub preset of CLIP or SigLIP"):
+        open_text_model("joint", tmp_path).encode_queries(["dog"])
+    with pytest.raises(TextModelError, match="needs its weights"):
+        open_text_model("joint")
