@@ -1,0 +1,150 @@
+"""What a label looks like in words: its name, other names, a description, its name in another language.
+
+A classifier's label alone ("hare") matches few of the words people use. A label's texts are embedded by kind,
+each kind's vectors averaged, and the kinds' averages averaged again: names in two languages, everyday words and
+a description each get a say, however many of them there are.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.text.spec import TextModel
+
+_SHIPPED = "imagenet_label_vectors.npz"
+_LIST_MARKS = str.maketrans("；", ";")
+
+
+class LabelTextsError(ValueError):
+    """A table of label texts that cannot be read."""
+
+
+class LabelText(NamedTuple):
+    """One label's texts; all but the name may be missing."""
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    description: str = ""
+    other_names: tuple[str, ...] = ()  # in other languages
+
+    def kinds(self) -> tuple[tuple[str, ...], ...]:
+        """The texts to embed, by kind; kinds that are missing are left out."""
+        described = (f"{self.name}: {self.description}",) if self.description else ()
+        return tuple(kind for kind in ((self.name,), self.synonyms, described, self.other_names) if kind)
+
+
+def imagenet_label_texts() -> dict[str, LabelText]:
+    """The project's own texts of the 1,000 ImageNet classes, by name."""
+    table = files("models.visual").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
+    return _parsed(table, "imagenet_classes.tsv")
+
+
+def read_label_texts(path: Path) -> dict[str, LabelText]:
+    """A user's own table, by label name.
+
+    Tab-separated with a header that names the columns: `name`, and any of `synonyms` and `zh` (several separated
+    by semicolons) and `description`; other columns are left alone. Raises LabelTextsError where the file cannot
+    be read, has no `name`, or names a label twice.
+    """
+    try:
+        return _parsed(path.read_text(encoding="utf-8-sig"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelTextsError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+
+
+def texts_of(labels: Sequence[str], tables: Sequence[Mapping[str, LabelText]]) -> list[LabelText]:
+    """Each label's texts from the first table that has it; a label in none stands for itself."""
+    return [next((table[label] for table in tables if label in table), LabelText(label)) for label in labels]
+
+
+def label_vectors(texts: Sequence[LabelText], model: TextModel, cache_dir: Path) -> NDArray[np.float32]:
+    """One vector of length one a label, float32 [len(texts), d].
+
+    Taken from what the package ships (the ImageNet classes with the default text model), else from `cache_dir`,
+    else worked out and kept there; both are found by the texts' content, so changed texts are never missed.
+    """
+    key = content_key(texts, model)
+    shipped = _shipped(key)
+    if shipped is not None:
+        return shipped
+    cached = cache_dir / f"label-vectors-{key[:32]}.npy"
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        part = cached.with_suffix(".part.npy")
+        np.save(part, embed_labels(texts, model))
+        part.replace(cached)
+    return np.load(cached)
+
+
+def content_key(texts: Sequence[LabelText], model: TextModel) -> str:
+    """sha256, hex, of all that the vectors depend on."""
+    content = json.dumps([model.fingerprint, [text.kinds() for text in texts]], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def embed_labels(texts: Sequence[LabelText], model: TextModel) -> NDArray[np.float32]:
+    """The vectors worked out: about 8 ms for each different text, 40 s for ImageNet's 1,000 classes."""
+    unique = sorted({text for label in texts for kind in label.kinds() for text in kind})
+    vectors = dict(zip(unique, model.encode_passages(unique), strict=True))
+    means = [
+        np.mean([_unit(np.mean([vectors[text] for text in kind], axis=0)) for kind in label.kinds()], axis=0)
+        for label in texts
+    ]
+    return np.stack([_unit(mean) for mean in means])
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vector / np.float32(np.linalg.norm(vector))
+
+
+def _shipped(key: str) -> NDArray[np.float32] | None:
+    resource = files("models.text").joinpath(_SHIPPED)
+    if not resource.is_file():
+        return None
+    with as_file(resource) as path, np.load(path) as stored:
+        if str(stored["key"]) != key:
+            return None
+        halves = stored["vectors"].astype(np.float32)
+    return halves / np.linalg.norm(halves, axis=1, keepdims=True)
+
+
+def _parsed(table: str, source: str) -> dict[str, LabelText]:
+    rows = csv.DictReader(table.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    if "name" not in (rows.fieldnames or ()):
+        raise LabelTextsError(f"{source}: its first line must name the columns, one of them `name`")
+    labels: dict[str, LabelText] = {}
+    for number, row in enumerate(rows, start=2):
+        name = (row["name"] or "").strip()
+        if not name or name in labels:
+            raise LabelTextsError(f"{source}, line {number}: {'no name' if not name else f'{name!r} comes twice'}")
+        labels[name] = LabelText(name, _many(row, "synonyms"), _one(row, "description"), _many(row, "zh"))
+    return labels
+
+
+def _one(row: Mapping[str, Any], column: str) -> str:
+    return (row.get(column) or "").strip()
+
+
+def _many(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in _one(row, column).translate(_LIST_MARKS).split(";"))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def ship(target: Path) -> None:
+    """Write the file that the package ships: the ImageNet classes under the default text model."""
+    from models.text.registry import open_text_model
+
+    model, texts = open_text_model(), list(imagenet_label_texts().values())
+    vectors = embed_labels(texts, model).astype(np.float16)
+    np.savez(target, vectors=vectors, key=np.array(content_key(texts, model)))
+
+
+if __name__ == "__main__":
+    ship(Path(__file__).with_name(_SHIPPED))

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from models.retrieval.errors import RetrievalError
+from models.retrieval.words import JointWords, WordSpace
+from models.text.label_texts import LabelText, embed_labels
+from models.text.registry import open_text_model
+
+LABELS = [
+    LabelText("dog", ("hound", "puppy"), "a furry animal that runs in the park", ("狗",)),
+    LabelText("piano", (), "a big instrument with black and white keys", ("钢琴",)),
+    LabelText("ship"),
+]
+
+
+@pytest.fixture(scope="module")
+def space():
+    model = open_text_model()
+    kernel = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
+    return WordSpace(model, embed_labels(LABELS, model), kernel), kernel
+
+
+def test_words_turn_into_the_weights_of_the_labels_they_fit(space):
+    words, kernel = space
+    queries = ["a puppy plays outside", "a cat walks on a piano", "一艘船"]
+    shares = words.label_shares(queries)
+    assert shares.argmax(axis=1).tolist() == [0, 1, 2]
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    mixed = shares @ (kernel - kernel.mean(axis=1, keepdims=True)).T
+    expected = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    np.testing.assert_allclose(words.directions(queries), expected, atol=1e-5)
+
+
+def test_the_formula_step_by_step(space):
+    """cosine / 0.01, softmax, weighted sum: written out with loops for one query."""
+    words, _ = space
+    model = open_text_model()
+    query = model.encode_queries(["a hound"])[0].astype(float)
+    cosines = [float(query @ vector) for vector in embed_labels(LABELS, model).astype(float)]
+    weights = [np.exp(cosine / 0.01) for cosine in cosines]
+    np.testing.assert_allclose(words.label_shares(["a hound"])[0], np.array(weights) / sum(weights), rtol=1e-3)
+
+
+def test_label_directions_are_what_queries_are_mixed_from(space):
+    words, _ = space
+    directions = words.label_directions()
+    assert directions.shape == (3, 16)
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1.0, rtol=1e-5)
+
+
+def test_what_does_not_fit_is_said_plainly(space):
+    words, kernel = space
+    with pytest.raises(RetrievalError, match="query is empty"):
+        words.directions(["dog", "  "])
+    with pytest.raises(RetrievalError, match="3 labels have texts, the classifier knows 2"):
+        WordSpace(open_text_model(), np.eye(3, 384, dtype=np.float32), kernel[:, :2])
+    with pytest.raises(RetrievalError, match="knows nothing of pictures"):
+        JointWords(open_text_model())
