@@ -175,7 +175,9 @@ class Catalog:
 
     def __init__(self, root: str) -> None:
         self.root = schemas.path_of_uri(root).rstrip("/") or "/"
-        self._committed_files: dict[str, list[dict[str, Any]]] = {}
+        # Of committed runs, which never change: an object store takes long for every look.
+        self._records: dict[str, RunRecord] = {}
+        self._files: dict[str, list[dict[str, Any]]] = {}
 
     @classmethod
     def open(cls, root: str) -> "Catalog":
@@ -222,7 +224,11 @@ class Catalog:
         Raises:
             CatalogError: it cannot be read, or was written by a newer reelbeam.
         """
-        path = self.path("runs", f"{run_id}.json")
+        if run_id not in self._records:
+            self._records[run_id] = self._read_record(self.path("runs", f"{run_id}.json"))
+        return self._records[run_id]
+
+    def _read_record(self, path: str) -> RunRecord:
         try:
             data = storage.read_bytes(path)
             version = msgspec.json.decode(data, type=_Versioned).record_version
@@ -343,11 +349,11 @@ class Catalog:
         Raises:
             CatalogError: it cannot be read.
         """
-        if run_id in self._committed_files:
-            return self._committed_files[run_id]
+        if run_id in self._files:
+            return self._files[run_id]
         rows: list[dict[str, Any]] = self._read_file(self.files_table(run_id), "files", None).to_pylist()
-        if storage.exists(self.path("runs", f"{run_id}.json")):
-            self._committed_files[run_id] = rows  # from now on they never change
+        if run_id in self._records:
+            self._files[run_id] = rows
         return rows
 
     def read(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> pa.Table | None:

@@ -132,7 +132,8 @@ def list_files(folder: str) -> list[File]:
         with one_line_errors(folder):
             return sorted(_scan(folder))
     escaped = glob.escape(folder.rstrip("/"))
-    return match(f"{escaped}/**") or match(escaped)
+    is_bucket = escaped.count("/") == 2
+    return match(f"{escaped}/**") or ([] if is_bucket else match(escaped))
 
 
 def _scan(folder: str) -> Iterator[File]:
