@@ -29,7 +29,7 @@ def plan_night(request: NightRequest, model: str, precision: Precision, weights:
         str(request.sampling),
         request.top_labels,
         request.embedding_dtype,
-        embedding_size=size,
+        embedding_size=0,
     )
     backlog = compare(catalog, config, list_archive(request), request.archives)
     planned = list(_cut_all(backlog.todo, request))

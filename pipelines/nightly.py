@@ -187,7 +187,7 @@ def publish(bundle: ModelBundle, catalog: Catalog) -> str:
             relative = file.path.removeprefix(str(bundle.path)).lstrip("/")
             with (
                 storage.open_read(file.path) as source,
-                storage.atomic_writer(storage.join(folder, relative)) as target,
+                storage.atomic_writer(storage.join(folder, relative), kind="models") as target,
             ):
                 shutil.copyfileobj(source, target, 1 << 20)
     return folder

@@ -197,14 +197,24 @@ def describe_file(path: str, table: str) -> FileRecord:
         OSError: it is not there or cannot be read.
         pyarrow.ArrowInvalid: it is not a Parquet file.
     """
+    sha256, size = digest_of(path)
+    with storage.open_read(path) as file:
+        rows = pq.read_metadata(file).num_rows
+    return FileRecord(path, table, rows, size, sha256)
+
+
+def digest_of(path: str) -> tuple[str, int]:
+    """A file's SHA-256 in hex and its size in bytes.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
     digest, size = hashlib.sha256(), 0
     with storage.open_read(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
             size += len(block)
-    with storage.open_read(path) as file:
-        rows = pq.read_metadata(file).num_rows
-    return FileRecord(path, table, rows, size, digest.hexdigest())
+    return digest.hexdigest(), size
 
 
 def table_of(schema: pa.Schema) -> str:

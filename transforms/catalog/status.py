@@ -95,7 +95,8 @@ def _unfinished(catalog: Catalog) -> dict[str, Any] | None:
     run = catalog.unfinished()
     if run is None:
         return None
-    chunks = storage.list_files(catalog.table_folder("frames", run.run_id))
+    files = storage.list_files(catalog.table_folder("frames", run.run_id))
+    chunks = [file for file in files if storage.TEMPORARY_MARK not in file.path]
     totals = read_progress(catalog.work_folder(run.run_id))
     return {
         "run_id": run.run_id,

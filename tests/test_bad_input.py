@@ -1,0 +1,282 @@
+"""Bad input costs one row, never the run; what a person can do something about is one line and the right exit code."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from models.visual.bundle import prepare
+from tests import videos
+from tests.conftest import Reelbeam
+from tests.tables import contents, leftovers
+from transforms.video import child
+from transforms.video.child import ChildSettings
+from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome
+from transforms.video.failures import REASONS, VideoError
+from transforms.video.probe import probe
+from transforms.video.sampling import Sampling
+from transforms.video.segments import Segment, Video, cut
+
+QUICK = ("--model", "placeholder")
+
+EXPECTED_FAILURES = {
+    "androidx_drm__sample_fragmented_clearkey.mp4": "encrypted",
+    "androidx_hls__multi-segment__init.mp4": "no_frames",
+    "androidx_mp4__sample_audio_only.mp4": "no_video_stream",
+    "androidx_vp9__invalid-bitstream.webm": "corrupt",
+    "moviepy_doc_result.webm": "empty_file",
+    "small_AudioVideoInterleave.avi": "no_frames",
+    "small_FlashVideo.flv": "not_a_video",
+    "small_Mpeg4.mp4": "no_video_stream",
+    "small_WindowsMediaVideo.wmv": "no_frames",
+    "small_gif.gif": "no_frames",
+}
+
+
+def test_every_odd_file_ends_in_one_outcome(shared: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    catalog = tmp_path / "catalog"
+    done = reelbeam("classify", "--archive", shared / "odd" / "*", "--catalog", catalog, "--json", *QUICK)
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    assert (done.json["discovered"], done.json["failed"]) == (47, len(EXPECTED_FAILURES))
+    tables = contents(catalog)
+    failures = {row["uri"].rsplit("/", 1)[-1]: row for row in tables["failures"]}
+    assert {name: row["reason"] for name, row in failures.items()} == EXPECTED_FAILURES
+    assert all(row["message"] and "\n" not in row["message"] for row in tables["failures"])
+    rows = {row["uri"].rsplit("/", 1)[-1]: row for row in tables["videos"]}
+    assert len(rows) + len(failures) == 47
+    cut_short = rows["mediabunny_annex-b.mp4"]
+    assert (cut_short["status"], cut_short["error"]) == ("partial", "truncated")
+    assert 0 < cut_short["coverage"] < 0.1
+    assert [rows[f"decord_video_{turn}.mov"]["rotation"] for turn in (0, 90, 180, 270)] == [0, 90, 180, 270]
+    upright = {rows[f"decord_video_{turn}.mov"]["labels"][0]["label"] for turn in (0, 90, 180, 270)}
+    assert len(upright) == 1, "the same picture, turned upright, has the same label"
+    assert not leftovers(catalog)
+
+
+def test_what_decodes_before_the_damage_is_kept(tmp_path: Path, reelbeam: Reelbeam) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    whole = videos.encode(tmp_path / "whole.mkv", videos.RECIPES["h264_open_gop"], 20).read_bytes()
+    (archive / "half.mkv").write_bytes(whole[: len(whole) // 2])
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2 : len(whole) // 2 + 4000] = bytes(4000)
+    (archive / "hole.mkv").write_bytes(damaged)
+    catalogs = []
+    for segment_s in ("3", "100000"):
+        catalog = tmp_path / f"catalog-{segment_s}"
+        done = reelbeam("classify", "--archive", archive, "--catalog", catalog, "--segment-seconds", segment_s, *QUICK)
+        assert done.code == 0, done.err
+        catalogs.append({row["uri"].rsplit("/", 1)[-1]: row for row in contents(catalog)["videos"]})
+    half, hole = (catalogs[0][name] for name in ("half.mkv", "hole.mkv"))
+    assert 5 <= half["frames_sampled"] <= 15
+    assert (half["status"], half["error"]) == ("partial", "truncated")
+    assert hole["frames_sampled"] >= 10
+    for name in ("half.mkv", "hole.mkv"):
+        assert catalogs[0][name]["frames_sampled"] == catalogs[1][name]["frames_sampled"]
+        assert catalogs[0][name]["embedding"] == catalogs[1][name]["embedding"]
+
+
+ONE_LINE = {
+    "no archive there": (("--archive", "/no/such/folder"), 1, "no such file or folder"),
+    "an empty folder": (("--archive", "EMPTY"), 1, "no videos found"),
+    "an unreadable list": (("--archive", "@/no/list.txt"), 1, "cannot read the list"),
+    "an unknown model": (("--archive", "CLIPS", "--model", "efficientnet_lite9"), 1, "did you mean efficientnet_lite"),
+    "a missing model file": (("--archive", "CLIPS", "--model", "/no/model.keras"), 1, "no model at"),
+    "weights that do not fit": (
+        ("--archive", "CLIPS", "--model", "MobileNetV2", "--weights", "WRONG"),
+        1,
+        "do not fit MobileNetV2",
+    ),
+    "a catalog under a file": (("--archive", "CLIPS", "--catalog", "FILE/catalog", *QUICK), 1, "not a folder"),
+    "a mistyped flag": (("--archive", "CLIPS", "--sampel", "1fps"), 2, "did you mean --sample?"),
+    "a mistyped Beam flag": (("--archive", "CLIPS", "--flink_mastr=x"), 2, "did you mean --flink_master?"),
+    "a sampling that is none": (("--archive", "CLIPS", "--sample", "often"), 2, "1fps"),
+    "no archive at all": ((), 2, "--archive"),
+}
+
+
+@pytest.mark.parametrize("case", ONE_LINE)
+def test_one_clear_line(clips: Path, tmp_path: Path, reelbeam: Reelbeam, case: str) -> None:
+    arguments, code, line = ONE_LINE[case]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("I am a file")
+    places = {"EMPTY": "empty", "FILE/catalog": "file/catalog", "WRONG": "file"}
+    placed = [str(clips) if a == "CLIPS" else str(tmp_path / places[a]) if a in places else a for a in arguments]
+    if "--catalog" not in placed:
+        placed += ["--catalog", str(tmp_path / "catalog")]
+    done = reelbeam("classify", *placed)
+    assert done.code == code
+    assert line in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_status_of_no_catalog_is_one_line(tmp_path: Path, reelbeam: Reelbeam) -> None:
+    done = reelbeam("status", "--catalog", tmp_path)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("point", ["after_write:frames:2", "after_write:videos:2", "after_write:runs", "after_write:work"])
+def test_a_full_disk_is_one_line_and_the_next_run_finishes(
+    clips: Path, tmp_path: Path, reelbeam: Reelbeam, point: str
+) -> None:
+    catalog = tmp_path / "catalog"
+    command = ("classify", "--archive", clips, "--catalog", catalog, *QUICK)
+    full = reelbeam(*command, env={"REELBEAM_FAULT": f"storage.{point}=enospc"})
+    assert full.code == 1
+    assert "disk is full" in full.err
+    assert "Traceback" not in full.err
+    assert reelbeam(*command).code == 0
+    assert not leftovers(catalog)
+    assert len(contents(catalog)["videos"]) == 4
+
+
+def test_max_failed_commits_and_exits_with_3(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    command = ("classify", "--archive", clips, "--json", *QUICK)
+    for limit, code in (("0", 3), ("1", 0), ("10%", 3), ("0.5", 0)):
+        catalog = tmp_path / f"catalog-{limit}"
+        done = reelbeam(*command, "--catalog", catalog, "--max-failed", limit)
+        assert done.code == code, limit
+        assert done.json["ok"] == 4
+        assert len(contents(catalog)["videos"]) == 4
+
+
+def test_a_file_removed_after_planning_fails_alone(clips: Path, tmp_path: Path) -> None:
+    segment = one_segment(clips / "gif.gif")
+    with pool() as children:
+        result = outcome(children.run(moved(segment, tmp_path / "away.gif")), "decode")
+    assert result.failure is not None
+    assert result.failure[1] in ("unreadable", "changed")
+
+
+def one_segment(path: Path) -> Segment:
+    video = Video("0" * 16, str(path), path.stat().st_size, 0.0, "")
+    return cut(video, probe(str(path)), Sampling.parse("1fps"), Fraction(1000))[0]
+
+
+def moved(segment: Segment, path: Path) -> Segment:
+    from dataclasses import replace
+
+    return replace(segment, video=replace(segment.video, uri=str(path)))
+
+
+def pool(deadline_s: float | None = None, memory_bytes: int = 0) -> DecoderPool:
+    settings = ChildSettings(str(prepare("placeholder").path), True, Sampling.parse("1fps"), 3, "", memory_bytes)
+    return DecoderPool(PoolSettings(1, settings, deadline_s))
+
+
+def _hang() -> None:
+    time.sleep(600)
+
+
+def _abort() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _allocate() -> str:
+    try:
+        bytearray(64 << 30)
+    except MemoryError:
+        return "refused"
+    return "taken"
+
+
+@pytest.mark.parametrize(("fault", "reason"), [(_hang, "deadline"), (_abort, "decoder_crash")])
+def test_a_child_that_hangs_or_dies_is_replaced(clips: Path, fault: object, reason: str) -> None:
+    with pool() as children:
+        lost = children._pool.schedule(fault, timeout=1.0)
+        with pytest.raises(VideoError) as caught:
+            outcome(lost, "decode")
+        assert caught.value.reason == reason
+        result = outcome(children.run(one_segment(clips / "gif.gif")), "decode")
+        assert len(result.pts) == 6
+
+
+def test_a_child_cannot_take_all_memory() -> None:
+    with pool(memory_bytes=4 << 30) as children:
+        assert outcome(children._pool.schedule(_allocate), "decode") == "refused"
+
+
+def test_children_and_spool_are_gone_after_the_pool(clips: Path) -> None:
+    with pool() as children:
+        outcome(children.run(one_segment(clips / "gif.gif")), "decode")
+        spool = Path(children._spool)
+        assert spool.is_dir()
+    assert not spool.exists()
+
+
+@pytest.mark.parametrize("kind", ["playlist.m3u8", "playlist.mp4", "concat.mp4", "picture.mp4", "dash.mp4"])
+def test_nothing_but_the_input_is_read(clips: Path, tmp_path: Path, kind: str) -> None:
+    """Playlists, scripts and pictures that point at a local file and at a server: neither is opened."""
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.2)
+    port, calls = server.getsockname()[1], []
+    stop = threading.Event()
+
+    def listen() -> None:
+        while not stop.is_set():
+            try:
+                connection, _ = server.accept()
+                calls.append(connection)
+            except TimeoutError:
+                continue
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    secret = clips / "h264_bframes.mp4"
+    url = f"http://127.0.0.1:{port}/x.ts"
+    texts = {
+        "playlist.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXTINF:5,\nfile://{secret}\n",
+        "playlist.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{secret}\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n",
+        "concat.mp4": f"ffconcat version 1.0\nfile {secret}\nfile {url}\n",
+        "picture.mp4": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/><image href="file://{secret}"/></svg>',
+        "dash.mp4": f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{url}</BaseURL></MPD>',
+    }
+    path = tmp_path / kind
+    path.write_text(texts[kind])
+    try:
+        with pytest.raises(VideoError) as caught:
+            probe(str(path))
+        assert caught.value.reason == "not_a_video"
+        time.sleep(0.3)
+    finally:
+        stop.set()
+        listener.join()
+        server.close()
+    assert not calls
+
+
+def test_links_out_of_the_archive_are_followed_only_when_asked(
+    clips: Path, tmp_path: Path, reelbeam: Reelbeam
+) -> None:
+    archive = tmp_path / "archive"
+    (archive / "sub").mkdir(parents=True)
+    (archive / "out.gif").symlink_to(clips / "gif.gif")
+    (archive / "folder").symlink_to(clips, target_is_directory=True)
+    (archive / "sub" / "loop").symlink_to(archive, target_is_directory=True)
+    (archive / "in.gif").write_bytes((clips / "gif.gif").read_bytes())
+    command = ("classify", "--archive", archive, "--json", *QUICK)
+    assert reelbeam(*command, "--catalog", tmp_path / "a").json["discovered"] == 1
+    assert reelbeam(*command, "--catalog", tmp_path / "b", "--follow-links").json["discovered"] == 7
+
+
+def test_every_reason_says_what_it_means() -> None:
+    assert all(text and text == text.strip() for text in REASONS.values())
+    with pytest.raises(KeyError):
+        VideoError("probe", "no_such_reason")
+
+
+def test_a_spoiled_name_cannot_break_a_line() -> None:
+    assert str(VideoError("probe", "not_a_video", "a\nb\x1b[31mc\u202e")) == "not_a_video: a b [31mc"
+
+
+def test_child_state_is_required() -> None:
+    with pytest.raises(AssertionError):
+        child.run_segment(None, "")  # type: ignore[arg-type]

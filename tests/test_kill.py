@@ -1,0 +1,152 @@
+"""Killed at any step and started again: the tables hold the rows of a run that was never killed."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import videos
+from tests.conftest import ROOT, Reelbeam
+from tests.tables import contents, leftovers
+
+OPTIONS = ("--model", "placeholder", "--segment-seconds", "5", "--chunk-frames", "10")
+STEPS = ("before_write", "after_write", "before_rename", "after_rename")
+KINDS = ("lock", "work", "models", "frames", "videos", "failures", "gone", "files", "runs")
+TABLES = ("frames", "videos", "failures", "gone", "files")
+POINTS = [
+    # A new catalog's first file of each table is an empty one, which makes globs match; the second is the run's.
+    f"storage.{step}:{kind}:{2 if kind in TABLES else 1}"
+    for kind, step in itertools.product(KINDS, STEPS)
+] + ["storage.before_rename:frames:1"]
+
+
+def nightless(catalog: Path) -> dict:
+    """The tables without how often a broken file was tried: a run killed after its commit has had its night."""
+    tables = contents(catalog)
+    return {**tables, "failures": [{**row, "attempts": None} for row in tables["failures"]]}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    catalog = tmp_path_factory.mktemp("undisturbed") / "catalog"
+    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
+    subprocess.run([*command, *OPTIONS], cwd=ROOT, check=True, capture_output=True)
+    return nightless(catalog)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_every_step(
+    clips: Path, tmp_path: Path, reelbeam: Reelbeam, undisturbed: dict, point: str
+) -> None:
+    catalog = tmp_path / "catalog"
+    command = ("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
+    killed = reelbeam(*command, env={"REELBEAM_FAULT": f"{point}=kill"})
+    assert killed.code == -signal.SIGKILL, f"the run never came to {point}"
+    assert visible(catalog) in ([], undisturbed["videos"]), "a reader saw something uncommitted"
+    finished = reelbeam(*command)
+    assert finished.code == 0, finished.err
+    assert nightless(catalog) == undisturbed
+    assert [name for name in leftovers(catalog) if "run=" in name and name.startswith("work")] == []
+
+
+def visible(catalog: Path) -> list:
+    return contents(catalog)["videos"] if catalog.exists() else []
+
+
+def test_chunks_on_disk_are_not_decoded_again(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    catalog = tmp_path / "catalog"
+    command = ("classify", "--archive", clips, "--catalog", catalog, "--json", *OPTIONS)
+    reelbeam(*command, env={"REELBEAM_FAULT": "storage.before_write:frames:5=kill"})
+    written = {path: path.stat().st_mtime_ns for path in catalog.glob("frames/*/chunk-*.parquet")}
+    assert len(written) == 3
+    unfinished = reelbeam("status", "--catalog", catalog, "--json").json["unfinished"]
+    assert unfinished["chunks"] == 3
+    finished = reelbeam(*command).json
+    assert finished["resumed"]
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items())
+
+
+def test_a_file_added_while_a_run_lay_dead_joins_it(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    import shutil
+
+    archive, catalog = tmp_path / "archive", tmp_path / "catalog"
+    shutil.copytree(clips, archive)
+    command = ("classify", "--archive", archive, "--catalog", catalog, "--json", *OPTIONS)
+    reelbeam(*command, env={"REELBEAM_FAULT": "storage.before_write:videos:2=kill"})
+    videos.encode(archive / "another.mp4", videos.RECIPES["mpeg4_mp4"], 3)
+    (archive / "gif.gif").unlink()
+    done = reelbeam(*command)
+    assert done.code == 0, done.err
+    fresh = tmp_path / "fresh"
+    reelbeam("classify", "--archive", archive, "--catalog", fresh, *OPTIONS)
+    assert contents(catalog) == contents(fresh)
+
+
+def test_kill_of_the_whole_tree_at_random_moments(clips: Path, tmp_path: Path, undisturbed: dict) -> None:
+    catalog = tmp_path / "catalog"
+    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
+    for wait_s in (1.3, 1.9, 2.5, 3.1):
+        process = subprocess.Popen(
+            [*command, *OPTIONS], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(wait_s)
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for one in [*family, process]:
+            try:
+                os.kill(one.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+    subprocess.run([*command, *OPTIONS], cwd=ROOT, check=True, capture_output=True)
+    assert nightless(catalog) == undisturbed
+
+
+def test_no_process_outlives_a_killed_run(clips: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
+    process = subprocess.Popen(
+        [*command, *OPTIONS],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "REELBEAM_FAULT": "storage.before_rename:videos:2=sleep"},
+    )
+    deadline = time.monotonic() + 60
+    while not list(catalog.glob("videos/run=2*/.*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family, "there are decoder children to outlive it"
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+
+
+def test_a_second_run_at_once_says_so_and_stops(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    catalog = tmp_path / "catalog"
+    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
+    first = subprocess.Popen(
+        [*command, *OPTIONS],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "REELBEAM_FAULT": "storage.before_rename:videos:2=sleep"},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (catalog / "LOCK").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        second = reelbeam("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
+        assert second.code == 1
+        last = second.err.splitlines()[-1]
+        assert last.startswith("reelbeam: ") and f"process {first.pid}" in last
+        assert "Traceback" not in second.err
+    finally:
+        first.kill()
+        first.wait()
