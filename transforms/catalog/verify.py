@@ -101,7 +101,7 @@ def _check_record(name: str, run_id: str, record: RunRecord) -> Iterator[Finding
 def _orphans(catalog: Catalog, run_id: str, listed: set[str]) -> Iterator[Finding]:
     for table in TABLES:
         for file in storage.list_files(catalog.table_folder(table, run_id)):
-            relative = file.path.removeprefix(catalog.path("")).lstrip("/")
+            relative = file.path.removeprefix(catalog.path(""))
             if relative not in listed:
                 yield Finding("orphan", relative, "is in no run's files table")
 
