@@ -1,0 +1,1 @@
+"""Measurements; each prints ratios from one run, because absolute times depend on the machine."""
