@@ -61,6 +61,7 @@ def videos_schema(embedding_size: int) -> pa.Schema:
         "videos",
         [
             *_IDENTITY,
+            ("title", pa.string()),
             ("container", pa.string()),
             ("codec", pa.string()),
             ("width", pa.int32()),

@@ -218,6 +218,7 @@ def _video_row(outcomes: list[SegmentOutcome], fold: _Fold, verdict: Verdict, se
     duration_s = float(info.duration_s) if info.duration_s else max((o.end_s or 0.0 for o in outcomes), default=0.0)
     return {
         **_identity(video),
+        "title": info.title,
         "container": info.container,
         "codec": info.codec,
         "width": info.width,

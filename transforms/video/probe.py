@@ -7,7 +7,7 @@ from typing import Literal
 
 import av
 
-from transforms.video.failures import VideoError
+from transforms.video.failures import VideoError, one_line
 from transforms.video.source import SEEKABLE, WITHOUT_PTS, Source, looks_encrypted, open_source
 
 Timing = Literal["seekable", "packets", "sequential"]
@@ -29,6 +29,7 @@ class VideoInfo:
         exact_duration: whether `duration_s` is the video stream's own, so that a shorter stream is a truncated one.
         time_base: seconds per unit of pts.
         first_pts: pts of the first frame; None where only decoding can tell.
+        title: as the container's metadata gives it, one printable line; None where it gives none.
         timing: ``seekable``: every packet has a pts and decoding can start at keyframes; ``packets``: every packet has
             a pts but decoding starts at the beginning; ``sequential``: every frame is decoded, in order.
     """
@@ -43,6 +44,7 @@ class VideoInfo:
     time_base: Fraction
     first_pts: int | None
     timing: Timing
+    title: str | None = None
 
 
 def probe(path: str) -> VideoInfo:
@@ -72,6 +74,7 @@ def describe(source: Source, path: str) -> VideoInfo:
         time_base=source.time_base,
         first_pts=first_pts,
         timing=timing,
+        title=one_line(source.container.metadata.get("title", "")) or None,
     )
 
 
