@@ -13,7 +13,7 @@ from models.retrieval.build import Source
 from models.retrieval.metrics import RetrievalFigures, retrieval_figures
 from models.retrieval.rows import VideoFrames
 from models.retrieval.videos import VideoIndex
-from models.retrieval.words import WordSpace
+from models.retrieval.words import LabelSet, WordSpace
 from models.text.label_texts import imagenet_label_texts, label_vectors, texts_of
 from models.text.registry import open_text_model
 from models.visual.bundle import prepare
@@ -41,7 +41,7 @@ def words(clips) -> WordSpace:
     model, labels = open_text_model(), clips.model.bundle.spec.labels
     texts = texts_of(labels, [imagenet_label_texts()])
     kernel, _ = clips.model.bundle.classifier()
-    return WordSpace(model, label_vectors(texts, model, Path("unused")), kernel)
+    return WordSpace(model, [LabelSet(label_vectors(texts, model, Path("unused")), kernel)])
 
 
 def open_index(root: Path, videos: list[VideoFrames]) -> VideoIndex:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.retrieval.errors import RetrievalError
-from models.retrieval.words import JointWords, WordSpace
+from models.retrieval.words import JointWords, LabelSet, WordSpace
 from models.text.label_texts import LabelText, embed_labels
 from models.text.registry import open_text_model
 
@@ -17,7 +17,7 @@ LABELS = [
 def space():
     model = open_text_model()
     kernel = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
-    return WordSpace(model, embed_labels(LABELS, model), kernel), kernel
+    return WordSpace(model, [LabelSet(embed_labels(LABELS, model), kernel)]), kernel
 
 
 def test_words_turn_into_the_weights_of_the_labels_they_fit(space):
@@ -41,6 +41,21 @@ def test_the_formula_step_by_step(space):
     np.testing.assert_allclose(words.label_shares(["a hound"])[0], np.array(weights) / sum(weights), rtol=1e-3)
 
 
+def test_a_heads_own_classes_join_in_however_large_its_weights_are(space):
+    _, kernel = space
+    model, rng = open_text_model(), np.random.default_rng(1)
+    head = rng.standard_normal((16, 2)).astype(np.float32)
+    texts = embed_labels([LabelText("tank wagon"), LabelText("steam engine")], model)
+    backbone = LabelSet(embed_labels(LABELS, model), kernel)
+    both = WordSpace(model, [backbone, LabelSet(texts, head)])
+    louder = WordSpace(model, [backbone, LabelSet(texts, 100 * head)])
+    query = ["a railway tank wagon"]
+    assert both.label_shares(query).argmax() == 3
+    np.testing.assert_allclose(both.directions(query), louder.directions(query), atol=1e-6)
+    own = both.label_directions()[3]
+    np.testing.assert_allclose(own @ both.directions(query)[0], 1.0, atol=0.2)
+
+
 def test_label_directions_are_what_queries_are_mixed_from(space):
     words, _ = space
     directions = words.label_directions()
@@ -53,6 +68,6 @@ def test_what_does_not_fit_is_said_plainly(space):
     with pytest.raises(RetrievalError, match="query is empty"):
         words.directions(["dog", "  "])
     with pytest.raises(RetrievalError, match="3 labels have texts, the classifier knows 2"):
-        WordSpace(open_text_model(), np.eye(3, 384, dtype=np.float32), kernel[:, :2])
+        WordSpace(open_text_model(), [LabelSet(np.eye(3, 384, dtype=np.float32), kernel[:, :2])])
     with pytest.raises(RetrievalError, match="knows nothing of pictures"):
         JointWords(open_text_model())

@@ -10,6 +10,7 @@ what a frame shows, needs a text vector for each frame, and found less on real c
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +23,28 @@ from models.text.spec import TextModel
 TEMPERATURE = 0.01
 
 
-class WordSpace:
-    """A text model, the labels' text vectors [L, d] and the classifier's weights [D, L], which belong together."""
+class LabelSet(NamedTuple):
+    """One classifier's labels: `vectors` float32 [L, d] of their texts, `kernel` [D, L] of its last layer."""
 
-    def __init__(self, model: TextModel, label_vectors: NDArray[np.float32], kernel: NDArray[np.floating]) -> None:
-        if kernel.shape[1] != len(label_vectors):
-            raise RetrievalError(f"{len(label_vectors)} labels have texts, the classifier knows {kernel.shape[1]}")
+    vectors: NDArray[np.float32]
+    kernel: NDArray[np.floating]
+
+
+class WordSpace:
+    """Words through the labels of one classifier, or of several over the same embeddings (a backbone and heads).
+
+    Each classifier's weights are centred over its own labels and brought to the same mean length, so that a head
+    trained with another regularisation speaks neither louder nor softer.
+    """
+
+    def __init__(self, model: TextModel, label_sets: Sequence[LabelSet]) -> None:
+        for labels in label_sets:
+            if labels.kernel.shape[1] != len(labels.vectors):
+                message = f"{len(labels.vectors)} labels have texts, the classifier knows {labels.kernel.shape[1]}"
+                raise RetrievalError(message)
         self._model = model
-        self._label_vectors = unit(label_vectors)
-        centred = np.asarray(kernel, dtype=np.float64)
-        self._weights = (centred - centred.mean(axis=1, keepdims=True)).T
+        self._label_vectors = np.concatenate([unit(labels.vectors) for labels in label_sets])
+        self._weights = np.concatenate([_centred_weights(labels.kernel) for labels in label_sets])
 
     def directions(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """Each query as a direction in the visual space, float32 [n, D], length one.
@@ -67,3 +80,9 @@ class JointWords:
         if not all(query.strip() for query in queries):
             raise RetrievalError("the query is empty: say in a few words what to look for")
         return unit(self._model.encode_queries(queries))
+
+
+def _centred_weights(kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+    weights = np.asarray(kernel, dtype=np.float64).T
+    centred = weights - weights.mean(axis=0)
+    return centred / np.linalg.norm(centred, axis=1).mean()
