@@ -111,3 +111,20 @@ def test_nothing_built_and_nothing_left_are_said_plainly(tmp_path):
         index_night(tmp_path, "n1", [], base=first, removed=("a",))
     with pytest.raises(RetrievalError, match="twice"):
         index_night(tmp_path, "n1", [made_up_video("b"), made_up_video("b")], base=first)
+
+
+def test_an_archive_that_outgrows_exact_search_is_trained_then_and_encodes_only_what_is_new(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.retrieval.build.FLAT_NUMBERS", 1500 * 24)
+    small = index_night(tmp_path, "n0", [made_up_video(f"v{n}", 0, 60) for n in range(20)])
+    grown = index_night(tmp_path, "n1", [made_up_video(f"v{n}", 0, 60) for n in range(20, 40)], base=small)
+    again = index_night(tmp_path, "n2", [made_up_video("v7", 1, 60)], base=grown, removed=("v8",))
+    kinds = [manifest.levels["frames"].kind for manifest in (small, grown, again)]
+    assert kinds == ["flat", "ivfpq", "ivfpq"] and again.levels["videos"].kind == "flat"
+    assert again.levels["frames"].quantiser == grown.levels["frames"].quantiser
+    before, after = grown.levels["frames"].candidates, again.levels["frames"].candidates
+    assert after.items() >= before.items() and len(after) == len(before) + 1
+    index = VideoIndex.open(tmp_path)
+    for name, version in (("v7", 1), ("v30", 0)):
+        hit = index.search(index.direction(made_up_video(name, version, 60).embeddings), 1)[0]
+        assert hit.video_id == name
+    assert remove_unreferenced(tmp_path) == []
