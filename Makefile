@@ -20,6 +20,8 @@ $(VENV)/.ready: setup.py pyproject.toml
 demo: $(VENV)/.ready
 	$(BIN)/reelbeam classify --archive "$(ARCHIVE)" --catalog $(DEMO_CATALOG)
 	$(BIN)/reelbeam status --catalog $(DEMO_CATALOG)
+	$(BIN)/reelbeam index --catalog $(DEMO_CATALOG)
+	$(BIN)/reelbeam search --catalog $(DEMO_CATALOG) "people riding bicycles in a city"
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)

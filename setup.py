@@ -41,7 +41,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["pipelines*", "transforms*", "models*"]),
-    package_data={"": ["*.tsv", "*.json", "*.html", "py.typed"]},
+    package_data={"": ["*.tsv", "*.npz", "*.json", "*.html"]},
     install_requires=CORE,
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],

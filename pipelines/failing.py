@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import click
 
 KNOWN = (
-    "ArchiveError", "CatalogError", "CatalogLocked", "HeadError", "IndexUnusable", "LabelsError", "ModelError",
-    "NothingFound", "SchemaError", "StorageError",
+    "ArchiveError", "CatalogError", "CatalogLockLost", "CatalogLocked", "HeadError", "IndexFormatError",
+    "LabelTextsError", "LabelsError", "MixedModelsError", "ModelError", "NoIndexError", "NothingFound",
+    "RetrievalError", "SchemaError", "StorageError", "TextModelError",
 )  # fmt: skip
 """Errors whose message is written for a person. Beam wraps them in its own, with the traceback as text."""
 

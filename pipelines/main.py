@@ -9,6 +9,9 @@ import click
 COMMANDS = {
     "classify": "Classify a video archive into Parquet tables.",
     "status": "Show a catalog at a glance.",
+    "index": "Build the retrieval index, or add what is new to it.",
+    "evaluate": "Measure how good a catalog's answers are.",
+    "search": "Search in words of any language, with an image or with a video.",
 }
 """Subcommands with their one-line help; each lives in `pipelines/<name>.py` as `command`."""
 

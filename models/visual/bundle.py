@@ -1,8 +1,8 @@
 """A model made ready for work: one folder, named by fingerprint, that opens without TensorFlow on a CPU.
 
-spec.json         what it takes and gives, which engine runs it, at what precision
-model.tflite      the graph for LiteRT, where it converts
-model.keras       the model for TensorFlow
+spec.json         what it takes and gives, which engine runs it, at what precision; written last
+graph.pb          the frozen graph for TensorFlow, images -> (embedding_out, scores_out)
+model.tflite      the same for LiteRT, where it is for a CPU and converts
 classifier.npz    kernel [D, L] and bias [L] of the last layer, where it is linear in the embedding
 """
 
@@ -10,9 +10,9 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -24,11 +24,15 @@ from models.visual.export import EngineName, export
 from models.visual.loaded import Classifier
 from models.visual.registry import Recipe
 from models.visual.spec import VisualSpec
+from models.visual.target import Device, Precision, Target, resolve
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Counts up when the same weights would be exported to a graph that gives other numbers."""
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+_MAKING = ".making-"
+
+ABANDONED_S = 3600
+"""Age from which a temporary folder is taken for a killed process's; building takes seconds to minutes."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ModelBundle:
         fingerprint: 20 hex digits; other weights, preprocessing or precision have another.
         spec: what it takes and gives.
         precision: of its arithmetic.
-        engine: ``litert`` where the graph converts, else ``tensorflow``.
+        engine: ``litert`` where it is for a CPU and converts, else ``tensorflow``.
         note: what a user should know before trusting it, or "".
     """
 
@@ -88,55 +92,90 @@ def cache_folder() -> Path:
 
 
 def prepare(
-    model: str, *, precision: Precision = "auto", weights: str | None = None, cache_dir: Path | None = None
+    model: str,
+    *,
+    precision: Precision = "auto",
+    weights: str | None = None,
+    cache_dir: Path | None = None,
+    device: Device = "auto",
 ) -> ModelBundle:
     """The bundle of a model, built and exported if the cache does not have it yet (which takes TensorFlow and seconds).
 
+    Any number of processes may do so at once.
+
     Args:
         model: a name of the registry, a ``.keras`` file or a SavedModel folder.
-        precision: of the arithmetic; ``auto`` is float32 on a CPU.
+        precision: of the arithmetic; ``auto`` is float32 on a CPU, and mixed float16 on a GPU that is faster with it.
         weights: a file of weights for a registered architecture.
         cache_dir: where bundles are kept; by default `cache_folder`.
+        device: where it will run; ``auto`` is this machine's GPU if TensorFlow can use one, else the CPU.
 
     Raises:
-        ModelError: the model is unknown or cannot be loaded.
+        ModelError: the model is unknown or cannot be loaded, or the cache cannot be written.
     """
-    recipe = registry.find(model, weights)
-    chosen = "float32" if precision == "auto" else precision
-    fingerprint = fingerprint_of(recipe, chosen)
+    recipe, target = registry.find(model, weights), resolve(device, precision)
+    fingerprint = fingerprint_of(recipe, target)
     folder = (cache_dir or cache_folder()) / "models" / fingerprint
     if not (folder / "spec.json").exists():
-        _publish(recipe, chosen, fingerprint, folder)
+        try:
+            _publish(recipe, target, fingerprint, folder)
+        except OSError as error:
+            raise ModelError(f"cannot keep the model in {folder.parent}: {error}; set REELBEAM_CACHE") from error
     return ModelBundle.open(folder)
 
 
-def fingerprint_of_model(model: str, precision: Precision, weights: str | None = None) -> str:
+def fingerprint_of_model(
+    model: str, precision: Precision = "auto", weights: str | None = None, device: Device = "auto"
+) -> str:
     """A model's fingerprint, without preparing it.
 
     Raises:
         ModelError: the model is unknown.
     """
-    return fingerprint_of(registry.find(model, weights), "float32" if precision == "auto" else precision)
+    return fingerprint_of(registry.find(model, weights), resolve(device, precision))
 
 
-def fingerprint_of(recipe: Recipe, precision: str) -> str:
-    """A hash of everything that decides a model's numbers."""
-    return hashlib.sha256(f"{EXPORT_VERSION}|{precision}|{recipe.key}".encode()).hexdigest()[:20]
+def fingerprint_of(recipe: Recipe, target: Target) -> str:
+    """A hash of everything that decides a model's numbers: weights, spec, export, and the arithmetic of a device."""
+    content = f"{EXPORT_VERSION}|{target.device}|{target.precision}|{recipe.key}"
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
-def _publish(recipe: Recipe, precision: str, fingerprint: str, folder: Path) -> None:
+def _publish(recipe: Recipe, target: Target, fingerprint: str, folder: Path) -> None:
     """Builds into a temporary folder and renames it, so that a bundle is there whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-", dir=folder.parent))
+    _sweep(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
     try:
-        model = recipe.load()
-        engine = export(model, precision, temporary)
-        if model.classifier is not None:
-            np.savez(temporary / "classifier.npz", kernel=model.classifier[0], bias=model.classifier[1])
-        manifest = _Manifest(fingerprint, precision, engine, model.spec, recipe.note)
-        (temporary / "spec.json").write_bytes(msgspec.json.encode(manifest))
+        _build(recipe, target, fingerprint, temporary)
         temporary.chmod(0o755)
-        if not folder.exists():  # another process may have been faster, with the same contents
+        if folder.exists() and not (folder / "spec.json").exists():
+            shutil.rmtree(folder)  # half deleted by someone: a bundle is never made in place
+        try:
             temporary.rename(folder)
+        except OSError:  # another process was faster, with the same contents
+            if not (folder / "spec.json").exists():
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _build(recipe: Recipe, target: Target, fingerprint: str, folder: Path) -> None:
+    model = recipe.load()
+    exported = export(model, target, folder)
+    if model.classifier is not None:
+        np.savez(folder / "classifier.npz", kernel=model.classifier[0], bias=model.classifier[1])
+    note = "; ".join(part for part in (recipe.note, exported.note) if part)
+    manifest = _Manifest(fingerprint, target.precision, exported.engine, model.spec, note)
+    (folder / "spec.json").write_bytes(msgspec.json.encode(manifest))
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what killed processes left behind."""
+    for folder in parent.glob(f"{_MAKING}*"):
+        try:
+            abandoned = time.time() - folder.stat().st_mtime > ABANDONED_S
+        except FileNotFoundError:
+            continue  # its process has just finished
+        if abandoned:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -85,6 +85,11 @@ def join(folder: str, *parts: str) -> str:
     return "/".join([folder.rstrip("/"), *parts])
 
 
+def absolute(path: str) -> str:
+    """A local path made absolute, with ``~`` as the home folder; any other unchanged."""
+    return str(Path(path).expanduser().absolute()) if is_local(path) else path
+
+
 def exists(path: str) -> bool:
     """Whether a file (or local folder) is there.
 

