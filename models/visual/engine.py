@@ -1,14 +1,13 @@
 """Engines: what runs a model. Pictures in, features out; which engine runs is not the caller's concern."""
 
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.visual.bundle import ModelBundle
 from models.visual.spec import VisualSpec
-
-Device = Literal["auto", "cpu", "gpu"]
+from models.visual.target import Device
 
 
 class Features(NamedTuple):
@@ -39,7 +38,8 @@ def open_engine(bundle: ModelBundle, *, device: Device = "auto", batch_size: int
     Args:
         bundle: the model.
         device: ``gpu`` and ``cpu`` insist; ``auto`` takes what the bundle was made for.
-        batch_size: pictures that TensorFlow takes at once; LiteRT takes one at a time, which is faster on a CPU.
+        batch_size: pictures that TensorFlow takes at once; LiteRT takes one at a time, which is faster on a
+            CPU.
     """
     if bundle.engine == "litert" and device != "gpu":
         from models.visual.litert_engine import LiteRtEngine

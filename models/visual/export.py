@@ -1,38 +1,106 @@
 """Exporting a loaded model: one frozen graph for TensorFlow, and the same for LiteRT where it converts."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.visual.errors import ModelError, first_line
 from models.visual.loaded import LoadedModel
+from models.visual.mixed_precision import to_mixed_precision
+from models.visual.target import Target
 
 EngineName = Literal["litert", "tensorflow"]
 
 INPUT, EMBEDDING, SCORES = "images", "embedding_out", "scores_out"
 """Names of the frozen graph's ends."""
 
+TOLERANCE = 1e-3
+"""Largest difference between the engines in float32, as a share of the largest number: their sums are in another
+order. 1e-5 is usual."""
 
-def export(model: LoadedModel, precision: str, folder: Path) -> EngineName:
-    """Writes ``graph.pb`` and, where the graph converts, ``model.tflite``; returns the engine to run it on a CPU.
+TOLERANCE_FLOAT16 = 2e-2
+"""The same where LiteRT's weights are rounded to float16, which has 11 bits."""
 
-    float16 on a CPU means that LiteRT keeps the weights in half precision and calculates in float32. bfloat16 is
-    TensorFlow's alone (oneDNN).
+
+class Exported(NamedTuple):
+    """What came of an export: the engine that runs it, and what a user should know, or ""."""
+
+    engine: EngineName
+    note: str = ""
+
+
+def export(model: LoadedModel, target: Target, folder: Path) -> Exported:
+    """Writes ``graph.pb`` and, for a CPU and where the graph converts, ``model.tflite``.
+
+    On a GPU float16 and bfloat16 are mixed precision. On a CPU bfloat16 is mixed precision too, by
+    TensorFlow; float16 means that LiteRT keeps the weights in half precision and calculates in float32.
+
+    Raises:
+        ModelError: the graph cannot be made, or there is nothing in it for the precision.
     """
     import tensorflow as tf
 
     graph = _frozen(model, batch=None).graph.as_graph_def()
+    mixed = target.precision != "float32" and target != Target("cpu", "float16")
+    if mixed:
+        graph = to_mixed_precision(graph, tf.dtypes.as_dtype(target.precision), frozenset({EMBEDDING, SCORES}))
     (folder / "graph.pb").write_bytes(graph.SerializeToString())
-    if precision == "bfloat16":
-        return "tensorflow"
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(model, batch=1)])
-    if precision == "float16":
+    if mixed or target.device == "gpu":
+        return Exported("tensorflow")
+    return _export_litert(model, target, folder)
+
+
+def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported:
+    """Converts, then compares with TensorFlow on one picture, so that a wrong conversion does not go unseen."""
+    import tensorflow as tf
+
+    frozen = _frozen(model, batch=1)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    if target.precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     try:
         blob = converter.convert()
-    except Exception:  # the converter raises its own error types for operators that LiteRT lacks
-        return "tensorflow"
+        results = _run_litert(blob, picture := _picture(model))
+    except Exception as error:  # the converter and the interpreter raise what they happen to raise
+        return _tensorflow_instead(model, target, f"does not convert ({first_line(error)})")
+    tolerance = TOLERANCE_FLOAT16 if target.precision == "float16" else TOLERANCE
+    if not all(map(_agree, results, frozen(tf.constant(picture)), [tolerance] * 2)):
+        return _tensorflow_instead(model, target, "gives other numbers")
     (folder / "model.tflite").write_bytes(blob)
-    return "litert"
+    return Exported("litert")
+
+
+def _tensorflow_instead(model: LoadedModel, target: Target, why: str) -> Exported:
+    if target.precision == "float16":
+        raise ModelError(f"{model.spec.name} {why} in LiteRT, which float16 on a CPU needs; use --precision float32")
+    return Exported("tensorflow", f"{model.spec.name} {why} in LiteRT, so TensorFlow runs it, which takes longer")
+
+
+def _run_litert(blob: bytes, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=blob, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
+    interpreter.invoke()
+    return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
+
+
+def _agree(result: NDArray[np.float32], wanted: Any, tolerance: float) -> bool:
+    numbers = np.asarray(wanted)
+    return bool(np.abs(result - numbers).max() <= tolerance * max(np.abs(numbers).max(), np.finfo(np.float32).tiny))
+
+
+def _picture(model: LoadedModel) -> NDArray[np.float32]:
+    """A float32 picture [1, height, width, channels] of smooth random colours, the same every time."""
+    import cv2
+
+    p = model.spec.preprocessing
+    coarse = np.random.default_rng(0).uniform(0, 255, (8, 8, p.channels)).astype(np.float32)
+    return cv2.resize(coarse, (p.width, p.height)).reshape(1, p.height, p.width, p.channels)
 
 
 def _frozen(model: LoadedModel, batch: int | None) -> Any:
@@ -49,4 +117,8 @@ def _frozen(model: LoadedModel, batch: int | None) -> Any:
         embedding, scores = tf.cast(embedding, tf.float32), tf.cast(scores, tf.float32)
         return tf.identity(embedding, EMBEDDING), tf.identity(scores, SCORES)
 
-    return convert_variables_to_constants_v2(run.get_concrete_function())
+    try:
+        return convert_variables_to_constants_v2(run.get_concrete_function())
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        what = f"{model.spec.name} does not take pictures of {p.height}x{p.width}x{p.channels}, any number at once"
+        raise ModelError(f"{what}: {first_line(error)}") from error

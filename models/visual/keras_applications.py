@@ -1,10 +1,11 @@
 """Any model of `keras.applications`: weights from a file, or ImageNet's from Keras's own download."""
 
+import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-from models.visual.errors import ModelError
-from models.visual.keras_parts import embedding_and_scores, linear_classifier
+from models.visual.errors import ModelError, first_line
+from models.visual.keras_parts import take_apart
 from models.visual.labels import imagenet_labels
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing, VisualSpec
@@ -32,6 +33,11 @@ MODULES: Final = {name: module for module, names in _FAMILIES.items() for name i
 """Constructor name -> module of `keras.applications`, which holds the family's own `preprocess_input`."""
 
 
+def key(name: str, weights_digest: str) -> str:
+    """What decides a model's numbers: its weights (Keras checks its own downloads) and the labels of its spec."""
+    return f"{name}|{weights_digest or 'imagenet'}|{hashlib.sha256(repr(imagenet_labels()).encode()).hexdigest()}"
+
+
 def load(name: str, weights: Path | None = None) -> LoadedModel:
     """Builds a model with its family's preprocessing in front.
 
@@ -44,30 +50,35 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
     """
     import keras
 
-    constructor = getattr(keras.applications, name)
+    # The family's own: caffe's BGR and means, torch's means and deviations, -1..1, or nothing where the model
+    # does it itself.
     prepare = getattr(keras.applications, MODULES[name]).preprocess_input
-    try:
-        model = constructor(weights=None if weights else "imagenet")
-        if weights:
-            model.load_weights(weights)
-    except Exception as error:  # keras raises what its reader happens to raise
-        what = f"the weights in {weights} do not fit {name}" if weights else f"no weights for {name}; give --weights FILE"
-        raise ModelError(f"{what}: {_first_line(error)}") from error
-    parts = embedding_and_scores(model)
-    height, width = model.input_shape[1:3]
+    parts = take_apart(build(name, weights))
+    height, width = parts.model.input_shape[1:3]
     spec = VisualSpec(
         name,
         Preprocessing(height, width, mean=(0.0,), std=(1.0,)),
-        embedding_size=int(parts.outputs[0].shape[-1]),
+        embedding_size=int(parts.model.outputs[0].shape[-1]),
         labels=imagenet_labels(),
     )
-    return LoadedModel(spec, lambda images: _call(parts, prepare(images)), linear_classifier(model))
+    return LoadedModel(spec, lambda images: tuple(parts.model(prepare(images), training=False)), parts.classifier)
 
 
-def _call(parts: Any, images: Any) -> tuple[Any, Any]:
-    embedding, scores = parts(images, training=False)
-    return embedding, scores
+def build(name: str, weights: Path | None = None) -> Any:
+    """The Keras model: its family's preprocessed pictures -> scores [n, 1000].
 
+    Raises:
+        ModelError: the weights do not fit, or cannot be downloaded.
+    """
+    import keras
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    try:
+        model = getattr(keras.applications, name)(weights=None if weights else "imagenet")
+        if weights:
+            model.load_weights(weights)
+    except Exception as error:  # keras raises what its reader happens to raise
+        if weights:
+            raise ModelError(f"the weights in {weights} do not fit {name}: {first_line(error)}") from error
+        what = f"cannot download the weights of {name}; give a file with --weights"
+        raise ModelError(f"{what}: {first_line(error)}") from error
+    return model

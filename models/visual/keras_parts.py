@@ -1,6 +1,6 @@
 """Finding the embedding and the class scores in a Keras model that was not made for us."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,52 +8,90 @@ from models.visual.errors import ModelError
 from models.visual.loaded import Classifier
 
 
-def embedding_and_scores(model: Any, embedding_layer: str | None = None) -> Any:
-    """A Keras model of the same input with outputs (embedding, scores).
+class Parts(NamedTuple):
+    """A Keras model taken apart.
 
-    Two outputs are taken as they are. Otherwise the scores are the output, and the embedding is the named layer's output
-    or the last dense layer's input; a model without either is its own embedding.
+    Attributes:
+        model: a Keras model of the same input with outputs (embedding [n, D], scores [n, L]).
+        classifier: its last layer, or None where the scores are not linear in the embedding (before softmax
+            or sigmoid).
+    """
+
+    model: Any
+    classifier: Classifier | None
+
+
+def take_apart(model: Any, embedding_layer: str | None = None) -> Parts:
+    """The embedding and the scores of a Keras model.
+
+    Two outputs are taken as they are. Otherwise the scores are the output, and the embedding is the named
+    layer's output or the input of the last layer that is linear (dense, or a convolution over a single
+    pixel); a model without such a layer is its own embedding.
 
     Raises:
-        ModelError: the embedding is not a vector, or there is no such layer.
+        ModelError: the model has another form, the embedding is not a vector, or there is no such layer.
     """
     import keras
 
-    if embedding_layer is None and len(model.outputs) == 2:
-        return model
+    if len(model.inputs) != 1 or len(model.outputs) not in (1, 2):
+        raise ModelError(
+            f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; it needs one input, and "
+            "scores or (embedding, scores) as outputs"
+        )
     scores = model.outputs[-1]
-    last = last_dense(model)
+    last = _last_linear(model, scores)
     if embedding_layer is not None:
-        try:
-            embedding = model.get_layer(embedding_layer).output
-        except ValueError as error:
-            raise ModelError(f"the model has no layer {embedding_layer!r}") from error
+        embedding = _named(model, embedding_layer)
+    elif len(model.outputs) == 2:
+        embedding = model.outputs[0]
     else:
-        embedding = last.input if last is not None else scores
+        embedding = _flat(last.input) if last is not None else scores
     if len(embedding.shape) != 2 or len(scores.shape) != 2:
         raise ModelError(
-            "the model's embedding and scores must be vectors; name the layer as embedding_layer in <model>.spec.json"
+            f"the model's embedding {embedding.shape} and scores {scores.shape} must be vectors; name the layer "
+            "before the classifier as embedding_layer in <model>.spec.json"
         )
-    return keras.Model(model.inputs, [embedding, scores])
+    feeds = last is not None and (embedding is last.input or (embedding_layer is None and len(model.outputs) == 1))
+    return Parts(keras.Model(model.inputs, [embedding, scores]), _weights(last) if feeds else None)
 
 
-def linear_classifier(model: Any) -> Classifier | None:
-    """(kernel [D, L], bias [L]) of the last dense layer, or None where there is none."""
-    last = last_dense(model)
-    if last is None:
-        return None
-    kernel = np.asarray(last.kernel, np.float32)
-    bias = np.asarray(last.bias, np.float32) if last.use_bias else np.zeros(kernel.shape[1], np.float32)
-    return kernel, bias
+def _named(model: Any, layer: str) -> Any:
+    try:
+        return model.get_layer(layer).output
+    except ValueError as error:
+        raise ModelError(
+            f"the model has no layer {layer!r}; it has {', '.join(x.name for x in model.layers)}"
+        ) from error
 
 
-def last_dense(model: Any) -> Any:
-    """The dense layer that gives the model's last output (directly, or through an activation), or None."""
+def _last_linear(model: Any, scores: Any) -> Any:
+    """The linear layer that gives the scores, directly or through activation and reshaping, or None."""
     import keras
 
-    for layer in reversed(model.layers):
-        if isinstance(layer, keras.layers.Dense):
-            return layer
-        if not isinstance(layer, keras.layers.Activation | keras.layers.Softmax | keras.layers.Dropout):
-            return None
-    return None
+    passing = (
+        keras.layers.Activation,
+        keras.layers.Dropout,
+        keras.layers.Flatten,
+        keras.layers.Reshape,
+        keras.layers.Softmax,
+    )
+    makers = {id(layer.output): layer for layer in model.layers if not isinstance(layer.output, list | tuple | dict)}
+    layer = makers.get(id(scores))
+    while isinstance(layer, passing):
+        layer = makers.get(id(layer.input))
+    pixel = isinstance(layer, keras.layers.Conv2D) and tuple(layer.input.shape[1:3]) == layer.kernel_size == (1, 1)
+    return layer if pixel or isinstance(layer, keras.layers.Dense) else None
+
+
+def _flat(tensor: Any) -> Any:
+    import keras
+
+    return tensor if len(tensor.shape) == 2 else keras.layers.Flatten()(tensor)
+
+
+def _weights(layer: Any) -> Classifier:
+    """(kernel [D, L], bias [L])."""
+    kernel = np.asarray(layer.kernel, np.float32)
+    kernel = kernel.reshape(-1, kernel.shape[-1])
+    bias = np.asarray(layer.bias, np.float32) if layer.use_bias else np.zeros(kernel.shape[1], np.float32)
+    return kernel, bias

@@ -17,8 +17,8 @@ class LoadedModel(NamedTuple):
 
     Attributes:
         spec: what the model takes and gives.
-        function: float32 tensor [n, height, width, channels] in 0..255 -> (embedding [n, D], scores [n, L]) tensors;
-            everything after resizing and cropping, normalisation included.
+        function: float32 tensor [n, height, width, channels] in 0..255 -> (embedding [n, D], scores [n, L])
+            tensors; everything after resizing and cropping, normalisation included.
         classifier: its last layer, or None where that is not linear in the embedding.
     """
 

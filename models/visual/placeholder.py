@@ -13,11 +13,13 @@ EMBEDDING_SIZE = 32
 LABELS = tuple(f"placeholder {i}" for i in range(10))
 
 
+SPEC = VisualSpec("placeholder", Preprocessing(SIDE, SIDE), EMBEDDING_SIZE, LABELS)
+
+
 def load() -> LoadedModel:
     """The placeholder, the same every time."""
-    spec = VisualSpec("placeholder", Preprocessing(SIDE, SIDE), EMBEDDING_SIZE, LABELS)
     model = build()
-    return LoadedModel(spec, lambda images: tuple(model(images, training=False)), classifier())
+    return LoadedModel(SPEC, lambda images: tuple(model(images, training=False)), classifier())
 
 
 def classifier() -> tuple[NDArray[np.float32], NDArray[np.float32]]:

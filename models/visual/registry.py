@@ -1,11 +1,10 @@
-"""Visual models by name: recipes that are known without importing TensorFlow, and cooked only when a bundle is missing."""
+"""Visual models by name: recipes known without importing TensorFlow, followed only where a bundle is missing."""
 
 import difflib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
 
 from models.visual import efficientnet_lite, keras_applications, placeholder, simple_cnn, user_model
 from models.visual.errors import ModelError
@@ -37,16 +36,20 @@ def find(model: str, weights: str | None = None) -> Recipe:
     Raises:
         ModelError: there is none; names the nearest.
     """
-    if user_model.is_path(model):
+    makers = _makers()
+    if model not in makers and user_model.is_path(model):
         if weights is not None:
             raise ModelError(f"{model} carries its own weights; leave out --weights")
         return Recipe(user_model.key(Path(model)), lambda: user_model.load(Path(model)))
-    makers = _makers()
     if model not in makers:
-        nearest = difflib.get_close_matches(model, makers, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "known are efficientnet_lite0, simple_cnn, ResNet50, ..."
+        by_lower_case = {name.lower(): name for name in makers}
+        nearest = difflib.get_close_matches(model.lower(), by_lower_case, n=3)
+        hint = f"did you mean {', '.join(by_lower_case[name] for name in nearest)}?" if nearest else _SOME
         raise ModelError(f"unknown model {model!r}; {hint} (or give a .keras file or a SavedModel folder)")
     return makers[model](model, _weights_path(weights))
+
+
+_SOME = "known are efficientnet_lite0, simple_cnn, MobileNetV2, ResNet50, ..."
 
 
 def names() -> list[str]:
@@ -79,26 +82,24 @@ def digest(path: Path) -> str:
 
 
 def _efficientnet_lite(name: str, weights: Path | None) -> Recipe:
-    return Recipe(
-        f"{name}|{digest(weights or efficientnet_lite.weights_file(name))}",
-        lambda: efficientnet_lite.load(name, weights),
-    )
+    spec = efficientnet_lite.spec(name).to_json().decode()
+    file = weights or efficientnet_lite.weights_file(name)
+    return Recipe(f"{digest(file)}|{spec}", lambda: efficientnet_lite.load(name, weights))
 
 
 def _keras_application(name: str, weights: Path | None) -> Recipe:
-    return Recipe(
-        f"{name}|{digest(weights) if weights else 'imagenet'}", lambda: keras_applications.load(name, weights)
-    )
+    key = keras_applications.key(name, digest(weights) if weights else "")
+    return Recipe(key, lambda: keras_applications.load(name, weights))
 
 
 def _simple_cnn(name: str, weights: Path | None) -> Recipe:
-    note = "" if weights else "simple_cnn has random weights until it is trained: its labels mean nothing"
-    return Recipe(f"{name}|{digest(weights) if weights else 'random'}", lambda: simple_cnn.load(weights), note)
+    note = "" if weights else f"{name} has random weights until it is trained: its labels mean nothing"
+    key = f"{digest(weights) if weights else 'random'}|{simple_cnn.spec().to_json().decode()}"
+    return Recipe(key, lambda: simple_cnn.load(weights), note)
 
 
 def _placeholder(name: str, weights: Path | None) -> Recipe:
     if weights is not None:
-        raise ModelError("placeholder takes no weights")
-    return Recipe(name, placeholder.load, "placeholder's numbers are random: for tests only")
-
-
+        raise ModelError(f"{name} takes no weights")
+    note = f"{name}'s numbers are random: for tests only"
+    return Recipe(placeholder.SPEC.to_json().decode(), placeholder.load, note)

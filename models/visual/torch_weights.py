@@ -1,11 +1,13 @@
-"""Reading a legacy (not zipped) PyTorch state dict without PyTorch, and without running anything that it contains.
+"""Reading a legacy (not zipped) PyTorch state dict without PyTorch, and without running anything that it
+contains.
 
-The file is a magic number, a protocol version and system information (three pickles), the state dict (a pickle whose
-tensors refer to storages by key), the storages' keys (a pickle), then each storage: its length as int64 and its
-numbers, all little-endian. The layout was read off such files; the unpickler builds nothing but plain containers and
-the four names below.
+The file is a magic number, a protocol version and system information (three pickles), the state dict (a
+pickle whose tensors refer to storages by key), the storages' keys (a pickle), then each storage: its length
+as int64 and its numbers, all little-endian. The layout was read off such files; the unpickler builds nothing
+but plain containers and the four names below.
 """
 
+import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -14,11 +16,11 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.visual.errors import ModelError
+from models.visual.errors import ModelError, first_line
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL: Final = 1001
-_STORAGES: Final = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_STORAGES: Final[dict[str, np.dtype[Any]]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 class _Storage(NamedTuple):
@@ -64,9 +66,11 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
             tensors = _load(file)
             types = {t.storage.key: t.storage.dtype for t in tensors.values()}
             storages = {str(key): _read_storage(file, types[str(key)]) for key in _load(file)}
-    except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, OSError) as error:
-        raise ModelError(f"cannot read the weights in {path}: {error}") from error
-    return {name: _view(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+            return {name: _view(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+    except ModelError:
+        raise
+    except Exception as error:  # a pickle of other bytes raises what it happens to raise
+        raise ModelError(f"cannot read the weights in {path}: {first_line(error)}") from error
 
 
 def _load(file: BinaryIO) -> Any:
@@ -74,13 +78,15 @@ def _load(file: BinaryIO) -> Any:
 
 
 def _read_storage(file: BinaryIO, dtype: np.dtype[Any]) -> NDArray[Any]:
-    length = int.from_bytes(file.read(8), "little")
-    data = file.read(length * dtype.itemsize)
-    if len(data) != length * dtype.itemsize:
+    size_bytes = int.from_bytes(file.read(8), "little") * dtype.itemsize
+    if size_bytes > os.fstat(file.fileno()).st_size - file.tell():
         raise EOFError("a storage is cut short")
-    return np.frombuffer(data, dtype)
+    return np.frombuffer(file.read(size_bytes), dtype)
 
 
 def _view(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
+    last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
+    if min(tensor.offset, *tensor.shape, *tensor.stride, 0) < 0 or last >= len(storage):
+        raise ValueError("a tensor reaches beyond its storage")
     strides = tuple(step * storage.itemsize for step in tensor.stride)
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides, writeable=False).copy()

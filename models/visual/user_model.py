@@ -1,8 +1,13 @@
 """A user's own model: a ``.keras`` file or a SavedModel folder with a serving signature.
 
-Beside it may lie ``<model>.spec.json``: ``{"preprocessing": {...}, "labels": [...], "embedding_layer": "..."}``, with the
-fields of `Preprocessing`. Without it, pictures are cropped to the model's input size and go in as 0..255, and classes
-are numbered.
+Beside it may lie ``<model>.spec.json``, every field of which may be left out::
+
+    {"preprocessing": {"fit": "pad", "mean": [127.5], "std": [127.5]}, "labels": ["cat", "dog"],
+     "embedding_layer": "pool", "seen_threshold": 0.5}
+
+``preprocessing`` has the fields of `Preprocessing`; ``embedding_layer`` is a layer of a ``.keras`` file or an
+output of the signature. Without it pictures are cropped to the model's input size and go in as 0..255, and
+classes are numbered.
 """
 
 import hashlib
@@ -14,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from models.visual.errors import ModelError
-from models.visual.keras_parts import embedding_and_scores, linear_classifier
+from models.visual.errors import ModelError, first_line
+from models.visual.keras_parts import take_apart
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing, VisualSpec
 
@@ -23,18 +28,29 @@ HEAD_ENTRY = "reelbeam.json"
 """Entry of a ``.keras`` file that makes it a head on one of our backbones (see `models.heads`)."""
 
 
-@dataclass(frozen=True)
-class Sidecar:
-    """The contents of ``<model>.spec.json``."""
+class Sidecar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The contents of ``<model>.spec.json``; see this module's description."""
 
-    preprocessing: dict[str, Any] | None = None
+    preprocessing: dict[str, Any] = {}
     labels: tuple[str, ...] | None = None
     embedding_layer: str | None = None
+    seen_threshold: float = VisualSpec.seen_threshold
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a loaded model says of itself."""
+
+    input_shape: tuple[int | None, ...]
+    embedding_size: int | None
+    classes: int | None
+    path: Path
+    sidecar: Sidecar
 
 
 def is_path(model: str) -> bool:
     """Whether a model is given as a path rather than a name."""
-    return model.endswith((".keras", ".h5")) or "/" in model or Path(model).is_dir()
+    return model.endswith(".keras") or "/" in model or Path(model).exists()
 
 
 def key(path: Path) -> str:
@@ -43,13 +59,16 @@ def key(path: Path) -> str:
     Raises:
         ModelError: it is not there, or neither kind.
     """
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     if not path.exists():
         raise ModelError(f"no model at {path}")
-    if path.is_dir() and not (path / "saved_model.pb").exists():
+    if not (path / "saved_model.pb" if path.is_dir() else path).is_file():
         raise ModelError(f"{path} is no SavedModel: it has no saved_model.pb")
+    if path.is_file() and path.suffix != ".keras":
+        raise ModelError(f"{path} is no .keras file; save the model with model.save('{path.stem}.keras')")
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    sidecar = sidecar_path(path)
     total = hashlib.sha256()
-    for file in [*files, *([sidecar_path(path)] if sidecar_path(path).exists() else [])]:
+    for file in [*files, sidecar] if sidecar.exists() else files:
         total.update(f"{file.relative_to(path.parent)}|".encode())
         with file.open("rb") as opened:
             total.update(hashlib.file_digest(opened, "sha256").digest())
@@ -62,7 +81,7 @@ def sidecar_path(path: Path) -> Path:
 
 
 def load(path: Path) -> LoadedModel:
-    """Loads the model; nothing in it is run that Keras's safe mode does not allow.
+    """Loads the model; nothing in a ``.keras`` file is run that Keras's safe mode does not allow.
 
     Raises:
         ModelError: it cannot be loaded, or its input is no picture.
@@ -91,7 +110,7 @@ def _sidecar(path: Path) -> Sidecar:
         return Sidecar()
     try:
         return msgspec.json.decode(file.read_bytes(), type=Sidecar)
-    except msgspec.MsgspecError as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise ModelError(f"cannot read {file}: {error}") from error
 
 
@@ -100,12 +119,18 @@ def _load_keras(path: Path, sidecar: Sidecar) -> LoadedModel:
 
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
+        inputs = list(model.inputs)
     except Exception as error:  # keras raises what its reader happens to raise
-        raise ModelError(f"cannot load {path}: {_first_line(error)}") from error
-    parts = embedding_and_scores(model, sidecar.embedding_layer)
-    spec = _spec(path, sidecar, model.input_shape, parts.outputs[0].shape[-1], parts.outputs[1].shape[-1])
-    classifier = linear_classifier(model) if sidecar.embedding_layer is None else None
-    return LoadedModel(spec, normalised(lambda images: parts(images, training=False), spec.preprocessing), classifier)
+        raise ModelError(f"cannot load {path}: {first_line(error)}") from error
+    _require_picture(path, tuple(inputs[0].shape))
+    try:
+        parts = take_apart(model, sidecar.embedding_layer)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    embedding, scores = parts.model.outputs
+    spec = _spec(_Form(tuple(inputs[0].shape), embedding.shape[-1], scores.shape[-1], path, sidecar))
+    run = normalised(lambda images: tuple(parts.model(images, training=False)), spec.preprocessing)
+    return LoadedModel(spec, run, parts.classifier)
 
 
 def _load_saved_model(path: Path, sidecar: Sidecar) -> LoadedModel:
@@ -114,23 +139,36 @@ def _load_saved_model(path: Path, sidecar: Sidecar) -> LoadedModel:
     try:
         loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures["serving_default"]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        raise ModelError(f"{path} has no serving signature: {_first_line(error)}") from error
-    (name, given) = next(iter(serve.structured_input_signature[1].items()))
+    except Exception as error:  # reading one raises what its reader happens to raise
+        raise ModelError(f"cannot load {path}, or it has no signature serving_default: {first_line(error)}") from error
+    inputs = serve.structured_input_signature[1]
+    if len(inputs) != 1:
+        raise ModelError(f"{path} takes {len(inputs)} inputs ({', '.join(inputs)}); a visual model takes one")
+    name, given = next(iter(inputs.items()))
+    ends = _ends(path, serve.structured_outputs, sidecar.embedding_layer)
+    _require_picture(path, tuple(given.shape))
+    embedding, scores = (serve.structured_outputs[end] for end in ends)
+    if len(embedding.shape) != 2 or len(scores.shape) != 2:
+        raise ModelError(f"{path}: embedding {embedding.shape} and scores {scores.shape} must be vectors")
+    spec = _spec(_Form(tuple(given.shape), embedding.shape[-1], scores.shape[-1], path, sidecar))
 
     def call(images: Any) -> tuple[Any, Any]:
         outputs = loaded.signatures["serving_default"](**{name: tf.cast(images, given.dtype)})
-        return _two_outputs(outputs)
+        return outputs[ends[0]], outputs[ends[1]]
 
-    embedding, scores = _two_outputs(serve.structured_outputs)
-    spec = _spec(path, sidecar, tuple(given.shape), embedding.shape[-1], scores.shape[-1])
     return LoadedModel(spec, normalised(call, spec.preprocessing), None)
 
 
-def _two_outputs(outputs: dict[str, Any]) -> tuple[Any, Any]:
-    """(embedding, scores) of a signature's outputs: by name, else the first is both."""
-    first = next(iter(outputs.values()))
-    return outputs.get("embedding", first), outputs.get("scores", first)
+def _ends(path: Path, outputs: dict[str, Any], embedding: str | None) -> tuple[str, str]:
+    """Names of the outputs (embedding, scores): by name, else two in their order, else one that is both."""
+    names = list(outputs)
+    if embedding is not None and embedding not in outputs:
+        raise ModelError(f"{path} has no output {embedding!r}; it has {', '.join(names)}")
+    if len(names) > 2 and not ("scores" in outputs and (embedding or "embedding" in outputs)):
+        raise ModelError(f"{path} has outputs {', '.join(names)}; call two of them embedding and scores")
+    chosen = embedding or ("embedding" if "embedding" in outputs else names[0])
+    others = [name for name in names if name != chosen] or [chosen]
+    return chosen, "scores" if "scores" in outputs else others[-1]
 
 
 def normalised(call: Callable[[Any], Any], p: Preprocessing) -> Callable[[Any], tuple[Any, Any]]:
@@ -145,22 +183,26 @@ def normalised(call: Callable[[Any], Any], p: Preprocessing) -> Callable[[Any], 
     return function
 
 
-def _spec(path: Path, sidecar: Sidecar, input_shape: tuple[Any, ...], embedding_size: Any, classes: Any) -> VisualSpec:
-    if len(input_shape) != 4 or input_shape[3] not in (1, 3, None):
-        raise ModelError(f"{path} takes {tuple(input_shape)}; a visual model takes (batch, height, width, 1 or 3)")
-    grey = input_shape[3] == 1
-    base = Preprocessing(colour="grey" if grey else "rgb", mean=(0.0,), std=(1.0,))
-    base = replace(base, height=input_shape[1] or base.height, width=input_shape[2] or base.width)
+def _require_picture(path: Path, shape: tuple[int | None, ...]) -> None:
+    if len(shape) != 4 or shape[3] not in (1, 3, None):
+        raise ModelError(f"{path} takes {shape}; a visual model takes (batch, height, width, 1 or 3)")
+
+
+def _spec(form: _Form) -> VisualSpec:
+    path, sidecar, (_, height, width, channels) = form.path, form.sidecar, form.input_shape
+    base = Preprocessing(height or 224, width or 224, mean=(0.0,), std=(1.0,))
+    if channels == 1:
+        base = replace(base, colour="grey")
     try:
-        fields = {**msgspec.to_builtins(base), **(sidecar.preprocessing or {})}
-        preprocessing = msgspec.convert(fields, Preprocessing)
-    except msgspec.MsgspecError as error:
-        raise ModelError(f"the preprocessing in {sidecar_path(path)} is wrong: {error}") from error
-    labels = sidecar.labels or tuple(f"class {i}" for i in range(int(classes)))
-    if len(labels) != classes or len(set(labels)) != len(labels):
-        raise ModelError(f"{sidecar_path(path)} names {len(set(labels))} different labels for {classes} classes")
-    return VisualSpec(path.stem, preprocessing, int(embedding_size), tuple(labels))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        preprocessing = base.changed(sidecar.preprocessing)
+    except ModelError as error:
+        raise ModelError(f"{sidecar_path(path)}: {error}") from error
+    taken = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    if any(fixed not in (None, size) for fixed, size in zip((height, width, channels), taken, strict=True)):
+        raise ModelError(f"{sidecar_path(path)} asks for {taken}, but the model takes {(height, width, channels)}")
+    if form.embedding_size is None or form.classes is None:
+        raise ModelError(f"{path} does not fix the sizes of its embedding and scores")
+    labels = sidecar.labels or tuple(f"class {i}" for i in range(form.classes))
+    if len(labels) != form.classes or len(set(labels)) != len(labels):
+        raise ModelError(f"{sidecar_path(path)} names {len(set(labels))} different labels for {form.classes} classes")
+    return VisualSpec(path.stem, preprocessing, form.embedding_size, labels, sidecar.seen_threshold)
