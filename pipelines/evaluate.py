@@ -18,10 +18,14 @@ def command() -> None:
 
 @command.command("retrieval")
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
-@click.option("--queries", required=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="JSON: {end of a URI: [queries that should find it first]}.")
-@click.option("--text-weight", type=click.FloatRange(0, 1), default=0.0, show_default="off",
-              help="As of search.")
+@click.option(
+    "--queries",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON: {end of a URI: [queries that should find it first]}.",
+)
+@click.option("--text-weight", type=click.FloatRange(0, 1), default=0.0, show_default="off", help="As of search.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def retrieval(catalog: str, queries: Path, text_weight: float, as_json: bool) -> None:
     """Recall@k, mean reciprocal rank and median rank of queries whose videos are known."""  # fmt: skip

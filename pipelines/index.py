@@ -11,10 +11,20 @@ from pipelines.failing import cannot_run
 
 @click.command("index", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
-@click.option("--kind", type=click.Choice(["auto", "flat", "ivfpq"]), default="auto", show_default=True,
-              help="flat is exact; ivfpq is for what exact search is too slow for; auto chooses by size.")
-@click.option("--recall", type=click.FloatRange(0.1, 1.0), default=0.95, show_default=True,
-              help="recall@10 that the number of probed lists is chosen for.")
+@click.option(
+    "--kind",
+    type=click.Choice(["auto", "flat", "ivfpq"]),
+    default="auto",
+    show_default=True,
+    help="flat is exact; ivfpq is for what exact search is too slow for; auto chooses by size.",
+)
+@click.option(
+    "--recall",
+    type=click.FloatRange(0.1, 1.0),
+    default=0.95,
+    show_default=True,
+    help="recall@10 that the number of probed lists is chosen for.",
+)
 @click.option("--rebuild", is_flag=True, help="Build from scratch: merges shards, or starts over with another model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.option("--verbose", is_flag=True, help="Show Beam's and the libraries' messages.")
@@ -51,7 +61,9 @@ def _print(summary: Any) -> None:
         out.print(f"\nIndex {summary.index_id} is up to date: {summary.videos} videos, {summary.frames} frames\n")
         return
     how = (
-        "exact search" if summary.kind == "flat" else f"{summary.nprobe} lists probed, recall@10 {summary.recall_at_10:.3f}"
+        "exact search"
+        if summary.kind == "flat"
+        else f"{summary.nprobe} lists probed, recall@10 {summary.recall_at_10:.3f}"
     )
     out.print(f"\n[bold]Index {summary.index_id}[/bold]")
     out.print(f"  {summary.videos} videos, {summary.frames} frames in {summary.shards} shards; {how}")

@@ -134,9 +134,7 @@ def _source(config: RunConfig) -> Source:
     return Source(config.model, config.model_fingerprint, config.sampling, period_s, config.embedding_size)
 
 
-def _changes(
-    root: Path, base: Manifest | None, live: dict[str, IndexedVideo]
-) -> tuple[list[IndexedVideo], list[str]]:
+def _changes(root: Path, base: Manifest | None, live: dict[str, IndexedVideo]) -> tuple[list[IndexedVideo], list[str]]:
     """(videos to add, ids to hide): a video's run tells whether the index has its latest rows."""
     indexed: dict[str, str] = {}
     if base is not None:
@@ -148,16 +146,14 @@ def _changes(
     return added, sorted(indexed.keys() - live.keys())
 
 
-def _plan(
-    videos: Iterable[IndexedVideo], index_id: str, first_number: int, embedding_size: int
-) -> Iterator[ShardPlan]:
+def _plan(videos: Iterable[IndexedVideo], index_id: str, first_number: int, embedding_size: int) -> Iterator[ShardPlan]:
     most = shard_frames(embedding_size)
     waiting: list[IndexedVideo] = []
     frames = shards = 0
     number = first_number
     for video in videos:
         waiting.append(video)
-        frames += sum(rows.count for rows in video.rows)
+        frames += sum(part.rows for part in video.rows)
         if frames >= most:
             yield ShardPlan(f"{index_id}/shard-{shards:05d}", number, tuple(waiting))
             number, shards, frames, waiting = number + len(waiting), shards + 1, 0, []
@@ -193,12 +189,7 @@ def _finish(
     tasks = missing_candidates(manifest)
     if tasks:
         with beam.Pipeline(options=options) as pipeline:
-            _ = (
-                pipeline
-                | "Tasks" >> beam.Create(tasks)
-                | "Spread tasks" >> beam.Reshuffle()
-                | EncodeShards(str(root))
-            )
+            _ = pipeline | "Tasks" >> beam.Create(tasks) | "Spread tasks" >> beam.Reshuffle() | EncodeShards(str(root))
     return measure(root, with_candidates(manifest, tasks), recall, directions)
 
 

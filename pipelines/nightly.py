@@ -84,10 +84,10 @@ def compare(catalog: Catalog, config: RunConfig, videos: Sequence[Video], archiv
         if before is None or before["fingerprint"] != video.fingerprint:
             todo.append(video)
         elif before["failed"]:
-            if before["attempts"] >= MAX_ATTEMPTS:  # type: ignore[operator]
+            if before["attempts"] >= MAX_ATTEMPTS:
                 given_up += 1
             else:
-                first_s = before["first_seen"].timestamp()  # type: ignore[attr-defined]
+                first_s = before["first_seen"].timestamp()
                 todo.append(replace(video, attempts=before["attempts"], first_failed_s=first_s))
     gone = _gone(catalog, videos, archives)
     return Backlog(len(videos), todo, len(videos) - len(todo), given_up, gone)

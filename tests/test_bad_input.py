@@ -123,7 +123,9 @@ def test_status_of_no_catalog_is_one_line(tmp_path: Path, reelbeam: Reelbeam) ->
     assert (done.code, done.err.count("\n")) == (1, 1)
 
 
-@pytest.mark.parametrize("point", ["after_write:frames:2", "after_write:videos:2", "after_write:runs", "after_write:work"])
+@pytest.mark.parametrize(
+    "point", ["after_write:frames:2", "after_write:videos:2", "after_write:runs", "after_write:work"]
+)
 def test_a_full_disk_is_one_line_and_the_next_run_finishes(
     clips: Path, tmp_path: Path, reelbeam: Reelbeam, point: str
 ) -> None:
@@ -253,9 +255,7 @@ def test_nothing_but_the_input_is_read(clips: Path, tmp_path: Path, kind: str) -
     assert not calls
 
 
-def test_links_out_of_the_archive_are_followed_only_when_asked(
-    clips: Path, tmp_path: Path, reelbeam: Reelbeam
-) -> None:
+def test_links_out_of_the_archive_are_followed_only_when_asked(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
     archive = tmp_path / "archive"
     (archive / "sub").mkdir(parents=True)
     (archive / "out.gif").symlink_to(clips / "gif.gif")

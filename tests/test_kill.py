@@ -41,9 +41,7 @@ def undisturbed(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_at_every_step(
-    clips: Path, tmp_path: Path, reelbeam: Reelbeam, undisturbed: dict, point: str
-) -> None:
+def test_killed_at_every_step(clips: Path, tmp_path: Path, reelbeam: Reelbeam, undisturbed: dict, point: str) -> None:
     catalog = tmp_path / "catalog"
     command = ("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
     killed = reelbeam(*command, env={"REELBEAM_FAULT": f"{point}=kill"})

@@ -19,7 +19,9 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def test_every_example_runs(tmp_path: Path, reelbeam: Reelbeam, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(demo_archive(), tmp_path / "videos", ignore=shutil.ignore_patterns("*.zip", "*.mat", "*.png", "*.py"))
+    shutil.copytree(
+        demo_archive(), tmp_path / "videos", ignore=shutil.ignore_patterns("*.zip", "*.mat", "*.png", "*.py")
+    )
     found = blocks()
     assert [kind for kind, _ in found] == ["sh", "sql", "python", "sh", "python"]
     for kind, text in found:

@@ -27,7 +27,7 @@ def _running_sum(gaps: list[int]) -> list[int]:
 
 
 def slow_samples(times: list[int], base: Fraction, rate: Fraction, start: Fraction, end: Fraction | None) -> list[int]:
-    """The definition, word for word: for each tick the first frame at or after it, each frame once, for its first tick."""
+    """The definition, word for word: each tick's first frame at or after it, each frame once."""
     used: dict[int, int] = {}
     for tick in range(int(times[-1] * base * rate) + 3):
         due = Fraction(tick) / rate
@@ -78,7 +78,7 @@ def test_segments_share_out_the_samples_of_the_whole(
     segments = cut(video(), details, sampling, segment_s)
     whole = cut(video(), details, sampling, Fraction(10**9))[0]
     parts = [window_samples(times, segment.window(sampling)) for segment in segments]
-    assert sum(parts, []) == window_samples(times, whole.window(sampling))
+    assert [t for part in parts for t in part] == window_samples(times, whole.window(sampling))
 
 
 @given(TIMES, BASES, RATES, st.integers(0, 40))

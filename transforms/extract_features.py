@@ -24,6 +24,11 @@ from transforms.worker import SharedExtractor
 FILES = "files"
 """Tag of the rows of the `files` table, one a chunk."""
 
+COUNTERS = (
+    *("frames_decoded", "frames_sampled", "bytes_read", "decode_msec", "infer_msec", "bytes_written"),
+    *("segments_retried", "sequential_segments", "chunks_written", "chunks_reused"),
+)
+
 CHUNKS_AHEAD = 1
 """Chunks whose segments are already with the decoder children while an earlier one is collected and written."""
 
@@ -51,21 +56,7 @@ class _ExtractChunk(beam.DoFn):
         self._extractor = SharedExtractor(settings)
         self._progress_folder = progress_folder
         self._pending: deque[tuple[int, PendingChunk]] = deque()
-        self._counters = {
-            name: Metrics.counter("extract", name)
-            for name in (
-                "frames_decoded",
-                "frames_sampled",
-                "bytes_read",
-                "decode_msec",
-                "infer_msec",
-                "bytes_written",
-                "segments_retried",
-                "sequential_segments",
-                "chunks_written",
-                "chunks_reused",
-            )  # fmt: skip
-        }
+        self._counters = {name: Metrics.counter("extract", name) for name in COUNTERS}
         self._segment_frames = Metrics.distribution("extract", "frames_a_segment")
 
     def setup(self) -> None:

@@ -43,7 +43,7 @@ class PlanSettings:
 
 
 class PlanChunks(beam.PTransform):
-    """Turns paths of todo shards into `Chunk`s, keyed by shard, and `ProbeFailure`s (tag `FAILURES`), likewise keyed."""
+    """Turns paths of todo shards into `Chunk`s and (tag `FAILURES`) `ProbeFailure`s, both keyed by shard."""
 
     def __init__(self, settings: PlanSettings, extract: ExtractSettings) -> None:
         super().__init__()

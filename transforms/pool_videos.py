@@ -14,7 +14,7 @@ from transforms.video.pooling import PoolSettings, failure_row, pool_videos
 
 
 class PoolVideos(beam.PTransform):
-    """Takes {"outcomes": (shard, `SegmentOutcome`), "failures": (shard, `ProbeFailure`)}; gives rows of the `files` table.
+    """Takes {"outcomes": (shard, `SegmentOutcome`), "failures": (shard, `ProbeFailure`)}; gives `files` rows.
 
     Each shard becomes one part file of `videos` and one of `failures` (where it has any), named by the shard.
     """

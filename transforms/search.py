@@ -291,5 +291,3 @@ def _fuse(hit: VideoHit, asked: NDArray[np.float32], weight: float) -> float:
 
 def _matches(uri: str, pattern: str) -> bool:
     return fnmatchcase(uri, pattern) or fnmatchcase(uri, f"*/{pattern}")
-
-

@@ -1,6 +1,6 @@
 """Peak memory of the whole process tree at n, 3n and 10n videos: it must not grow with the archive.
 
-    python -m tests.benchmarks.memory_growth [--videos 40]
+python -m tests.benchmarks.memory_growth [--videos 40]
 """
 
 import argparse

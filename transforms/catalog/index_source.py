@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ class Rows(NamedTuple):
 
     path: str
     first: int
-    count: int
+    rows: int
     segment: int
 
 
@@ -72,7 +73,7 @@ def _rows_of_run(catalog: Catalog, run_id: str) -> Iterator[tuple[str, Rows]]:
         ids = table["video_id"].to_numpy(zero_copy_only=False)
         segments = table["segment"].to_numpy()
         starts = [0, *(np.flatnonzero((ids[1:] != ids[:-1]) | (segments[1:] != segments[:-1])) + 1), len(ids)]
-        for first, after in zip(starts[:-1], starts[1:], strict=True):
+        for first, after in pairwise(starts):
             yield str(ids[first]), Rows(path, int(first), int(after - first), int(segments[first]))
 
 
@@ -93,9 +94,7 @@ class FrameReader:
             with storage.open_read(rows.path) as file:
                 self._table = pq.read_table(file, columns=["time_s", "embedding"])
             self._path = rows.path
-        part = self._table.slice(rows.first, rows.count).combine_chunks()
+        part = self._table.slice(rows.first, rows.rows).combine_chunks()
         embedding = part["embedding"].combine_chunks()
         values = embedding.flatten().to_numpy(zero_copy_only=False)
         return part["time_s"].to_numpy(), values.reshape(len(part), embedding.type.list_size)
-
-

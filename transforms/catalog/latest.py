@@ -10,7 +10,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -162,13 +162,13 @@ def gone_ids(catalog: Catalog) -> list[str]:
     return ids
 
 
-def outcomes(catalog: Catalog, config: RunConfig) -> dict[str, dict[str, object]]:
+def outcomes(catalog: Catalog, config: RunConfig) -> dict[str, dict[str, Any]]:
     """video_id -> its newest outcome with the rows that `config` gives: what the nightly job decides by.
 
     Each has video_id, fingerprint, status (``ok``, ``partial`` or ``failed``), failed, attempts and first_seen (0 and
     None unless failed) and run_id. Reads no embeddings.
     """
-    known: dict[str, dict[str, object]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for run in (run for run in catalog.runs() if run.config.rows_key == config.rows_key):
         for part in catalog.read_files("videos", run.run_id, ["video_id", "fingerprint", "status"]):
             for row in part.to_pylist():

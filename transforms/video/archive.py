@@ -20,8 +20,8 @@ def find_videos(archives: Iterable[str], *, follow_links: bool = False) -> list[
     """Every video of the archives, each once, sorted by uri.
 
     Args:
-        archives: folders (walked for files that are named like videos), globs, single files, or ``@list`` files with one
-            path or uri a line.
+        archives: folders (walked for files that are named like videos), globs, single files, or ``@list`` files with
+            one path or uri a line.
         follow_links: whether symbolic links that leave the folder they are found in are followed.
 
     Raises:

@@ -11,7 +11,7 @@ SHARD_VIDEOS = 1000
 
 
 def shards(videos: Iterable[Video]) -> Iterator[list[Video]]:
-    """Cuts videos, sorted by uri, into shards. Ends lie at anchors where they can, where packing starts afresh anyway."""
+    """Cuts videos, sorted by uri, into shards, at anchors where possible: packing starts afresh there anyway."""
     shard: list[Video] = []
     for video in videos:
         if len(shard) >= 2 * SHARD_VIDEOS or (len(shard) >= SHARD_VIDEOS and is_anchor(video)):

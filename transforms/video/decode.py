@@ -170,7 +170,7 @@ def _samples(
         if window.sampling.kind == "keyframes" and not frame.key_frame:
             report.samples_expected = (report.samples_expected or 1) - 1
             continue
-        yield _sample(frame, frame.pts, first_pts, source)
+        yield _sample(frame, frame.pts or 0, first_pts, source)
 
 
 def _decode_stretches(

@@ -7,7 +7,7 @@ so that the children decode the next chunk while the rows of the last are writte
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -224,7 +224,7 @@ class ChunkExtractor:
     def _batches(self, result: SegmentResult) -> Iterator[NDArray[np.uint8]]:
         p = self.bundle.spec.preprocessing
         count = len(result.pts)
-        if not count:
+        if not count or result.pictures is None:
             return
         shape = (count, p.height, p.width, p.channels)
         pictures = np.memmap(result.pictures, np.uint8, "r", shape=shape)

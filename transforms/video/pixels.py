@@ -1,6 +1,7 @@
 """From a decoded frame to the picture a model takes: scaled, turned upright, cropped; uint8 all the way."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -34,7 +35,7 @@ class Painter:
         if orientation.transposed:
             height, width = width, height
         small = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=INTERPOLATION, threads=1)
-        return finish(orientation.apply(small.to_ndarray()), self.preprocessing)
+        return finish(orientation.apply(np.asarray(small.to_ndarray(), np.uint8)), self.preprocessing)
 
 
 class Orientation:
@@ -48,7 +49,7 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation":
         """Reads a frame's display matrix; angles between quarter turns go to the nearest."""
-        data = frame.side_data.get("DISPLAYMATRIX")
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
         if data is None:
             return cls(False, False, False)
         a, b, _, c, d = np.frombuffer(bytes(data), dtype="<i4", count=5).tolist()

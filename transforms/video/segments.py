@@ -66,7 +66,8 @@ class Segment:
         """The ticks and times that the segment owns."""
         base = self.info.time_base
         clock = sampling.clock(base, self.info.duration_s)
-        first = end = 0
+        first: int = 0
+        end: int | None = 0
         if clock is not None:
             first = clock.first_at(self.start_s, base)
             end = clock.first_at(self.end_s, base) if self.end_s is not None else None

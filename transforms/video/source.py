@@ -15,21 +15,21 @@ from transforms.catalog import storage
 from transforms.video.failures import VideoError
 
 CONTAINERS: Final = (
-    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "live_flv", "asf", "asf_o", "mpeg", "mpegts", "mpegvideo",
-    "ogg", "gif", "mxf", "nut", "ivf", "h264", "hevc", "vvc", "av1", "obu", "m4v", "mjpeg", "dv", "rm", "nsv", "nuv", "wtv",
-    "gxf", "amv", "dhav", "vc1", "yuv4mpegpipe", "smk", "bink", "roq", "pva", "apng",
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "live_flv", "asf", "asf_o", "mpeg", "mpegts",
+    "mpegvideo", "ogg", "gif", "mxf", "nut", "ivf", "h264", "hevc", "vvc", "av1", "obu", "m4v", "mjpeg", "dv", "rm",
+    "nsv", "nuv", "wtv", "gxf", "amv", "dhav", "vc1", "yuv4mpegpipe", "smk", "bink", "roq", "pva", "apng",
 )  # fmt: skip
 """Demuxers that read only the bytes they are given. Playlists (hls, dash, concat), image patterns, devices,
 subtitle and script formats are left out, so a file cannot make FFmpeg open anything else."""
 
 EXTENSIONS: Final = frozenset(
-    ".3g2 .3gp .amv .asf .avi .dv .f4v .flv .gif .h264 .hevc .ivf .m1v .m2ts .m2v .m4v .mj2 .mjpeg .mjpg .mkv .mov .mp4 "
-    ".mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv".split()
+    ".3g2 .3gp .amv .asf .avi .dv .f4v .flv .gif .h264 .hevc .ivf .m1v .m2ts .m2v .m4v .mj2 .mjpeg .mjpg .mkv .mov "
+    ".mp4 .mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv".split()
 )
 """File name endings that a walked folder's videos are found by."""
 
 SEEKABLE: Final = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-"""Containers with an index of keyframes and a presentation time on every packet: segments can start in the middle."""
+"""Containers with an index of keyframes and a pts on every packet: segments can start in the middle."""
 
 WITHOUT_PTS: Final = frozenset({"avi", "gif", "apng", "h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "vc1", "obu"})
 """Containers that carry no presentation times (FFmpeg makes them up), or whose frames need all earlier ones."""
@@ -91,7 +91,7 @@ def _open_container(path: str) -> Iterator[InputContainer]:
     try:
         try:
             target = file or f"file:{path}"
-            container = av.open(target, options=options, metadata_errors="replace")
+            container = av.open(target, "r", options=options, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
             raise _cannot_open(path, error) from error
         with container:
