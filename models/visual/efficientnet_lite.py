@@ -75,13 +75,13 @@ def build(name: str, weights: Path | None = None) -> Any:
     Raises:
         ModelError: the weights do not fit.
     """
+    state = _state(name, weights or weights_file(name))
     import keras
 
-    state = _state(name, weights or weights_file(name))
-    side = INPUT_PIXELS[name]
-    inputs = keras.Input((side, side, 3))
+    p = spec(name).preprocessing
+    inputs = keras.Input((p.height, p.width, p.channels))
     try:
-        x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(inputs)
+        x = keras.layers.Rescaling(1 / p.std[0], offset=-p.mean[0] / p.std[0])(inputs)
         x = _conv(x, state, "_conv_stem", "_bn0", stride=2)
         for prefix, stride in _blocks(state):
             x = _block(x, state, prefix, stride)
@@ -90,7 +90,7 @@ def build(name: str, weights: Path | None = None) -> Any:
         dense = keras.layers.Dense(state["_fc.bias"].shape[0], activation="softmax", name="scores")
         scores = dense(embedding)
         dense.set_weights([state["_fc.weight"].T, state["_fc.bias"]])
-    except (KeyError, ValueError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise ModelError(f"the weights do not fit {name}: {error}") from error
     return keras.Model(inputs, [embedding, scores], name=name)
 

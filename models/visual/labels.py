@@ -1,4 +1,4 @@
-"""Names of the ImageNet classes: WordNet's first lemma of each, told apart where two are the same."""
+"""Names of the ImageNet classes: the common one of WordNet's lemmas, told apart where two classes share it."""
 
 import csv
 from functools import cache
