@@ -52,7 +52,7 @@ def take_apart(model: Any, embedding_layer: str | None = None) -> Parts:
             "before the classifier as embedding_layer in <model>.spec.json"
         )
     feeds = last is not None and (embedding is last.input or (embedding_layer is None and len(model.outputs) == 1))
-    return Parts(keras.Model(model.inputs, [embedding, scores]), _weights(last) if feeds else None)
+    return Parts(keras.Model(model.inputs[0], [embedding, scores]), _weights(last) if feeds else None)
 
 
 def _named(model: Any, layer: str) -> Any:
