@@ -9,7 +9,7 @@ from models.text.registry import open_text_model
 LABELS = [
     LabelText("dog", ("hound", "puppy"), "a furry animal that runs in the park", ("狗",)),
     LabelText("piano", (), "a big instrument with black and white keys", ("钢琴",)),
-    LabelText("ship"),
+    LabelText("ship", (), "", ("船",)),
 ]
 
 
@@ -36,7 +36,7 @@ def test_the_formula_step_by_step(space):
     words, _ = space
     model = open_text_model()
     query = model.encode_queries(["a hound"])[0].astype(float)
-    cosines = [float(query @ vector) for vector in embed_labels(LABELS, model).astype(float)]
+    cosines = [float(query @ vector) for vector in embed_labels(LABELS, model)[0].astype(float)]
     weights = [np.exp(cosine / 0.01) for cosine in cosines]
     np.testing.assert_allclose(words.label_shares(["a hound"])[0], np.array(weights) / sum(weights), rtol=1e-3)
 
@@ -68,6 +68,6 @@ def test_what_does_not_fit_is_said_plainly(space):
     with pytest.raises(RetrievalError, match="query is empty"):
         words.directions(["dog", "  "])
     with pytest.raises(RetrievalError, match="3 labels have texts, the classifier knows 2"):
-        WordSpace(open_text_model(), [LabelSet(np.eye(3, 384, dtype=np.float32), kernel[:, :2])])
+        WordSpace(open_text_model(), [LabelSet(np.stack(2 * [np.eye(3, 384, dtype=np.float32)]), kernel[:, :2])])
     with pytest.raises(RetrievalError, match="knows nothing of pictures"):
         JointWords(open_text_model())

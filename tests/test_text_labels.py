@@ -6,6 +6,8 @@ from models.text.label_texts import (
     LabelTextsError,
     content_key,
     embed_labels,
+    imagenet_label_texts,
+    in_other_script,
     label_vectors,
     read_label_texts,
     texts_of,
@@ -29,7 +31,7 @@ def test_a_users_table_is_read_by_its_column_names(tmp_path):
         "a bridge over a tank wagon goes up",
         ("升桥", "抬桥"),
     )
-    assert table["no action"].kinds() == (("no action",),)
+    assert table["no action"].texts() == ("no action", "no action", "a video of no action")
     assert texts_of(["train", "no action"], [table]) == [LabelText("train"), LabelText("no action")]
 
 
@@ -56,13 +58,36 @@ def test_files_that_are_no_text_are_refused(tmp_path):
             read_label_texts(path)
 
 
-def test_every_kind_of_text_counts_the_same_however_many_there_are():
+def test_a_label_is_the_mean_of_its_texts_and_of_its_other_names_by_the_querys_language():
     model = open_text_model()
-    label = LabelText("dog", ("hound", "puppy"), "it barks", ("狗",))
-    one = {text: model.encode_passages([text])[0] for text in ("dog", "hound", "puppy", "dog: it barks", "狗")}
-    synonyms = one["hound"] + one["puppy"]
-    expected = one["dog"] + synonyms / np.linalg.norm(synonyms) + one["dog: it barks"] + one["狗"]
-    np.testing.assert_allclose(embed_labels([label], model)[0], expected / np.linalg.norm(expected), atol=1e-6)
+    label = LabelText("dog", ("hound", "puppy"), "it barks", ("狗", "犬"))
+    own = ("dog", "dog, hound, puppy", "dog: it barks", "a video of dog")
+    one = {text: model.encode_passages([text])[0] for text in (*own, *label.other_names)}
+    other = one["狗"] + one["犬"]
+    for vectors, weight in zip(embed_labels([label], model), (0.25, 6.0), strict=True):
+        expected = sum(one[text] for text in own) + weight * other / np.linalg.norm(other)
+        np.testing.assert_allclose(vectors[0], expected / np.linalg.norm(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("a dog", False),
+        ("一只狗", True),
+        ("ein Hund im Park", False),
+        ("狗 runs", False),
+        ("狗狗狗 AI", True),
+        ("", False),
+    ],
+)
+def test_the_script_of_a_query_tells_its_language(text, other):
+    assert in_other_script(text) is other
+
+
+def test_the_shipped_vectors_are_those_of_the_shipped_texts(tmp_path):
+    texts = list(imagenet_label_texts().values())
+    assert label_vectors(texts, open_text_model(), tmp_path).shape == (2, 1000, 384)
+    assert not list(tmp_path.iterdir()), "worked out again: run python -m models.text.label_texts"
 
 
 def test_vectors_are_kept_by_content(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.retrieval.errors import RetrievalError
 from models.retrieval.scoring import unit
+from models.text.label_texts import in_other_script
 from models.text.spec import TextModel
 
 # From 0.008 to 0.015 do about the same on real captions; below, one label takes all, above, none counts.
@@ -24,7 +25,11 @@ TEMPERATURE = 0.01
 
 
 class LabelSet(NamedTuple):
-    """One classifier's labels: `vectors` float32 [L, d] of their texts, `kernel` [D, L] of its last layer."""
+    """One classifier's labels.
+
+    `vectors` float32 [2, L, d] of their texts, for queries in the labels' language and in the other names'
+    (`models.text.label_texts.label_vectors`); `kernel` [D, L] of its last layer.
+    """
 
     vectors: NDArray[np.float32]
     kernel: NDArray[np.floating]
@@ -39,11 +44,11 @@ class WordSpace:
 
     def __init__(self, model: TextModel, label_sets: Sequence[LabelSet]) -> None:
         for labels in label_sets:
-            if labels.kernel.shape[1] != len(labels.vectors):
-                message = f"{len(labels.vectors)} labels have texts, the classifier knows {labels.kernel.shape[1]}"
+            if labels.kernel.shape[1] != labels.vectors.shape[1]:
+                message = f"{labels.vectors.shape[1]} labels have texts, the classifier knows {labels.kernel.shape[1]}"
                 raise RetrievalError(message)
         self._model = model
-        self._label_vectors = np.concatenate([unit(labels.vectors) for labels in label_sets])
+        self._label_vectors = np.concatenate([unit(labels.vectors) for labels in label_sets], axis=1)
         self._weights = np.concatenate([_centred_weights(labels.kernel) for labels in label_sets])
 
     def directions(self, queries: Sequence[str]) -> NDArray[np.float32]:
@@ -58,7 +63,9 @@ class WordSpace:
         if not all(query.strip() for query in queries):
             raise RetrievalError("the query is empty: say in a few words what to look for")
         vectors = unit(self._model.encode_queries(queries))
-        fit = (vectors @ self._label_vectors.T).astype(np.float64) / TEMPERATURE
+        languages = np.array([int(in_other_script(query)) for query in queries])
+        fits = np.einsum("nd,nld->nl", vectors, self._label_vectors[languages])
+        fit = fits.astype(np.float64) / TEMPERATURE
         fit = np.exp(fit - fit.max(axis=1, keepdims=True))
         return fit / fit.sum(axis=1, keepdims=True)
 

@@ -26,7 +26,7 @@ from models.visual.registry import Recipe
 from models.visual.spec import VisualSpec
 from models.visual.target import Device, Precision, Target, resolve
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 """Counts up when the same weights would be exported to a graph that gives other numbers."""
 
 _MAKING = ".making-"
