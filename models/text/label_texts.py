@@ -4,9 +4,9 @@ A classifier's label alone ("hare") matches few of the words people use. A label
 name, its names in a row, its name with the description, its name in a phrase, and its names in another language. Their
 vectors are averaged, those of the other language with a weight of their own: small for queries in the label's language,
 large for queries written in the other's script, because a text model puts texts of one language nearer to each other
-than to their translations. Measured on the captioned clips (R@1 of 426 captions over 13 clips, over 27, 14 captions over
-27, and those 14 in Chinese): .74, .69, .79 and .64 this way; one average of name, synonyms, description and Chinese
-name, each with the same say, gave .65, .61, .57 and .36.
+than to their translations. Measured on the captioned clips (R@1 of 426 captions over 13 clips, over 27, 14 captions
+over 27, and those 14 in Chinese): .74, .69, .79 and .64 this way; one average of name, synonyms, description and
+Chinese name, each with the same say, gave .65, .61, .57 and .36.
 """
 
 import csv

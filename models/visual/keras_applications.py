@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.visual.errors import ModelError, first_line
-from models.visual.keras_parts import take_apart
+from models.visual.keras_parts import load_weights, take_apart
 from models.visual.labels import imagenet_labels
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing, VisualSpec
@@ -32,6 +32,9 @@ _FAMILIES: Final = {
 MODULES: Final = {name: module for module, names in _FAMILIES.items() for name in names.split()}
 """Constructor name -> module of `keras.applications`, which holds the family's own `preprocess_input`."""
 
+USUAL_PIXELS = 224
+"""Side of the pictures that a family was trained on whose network takes any size (MobileNetV3)."""
+
 
 def key(name: str, weights_digest: str) -> str:
     """What decides a model's numbers: its weights (Keras checks its own downloads) and the labels of its spec."""
@@ -57,7 +60,7 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
     height, width = parts.model.input_shape[1:3]
     spec = VisualSpec(
         name,
-        Preprocessing(height, width, mean=(0.0,), std=(1.0,)),
+        Preprocessing(height or USUAL_PIXELS, width or USUAL_PIXELS, mean=(0.0,), std=(1.0,)),
         embedding_size=int(parts.model.outputs[0].shape[-1]),
         labels=imagenet_labels(),
     )
@@ -72,13 +75,13 @@ def build(name: str, weights: Path | None = None) -> Any:
     """
     import keras
 
+    constructor = getattr(keras.applications, name)
+    if weights is not None:
+        model = constructor(weights=None, name=name)
+        load_weights(model, weights)
+        return model
     try:
-        model = getattr(keras.applications, name)(weights=None if weights else "imagenet")
-        if weights:
-            model.load_weights(weights)
-    except Exception as error:  # keras raises what its reader happens to raise
-        if weights:
-            raise ModelError(f"the weights in {weights} do not fit {name}: {first_line(error)}") from error
+        return constructor(weights="imagenet")
+    except Exception as error:  # a download fails in many ways
         what = f"cannot download the weights of {name}; give a file with --weights"
         raise ModelError(f"{what}: {first_line(error)}") from error
-    return model

@@ -1,10 +1,12 @@
-"""Finding the embedding and the class scores in a Keras model that was not made for us."""
+"""Keras models that were not made for us: their weights, and where their embedding and class scores are."""
 
+import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.visual.errors import ModelError
+from models.visual.errors import ModelError, first_line
 from models.visual.loaded import Classifier
 
 
@@ -19,6 +21,21 @@ class Parts(NamedTuple):
 
     model: Any
     classifier: Classifier | None
+
+
+def load_weights(model: Any, weights: Path) -> None:
+    """Gives a Keras model the weights of a file, all of them.
+
+    Raises:
+        ModelError: they do not fit.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns where a file lacks a layer, and leaves that layer as it was: random.
+            warnings.filterwarnings("error", message="Skipping")
+            model.load_weights(weights)
+    except Exception as error:  # keras raises what its reader happens to raise
+        raise ModelError(f"the weights in {weights} do not fit {model.name}: {first_line(error)}") from error
 
 
 def take_apart(model: Any, embedding_layer: str | None = None) -> Parts:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.visual.errors import ModelError, first_line
-from models.visual.keras_parts import take_apart
+from models.visual.keras_parts import load_weights, take_apart
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing, VisualSpec
 
@@ -57,9 +56,6 @@ def load(weights: Path | None = None, classes: int = 10) -> LoadedModel:
     """
     model = build(classes)
     if weights is not None:
-        try:
-            model.load_weights(weights)
-        except Exception as error:  # keras raises what its reader happens to raise
-            raise ModelError(f"the weights in {weights} do not fit simple_cnn: {first_line(error)}") from error
+        load_weights(model, weights)
     parts = take_apart(model)
     return LoadedModel(spec(classes), lambda images: tuple(parts.model(images, training=False)), parts.classifier)
