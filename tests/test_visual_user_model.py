@@ -15,7 +15,7 @@ from models.visual.bundle import ModelBundle, fingerprint_of_model, prepare
 from models.visual.engine import open_engine
 from models.visual.errors import ModelError
 from models.visual.loaded import LoadedModel
-from models.visual.user_model import HEAD_ENTRY, sidecar_path
+from models.visual.user_model import HEAD_ENTRY, _ends, _natural, sidecar_path
 
 SIDE = 16
 
@@ -307,3 +307,10 @@ def test_a_head_that_this_project_trained_goes_to_its_own_loader(
     bundle = made(path)
     assert bundle.spec == placeholder.SPEC
     assert isinstance(placeholder.load(), LoadedModel)
+
+
+def test_outputs_are_told_apart_whatever_order_they_come_in() -> None:
+    names = [f"output_{number}" for number in (1, 0)]
+    assert _ends(Path("m"), dict.fromkeys(names), None) == ("output_0", "output_1")
+    assert _ends(Path("m"), dict.fromkeys(names[::-1]), None) == ("output_0", "output_1")
+    assert sorted(["output_10", "output_9"], key=_natural) == ["output_9", "output_10"]

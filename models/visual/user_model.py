@@ -11,6 +11,7 @@ classes are numbered.
 """
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -160,8 +161,10 @@ def _load_saved_model(path: Path, sidecar: Sidecar) -> LoadedModel:
 
 
 def _ends(path: Path, outputs: dict[str, Any], embedding: str | None) -> tuple[str, str]:
-    """Names of the outputs (embedding, scores): by name, else two in their order, else one that is both."""
-    names = list(outputs)
+    """Names of the outputs (embedding, scores): ``embedding`` and ``scores``, else two in the order of their names
+    (Keras calls its outputs ``output_0``, ``output_1``, ...), else one that is both."""
+    # TensorFlow reads them from a hash map: their order differs from process to process.
+    names = sorted(outputs, key=_natural)
     if embedding is not None and embedding not in outputs:
         raise ModelError(f"{path} has no output {embedding!r}; it has {', '.join(names)}")
     if len(names) > 2 and not ("scores" in outputs and (embedding or "embedding" in outputs)):
@@ -169,6 +172,11 @@ def _ends(path: Path, outputs: dict[str, Any], embedding: str | None) -> tuple[s
     chosen = embedding or ("embedding" if "embedding" in outputs else names[0])
     others = [name for name in names if name != chosen] or [chosen]
     return chosen, "scores" if "scores" in outputs else others[-1]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts output_9 before output_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def normalised(call: Callable[[Any], Any], p: Preprocessing) -> Callable[[Any], tuple[Any, Any]]:
