@@ -103,7 +103,8 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
         source = _source(newest.config)
         if base is not None:
             base.require_model(source.model_fingerprint)
-        live = live_videos(catalog)
+        runs = [run_id for run_id in catalog.run_ids() if run_id <= newest.run_id]
+        live = live_videos(catalog, at=newest.run_id)  # a night that ends meanwhile is for the next build
         added, removed = _changes(root, base, live)
         if base is not None and not added and not removed:
             return _summary(base, 0, 0, began, changed=False)
@@ -113,7 +114,7 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
         created_at = datetime.now(UTC).isoformat()
         manifest = draft(
             root, index_id, created_at, source, shards,
-            base=base, removed=removed, kind=request.kind, runs=catalog.run_ids(),
+            base=base, removed=removed, kind=request.kind, runs=runs,
         )  # fmt: skip
         manifest = _finish(root, manifest, request.recall, _label_directions(catalog, newest.config), options)
         publish_manifest(root, manifest)

@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "classify": "Classify a video archive into Parquet tables.",
     "status": "Show a catalog at a glance.",
+    "verify": "Check that a catalog is what its runs promise.",
     "index": "Build the retrieval index, or add what is new to it.",
     "evaluate": "Measure how good a catalog's answers are.",
     "search": "Search in words of any language, with an image or with a video.",

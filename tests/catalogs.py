@@ -126,6 +126,7 @@ def write_night(
 ) -> RunRecord:
     """Writes a started run's files, all but the commit, whose record is returned."""
     config = run.config
+    storage.write_atomically(storage.join(catalog.model_folder(config.model_fingerprint), "spec.json"), b"{}")
     frames = {uri: frame_rows(uri, count, seed) for uri, count in sorted(ok.items())}
     videos = [video_row(uri, table, config) for uri, table in frames.items()]
     written = [write_part(catalog, run, "gone", [gone_row(uri) for uri in gone], schemas.GONE)]

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +55,22 @@ class Finished:
 Reelbeam = Callable[..., Finished]
 
 
+def assert_whole(catalog: Path | str) -> None:
+    """Fails unless the catalog is what its runs promise."""
+    from transforms.catalog.runs import Catalog
+    from transforms.catalog.verify import verify
+
+    assert [str(finding) for finding in verify(Catalog(str(catalog)))] == []
+
+
 @pytest.fixture
-def reelbeam() -> Reelbeam:
-    """Runs `reelbeam` in a process of its own."""
+def reelbeam() -> Iterator[Reelbeam]:
+    """Runs `reelbeam` in a process of its own; when the test is over, every catalog it wrote must be whole."""
+    catalogs: dict[str, None] = {}
 
     def run(*arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300) -> Finished:
+        if arguments[0] in ("classify", "index") and "--catalog" in arguments:
+            catalogs[str(arguments[arguments.index("--catalog") + 1])] = None
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.main", *map(str, arguments)],
             capture_output=True,
@@ -71,4 +82,6 @@ def reelbeam() -> Reelbeam:
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    return run
+    yield run
+    for catalog in catalogs:
+        assert_whole(catalog)

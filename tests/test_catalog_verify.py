@@ -91,7 +91,7 @@ def test_half_precision_catalog_has_no_findings(tmp_path):
 
 def test_empty_run_has_no_findings(tmp_path):
     catalog = Catalog(str(tmp_path))
-    commit_night(catalog, {}, skipped=5)
+    commit_night(catalog, {})
     assert found(catalog) == []
 
 

@@ -43,9 +43,14 @@ class IndexedVideo:
     rows: list[Rows] = field(default_factory=list)
 
 
-def live_videos(catalog: Catalog) -> dict[str, IndexedVideo]:
-    """Every video with a latest row that is not gone, by id; ordered as the frames files are, so that reading is."""
-    table = latest.latest_videos(catalog, ["video_id", "uri", *VIDEO_COLUMNS])
+def live_videos(catalog: Catalog, at: str | None = None) -> dict[str, IndexedVideo]:
+    """Every video with a latest row that is not gone, by id; ordered as the frames files are, so that reading is.
+
+    Args:
+        catalog: the catalog.
+        at: a run id; later runs are left out.
+    """
+    table = latest.latest_videos(catalog, ["video_id", "uri", *VIDEO_COLUMNS], at)
     found = {
         row["video_id"]: IndexedVideo(
             row["video_id"], row["uri"], row["run_id"], {name: row[name] for name in VIDEO_COLUMNS}

@@ -58,7 +58,7 @@ class StorageError(OSError):
     """A path that cannot be written, listed or deleted: one line with the path, why, and what to do."""
 
     def __str__(self) -> str:
-        return f"{_printable(str(self.filename))}: {self.strerror}"
+        return f"{printable(str(self.filename))}: {self.strerror}"
 
 
 def _storage_error(path: str, error: Exception) -> StorageError:
@@ -363,8 +363,8 @@ def one_line_errors(path: str) -> Iterator[None]:
         raise _storage_error(path, error) from error
 
 
-def _printable(text: str) -> str:
-    """A text that cannot break a line or a terminal."""
+def printable(text: str) -> str:
+    """A text that cannot break a line or a terminal: whatever is not printable is spelled out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
