@@ -1,6 +1,7 @@
 # make demo                      set up .venv, classify three real clips, show what was found
 # make demo ARCHIVE=/my/videos   the same on your own folder
 # make test                      set up .venv with what the tests need, and run them
+# make bench BENCH="--repeats 2" the whole job beside its peers, in an environment of its own; takes half an hour
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,8 +32,15 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.ready
-	$(BIN)/python -m tests.benchmarks.whole_job
+# The peers' libraries stay out of .venv.
+.bench/venv/.ready: setup.py
+	$(PYTHON) -m venv .bench/venv
+	.bench/venv/bin/python -m pip install --quiet --upgrade pip 'setuptools>=75' wheel
+	.bench/venv/bin/python -m pip install --quiet -e '.[bench,test]'
+	@touch $@
+
+bench: .bench/venv/.ready
+	.bench/venv/bin/python -m tests.benchmarks.whole_job $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-catalog .pytest_cache .mypy_cache .ruff_cache

