@@ -1,7 +1,7 @@
 """`reelbeam status`: a catalog at a glance."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -54,31 +54,26 @@ def _print(status: "CatalogStatus") -> None:
     out.print(_runs_table(status.runs))
 
 
-def _runs_table(runs: list[dict[str, object]]) -> Table:
-    table = Table(box=None, padding=(0, 1), title="Runs", title_justify="left")
-    for name in (
-        "started",
-        "took",
-        "found",
-        "skipped",
-        "ok",
-        "partial",
-        "failed",
-        "gone",
-        "frames",
-        "hours",
-        "speed",
-    ):
+def _runs_table(runs: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), title="Runs", title_justify="left")
+    for name in ("started", "took", "found", "skipped", "ok", "partial", "failed", "gone", "hours", "speed"):
         table.add_column(name, justify="left" if name == "started" else "right", no_wrap=True)
     for run in runs:
         table.add_row(
             str(run["started_at"])[:16].replace("T", " "),
-            f"{run['elapsed_s']:.0f} s",
-            *(str(run[name]) for name in ("discovered", "skipped", "ok", "partial", "failed", "gone", "frames")),
+            human_time(run["elapsed_s"]),
+            *(str(run[name]) for name in ("discovered", "skipped", "ok", "partial", "failed", "gone")),
             f"{run['video_hours']:.2f}",
             f"{run['speed_x_realtime']:.0f}x",
         )
     return table
+
+
+def human_time(seconds: float) -> str:
+    """A duration for people: 7 s, 12 min, 3.4 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def human_bytes(size: float) -> str:

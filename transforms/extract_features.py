@@ -18,7 +18,7 @@ from transforms.video.extract import (
     SegmentOutcome,
     worker_name,
 )
-from transforms.video.segments import Chunk
+from transforms.video.segments import Chunk, Segment
 from transforms.worker import SharedExtractor
 
 FILES = "files"
@@ -79,7 +79,7 @@ class _ExtractChunk(beam.DoFn):
 
     def _collect(self, extractor: ChunkExtractor) -> Iterator[tuple[int, SegmentOutcome]]:
         shard, pending = self._pending.popleft()
-        result = extractor.collect(pending)
+        result = extractor.collect(pending, self._report)
         self._measure(result)
         for outcome in result.outcomes:
             yield shard, outcome
@@ -97,12 +97,10 @@ class _ExtractChunk(beam.DoFn):
             self._segment_frames.update(outcome.rows)
             if outcome.failure is not None:
                 Metrics.counter("failures", outcome.failure[1]).inc()
-        self._progress.add(
-            done_s=sum(o.segment.duration_s for o in result.outcomes),
-            frames=rows,
-            failed=sum(not o.rows for o in result.outcomes),
-        )
         self._progress.write()
+
+    def _report(self, segment: Segment, frames: int) -> None:
+        self._progress.add(done_s=segment.duration_s, frames=frames, failed=int(not frames))
 
 
 def _files_row(result: ChunkResult) -> dict[str, object]:

@@ -8,6 +8,8 @@ from types import TracebackType
 from transforms.catalog import storage
 
 WRITE_EVERY_S = 1.0
+WRITE_REMOTE_EVERY_S = 15.0
+"""On object stores, where every write is two requests."""
 
 
 @dataclass
@@ -30,11 +32,12 @@ class Totals:
 
 
 class Progress:
-    """One reporter's totals, written at most once a second and when it is closed. Use as a context manager."""
+    """One reporter's totals, written every second or so and when it is closed. Use as a context manager."""
 
     def __init__(self, folder: str, name: str) -> None:
         self._path = storage.join(folder, f"progress-{name}.json")
         self._totals = Totals()
+        self._every_s = WRITE_EVERY_S if storage.is_local(folder) else WRITE_REMOTE_EVERY_S
         self._written = 0.0
 
     def __enter__(self) -> "Progress":
@@ -61,7 +64,7 @@ class Progress:
         totals.segments += segments
         totals.frames += frames
         totals.failed += failed
-        if time.monotonic() - self._written > WRITE_EVERY_S:
+        if time.monotonic() - self._written > self._every_s:
             self.write()
 
     def write(self) -> None:

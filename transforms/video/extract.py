@@ -6,7 +6,7 @@ so that the children decode the next chunk while the rows of the last are writte
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -125,6 +125,14 @@ class PendingChunk(NamedTuple):
     futures: "list | None"
 
 
+SegmentDone = Callable[[Segment, int], None]
+"""Told of a segment and how many frames it gave."""
+
+
+def _nobody_waits(segment: Segment, frames: int) -> None:
+    pass
+
+
 class ChunkExtractor:
     """Turns chunks into files with a pool of decoder children. Close it, or use it as a context manager."""
 
@@ -161,11 +169,11 @@ class ChunkExtractor:
             return PendingChunk(chunk, None)
         return PendingChunk(chunk, [self.pool.run(segment) for segment in chunk.segments])
 
-    def collect(self, pending: PendingChunk) -> ChunkResult:
-        """Waits for the chunk's segments and writes its file."""
+    def collect(self, pending: PendingChunk, done: SegmentDone = _nobody_waits) -> ChunkResult:
+        """Waits for the chunk's segments and writes its file; `done` hears of each segment as it is there."""
         if pending.futures is None:
-            return self._reuse(pending.chunk)
-        results, retried = self._results(pending)
+            return self._reuse(pending.chunk, done)
+        results, retried = self._results(pending, done)
         try:
             features = [self._features(result) for result in results]
         finally:
@@ -187,23 +195,29 @@ class ChunkExtractor:
     def _schema(self) -> pa.Schema:
         return schemas.frames_schema(self.bundle.spec.embedding_size, self.settings.embedding_dtype)
 
-    def _reuse(self, chunk: Chunk) -> ChunkResult:
+    def _reuse(self, chunk: Chunk, done: SegmentDone) -> ChunkResult:
         path = self._path(chunk)
         outcomes = read_outcomes(path)
+        for one in outcomes:
+            done(one.segment, one.rows)
         return ChunkResult(outcomes, schemas.describe_file(path, "frames"), ChunkStats(), True, worker_name())
 
-    def _results(self, pending: PendingChunk) -> tuple[list[SegmentResult], int]:
+    def _results(self, pending: PendingChunk, done: SegmentDone) -> tuple[list[SegmentResult], int]:
         """Every segment's result; one that took its child down is tried once more, alone."""
         assert pending.futures is not None
         results: list[SegmentResult | None] = []
-        for future in pending.futures:
+        for segment, future in zip(pending.chunk.segments, pending.futures, strict=True):
             try:
-                results.append(outcome(future, "decode"))
+                result = outcome(future, "decode")
             except VideoError:
                 results.append(None)
+                continue
+            results.append(result)
+            done(segment, len(result.pts))
         lost = [i for i, result in enumerate(results) if result is None]
         for i in lost:
-            results[i] = self._try_again(pending.chunk.segments[i])
+            again = results[i] = self._try_again(pending.chunk.segments[i])
+            done(pending.chunk.segments[i], len(again.pts))
         return [result for result in results if result is not None], len(lost)
 
     def _try_again(self, segment: Segment) -> SegmentResult:
