@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from pipelines.failing import cannot_run
+from transforms.video.bounds import DEFAULT, Bounds
 from transforms.video.sampling import Sampling, SamplingError
 
 EXIT_TOO_MANY_FAILED = 3
@@ -131,6 +132,41 @@ def _cores() -> int:
     show_default=True,
     help="Address space that one decoder child may take; 0 for no limit.",
 )
+@click.option(
+    "--max-megapixels",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT.megapixels,
+    show_default=True,
+    help="A video with larger pictures is too_large.",
+)
+@click.option(
+    "--max-fps",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT.fps,
+    show_default=True,
+    help="So is one whose header claims more frames a second,",
+)
+@click.option(
+    "--max-hours",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT.hours,
+    show_default=True,
+    help="one whose header claims to be longer,",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1),
+    default=DEFAULT.frames,
+    show_default=True,
+    help="one that would give more sampled frames,",
+)
+@click.option(
+    "--max-streams",
+    type=click.IntRange(1),
+    default=DEFAULT.streams,
+    show_default=True,
+    help="and one with more streams.",
+)
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that leave the archive.")
 @click.option(
     "--max-failed",
@@ -186,6 +222,7 @@ def _request(chosen: dict[str, Any]) -> Any:
         embedding_dtype=chosen["embedding_dtype"],
         deadline_s=chosen["deadline_seconds"],
         memory_bytes=int(chosen["decoder_memory_gb"] * 2**30),
+        bounds=Bounds(**{name: chosen[f"max_{name}"] for name in ("megapixels", "fps", "hours", "frames", "streams")}),
         follow_links=chosen["follow_links"],
     )
 

@@ -10,6 +10,7 @@ from transforms.catalog.runs import Catalog, RunConfig
 from transforms.video.child import ChildSettings
 from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome
 from transforms.video.failures import VideoError
+from transforms.video.result_check import check_info
 from transforms.video.segments import Segment, Video, cut, pack
 
 RUNS_TO_JUDGE_BY = 5
@@ -50,13 +51,14 @@ def plan_night(request: NightRequest, model: str, precision: Precision, weights:
 
 def _cut_all(videos: Sequence[Video], request: NightRequest) -> Iterator[list[Segment]]:
     child = ChildSettings(
-        None, False, request.sampling, request.top_labels, spool="", memory_bytes=request.memory_bytes
-    )
+        None, False, request.sampling, request.top_labels, spool="", memory_bytes=request.memory_bytes,
+        bounds=request.bounds,
+    )  # fmt: skip
     with DecoderPool(PoolSettings(request.decode_workers, child)) as pool:
         futures = [(video, pool.probe(video.uri)) for video in videos]
         for video, future in futures:
             try:
-                info = outcome(future, "probe")
+                info = check_info(outcome(future, "probe"))
             except VideoError:
                 continue
             if not isinstance(info, tuple):

@@ -24,6 +24,7 @@ from transforms.plan_chunks import FAILURES, PlanChunks, PlanSettings
 from transforms.pool_videos import PoolVideos
 from transforms.video.archive import covers, find_videos
 from transforms.video.archive_shards import write_shards
+from transforms.video.bounds import Bounds
 from transforms.video.extract import ExtractSettings
 from transforms.video.pooling import PoolSettings
 from transforms.video.sampling import Sampling
@@ -53,6 +54,7 @@ class NightRequest:
     embedding_dtype: str
     deadline_s: float | None
     memory_bytes: int
+    bounds: Bounds
     follow_links: bool
 
 
@@ -232,6 +234,7 @@ def _run_job(
         batch_size=request.batch_size,
         deadline_s=request.deadline_s,
         memory_bytes=request.memory_bytes,
+        bounds=request.bounds,
     )
     plan = PlanSettings(request.sampling, request.segment_s, request.chunk_frames, repr(run.config.rows_key), work)
     pool = PoolSettings(

@@ -15,6 +15,7 @@ from transforms.video.extract import ExtractSettings
 from transforms.video.failures import VideoError
 from transforms.video.pooling import ProbeFailure
 from transforms.video.probe import VideoInfo
+from transforms.video.result_check import check_info
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Chunk, Segment, Video, cut, pack
 from transforms.worker import SharedExtractor
@@ -88,7 +89,7 @@ class _PlanShard(beam.DoFn):
         for video, future in futures:
             self._probed.inc()
             try:
-                result = outcome(future, "probe")
+                result = check_info(outcome(future, "probe"))
             except VideoError as error:
                 result = (error.stage, error.reason, error.message)
             yield video, ProbeFailure(video, *result) if isinstance(result, tuple) else result

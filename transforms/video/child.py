@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from models.visual.bundle import ModelBundle
 from models.visual.engine import Engine, Features, open_engine
 from models.visual.spec import VisualSpec
+from transforms.catalog.faults import fault_point
+from transforms.video import bounds
+from transforms.video.bounds import Bounds
 from transforms.video.decode import DecodeReport, Sample, sample
 from transforms.video.failures import VideoError
 from transforms.video.pixels import Orientation, Painter
 from transforms.video.probe import VideoInfo, probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Segment
+from transforms.video.source import NO_MEMORY
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class ChildSettings:
         top_labels: how many labels a frame keeps.
         spool: folder for pictures, where the child does not infer.
         memory_bytes: limit on the child's address space; 0 for none.
+        bounds: what a video may claim.
     """
 
     bundle: str | None
@@ -42,6 +47,7 @@ class ChildSettings:
     top_labels: int
     spool: str
     memory_bytes: int
+    bounds: Bounds = bounds.DEFAULT
 
 
 class FrameFeatures(NamedTuple):
@@ -92,34 +98,43 @@ class _State(NamedTuple):
 
 
 _state: _State | None = None
+_sampling: Sampling | None = None
 
 
 def start(settings: ChildSettings) -> None:
-    """Readies this process: memory limit, silence, the model."""
-    global _state
+    """Readies this process: memory limit, silence, bounds, the model."""
+    global _state, _sampling
+    _sampling = settings.sampling
     av.logging.set_level(None)
     # Codec libraries write to standard error on their own account; what matters comes back as a result.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    if settings.bundle is None:
-        return
-    bundle = ModelBundle.open(Path(settings.bundle))
-    engine = open_engine(bundle, device="cpu") if settings.infers else None
+    bounds.enforce(settings.bounds)
+    if settings.bundle is not None:
+        bundle = ModelBundle.open(Path(settings.bundle))
+        engine = open_engine(bundle, device="cpu") if settings.infers else None
+        _state = _State(settings, bundle.spec, engine)
     if settings.memory_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (settings.memory_bytes, settings.memory_bytes))
-    _state = _State(settings, bundle.spec, engine)
 
 
 def probe_video(path: str) -> VideoInfo | tuple[str, str, str]:
     """`VideoInfo`, or (stage, reason, message) of why there is none."""
     try:
-        return probe(path)
+        info = probe(path)
+        if _sampling is not None and _sampling.kind == "rate" and info.duration_s:
+            planned = _sampling.expected_samples(info.duration_s, info.fps or _sampling.value)
+            bounds.in_force().check_frames("probe", planned)
+        return info
     except VideoError as error:
         return error.stage, error.reason, error.message
+    except MemoryError:
+        return "probe", "too_large", NO_MEMORY
 
 
 def run_segment(segment: Segment, path: str) -> SegmentResult:
     """Decodes the segment's samples and, where this child infers, runs the model on each."""
     assert _state is not None, "start() has not run in this process"
+    fault_point("decoder.before_segment")
     collector = _Inferring(_state) if _state.engine is not None else _Spooling(_state)
     report = DecodeReport()
     pts: list[int] = []
@@ -172,6 +187,8 @@ class _Collector:
         if not self._count:
             self.rotation = Orientation.of(one.frame).degrees
         self._count += 1
+        bounds.in_force().check_frames("decode", self._count)
+        bounds.in_force().check_picture("decode", one.frame.width, one.frame.height)
         self.keep(self._painter.paint(one.frame, one.pixel_aspect))
 
     def keep(self, picture: NDArray[np.uint8]) -> None:

@@ -9,6 +9,7 @@ import av
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
+from transforms.video import bounds
 from transforms.video.failures import one_line
 from transforms.video.packets import (
     PacketTable,
@@ -258,6 +259,7 @@ def _decode_all(source: Source, start_t: int | None, first_pts: int, report: Dec
             frames = context.decode(packet if packet is not None and packet.size else None)
         except (av.FFmpegError, ValueError) as error:
             if not isinstance(error, av.error.EOFError):
+                bounds.in_force().check_decoder(context, error)
                 report.note(error)
             frames = []
         report.bytes_read += packet.size if packet is not None else 0

@@ -33,6 +33,8 @@ SLOWEST_BYTES_PER_S = 200_000
 
 PROBE_DEADLINE_S = 60.0
 
+NO_MEMORY_LEFT = "decoding needs more memory than --decoder-memory-gb allows"
+
 
 @dataclass(frozen=True)
 class PoolSettings:
@@ -103,7 +105,8 @@ def outcome(future: "Future[T]", stage: str) -> T:
     """The future's result.
 
     Raises:
-        VideoError: ``deadline`` where the child was stopped, ``decoder_crash`` where it died.
+        VideoError: ``deadline`` where the child was stopped, ``too_large`` where memory was refused to it,
+            ``decoder_crash`` where it died or failed in any other way.
     """
     try:
         return future.result()
@@ -111,6 +114,12 @@ def outcome(future: "Future[T]", stage: str) -> T:
         raise VideoError(stage, "deadline") from error
     except ProcessExpired as error:
         raise VideoError(stage, "decoder_crash", _death(error)) from error
+    except MemoryError as error:
+        raise VideoError(stage, "too_large", NO_MEMORY_LEFT) from error
+    except Exception as error:
+        # Whatever a video makes a child raise is that video's failure, never the run's.
+        said = f"the decoder process failed: {type(error).__name__}: {error}"
+        raise VideoError(stage, "decoder_crash", said) from error
 
 
 def _death(error: ProcessExpired) -> str:

@@ -7,6 +7,7 @@ so that the children decode the next chunk while the rows of the last are writte
 import os
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +21,13 @@ from models.visual.bundle import ModelBundle
 from models.visual.engine import Engine, open_engine
 from transforms.catalog import schemas, storage
 from transforms.catalog.schemas import FileRecord
-from transforms.video import wire
+from transforms.video import bounds, wire
+from transforms.video.bounds import Bounds
 from transforms.video.child import ChildSettings, FrameFeatures, SegmentResult, empty_features, top
 from transforms.video.decode import DecodeReport
 from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome, remove_pictures
 from transforms.video.failures import VideoError
+from transforms.video.result_check import check_result
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Chunk, Segment
 
@@ -46,6 +49,7 @@ class ExtractSettings:
         batch_size: frames the worker's engine takes at once; None for the engine's own choice.
         deadline_s: the longest one segment may take; None derives it from the segment's length.
         memory_bytes: limit on a child's address space; 0 for none.
+        bounds: what a video may claim.
     """
 
     bundle: str
@@ -57,6 +61,7 @@ class ExtractSettings:
     batch_size: int | None = None
     deadline_s: float | None = None
     memory_bytes: int = 0
+    bounds: Bounds = bounds.DEFAULT
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ class ChunkExtractor:
             settings.top_labels,
             spool="",
             memory_bytes=settings.memory_bytes,
+            bounds=settings.bounds,
         )
         self.pool = DecoderPool(PoolSettings(settings.decode_workers, child, settings.deadline_s))
 
@@ -208,7 +214,7 @@ class ChunkExtractor:
         results: list[SegmentResult | None] = []
         for segment, future in zip(pending.chunk.segments, pending.futures, strict=True):
             try:
-                result = outcome(future, "decode")
+                result = self._result(future)
             except VideoError:
                 results.append(None)
                 continue
@@ -220,9 +226,12 @@ class ChunkExtractor:
             done(pending.chunk.segments[i], len(again.pts))
         return [result for result in results if result is not None], len(lost)
 
+    def _result(self, future: "Future[SegmentResult]") -> SegmentResult:
+        return check_result(outcome(future, "decode"), self.bundle.spec, self.settings.top_labels)
+
     def _try_again(self, segment: Segment) -> SegmentResult:
         try:
-            return outcome(self.pool.run(segment), "decode")
+            return self._result(self.pool.run(segment))
         except VideoError as error:
             return failed_result(self.bundle, self.settings.top_labels, error)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import av
 
+from transforms.video import bounds
 from transforms.video.failures import VideoError, one_line
 from transforms.video.source import SEEKABLE, WITHOUT_PTS, Source, looks_encrypted, open_source
 
@@ -51,7 +52,8 @@ def probe(path: str) -> VideoInfo:
     """Reads the headers and first packets of the video at `path`.
 
     Raises:
-        VideoError: it cannot be opened or holds no video that can be decoded (see `open_source`).
+        VideoError: it cannot be opened or holds no video that can be decoded (see `open_source`), or claims more than
+            the bounds allow.
     """
     with open_source(path) as source:
         return describe(source, path)
@@ -63,6 +65,8 @@ def describe(source: Source, path: str) -> VideoInfo:
     first_pts, timing = _first_pts(source, path)
     duration_s, exact = _duration(source, first_pts)
     rate = source.stream.average_rate or source.stream.guessed_rate
+    bounds.in_force().check_fps(Fraction(rate) if rate else None)
+    bounds.in_force().check_duration(duration_s)
     return VideoInfo(
         container=source.format_name,
         codec=context.name,

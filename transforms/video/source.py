@@ -12,6 +12,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from transforms.catalog import storage
+from transforms.video import bounds
 from transforms.video.failures import VideoError
 
 CONTAINERS: Final = (
@@ -35,6 +36,7 @@ WITHOUT_PTS: Final = frozenset({"avi", "gif", "apng", "h264", "hevc", "vvc", "m4
 """Containers that carry no presentation times (FFmpeg makes them up), or whose frames need all earlier ones."""
 
 AVERROR_ENCRYPTION_MARKS: Final = (b"encv", b"enca", b"cbcs", b"cenc", b"pssh")
+NO_MEMORY: Final = "its headers ask for more memory or more streams than a decoder may take"
 _SNIFF_BYTES: Final = 1 << 20
 
 
@@ -67,11 +69,16 @@ def open_source(path: str) -> Iterator[Source]:
     """Opens the video at `path` (local or any scheme that Beam's FileSystems reads) and its first video stream.
 
     Raises:
-        VideoError: ``empty_file``, ``unreadable``, ``not_a_video``, ``encrypted``, ``no_video_stream`` or
-            ``unsupported_codec``.
+        VideoError: ``empty_file``, ``unreadable``, ``not_a_video``, ``encrypted``, ``no_video_stream``,
+            ``unsupported_codec`` or ``too_large`` (see `bounds`).
     """
-    with _open_container(path) as container:
+    limits = bounds.in_force()
+    with _open_container(path, limits) as container:
+        limits.check_streams(len(container.streams))
         stream = _video_stream(container, path)
+        limits.check_picture("probe", stream.codec_context.width, stream.codec_context.height)
+        # Pictures may grow in the middle of a stream, past what the header said.
+        stream.codec_context.options = {"max_pixels": str(limits.pixels)}
         # One thread a decoder uses less CPU than FFmpeg's own threads; segments are what runs in parallel.
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
@@ -79,8 +86,17 @@ def open_source(path: str) -> Iterator[Source]:
 
 
 @contextmanager
-def _open_container(path: str) -> Iterator[InputContainer]:
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+def _open_container(path: str, limits: bounds.Bounds) -> Iterator[InputContainer]:
+    options = {
+        "format_whitelist": ",".join(CONTAINERS),
+        "protocol_whitelist": "file",
+        # QuickTime files may name other files as their media.
+        "enable_drefs": "0",
+        "use_absolute_path": "0",
+        # FFmpeg decodes a little to learn what a stream is, before anybody can look at what it claims.
+        "max_pixels": str(limits.pixels),
+        "max_streams": str(limits.streams + 1),
+    }
     try:
         size = storage.size_bytes(path)
         if size == 0:
@@ -92,6 +108,8 @@ def _open_container(path: str) -> Iterator[InputContainer]:
         try:
             target = file or f"file:{path}"
             container = av.open(target, "r", options=options, metadata_errors="replace")
+        except MemoryError as error:
+            raise VideoError("probe", "too_large", NO_MEMORY) from error
         except (av.FFmpegError, ValueError) as error:
             raise _cannot_open(path, error) from error
         with container:
@@ -102,8 +120,11 @@ def _open_container(path: str) -> Iterator[InputContainer]:
 
 
 def _plain_local(path: str) -> bool:
-    """Whether FFmpeg can open the path itself, which is faster than reading through Python."""
-    if not storage.is_local(path):
+    """Whether FFmpeg can open the path itself, which is faster than reading through Python.
+
+    It takes names with a percent sign for patterns of picture files.
+    """
+    if not storage.is_local(path) or "%" in path:
         return False
     try:
         path.encode("utf-8")
