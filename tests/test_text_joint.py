@@ -1,17 +1,23 @@
 """A tiny CLIP with random weights, saved as a preset and used through the registry."""
 
+import json
+import shutil
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from models.text.joint import is_joint_preset, load_image_tower, load_towers
 from models.text.registry import open_text_model
 from models.text.spec import TextModelError
+from models.visual.sidecar import sidecar_path
+from tests import videos
 
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
-    keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed (the extra `joint`)")
     import keras
+    import keras_hub
 
     keras.utils.set_random_seed(1)
     vision = keras_hub.models.CLIPVisionEncoder(
@@ -80,3 +86,37 @@ def test_a_folder_that_is_no_joint_model_is_refused_in_one_line(tmp_path):
         open_text_model("joint", tmp_path).encode_queries(["dog"])
     with pytest.raises(TextModelError, match="needs its weights"):
         open_text_model("joint")
+
+
+def test_an_archive_is_classified_and_asked_in_the_preset_s_own_space(preset, tmp_path, reelbeam):
+    """The frame that a text's vector is nearest to comes first, by the whole way through the command line."""
+    labels = ["dog", "cat", "a dog"]
+    sidecar_path(preset).write_text(json.dumps({"labels": labels}))
+    (tmp_path / "archive").mkdir()
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 256, (24, 120, 160, 3), dtype=np.uint8)
+        videos.encode(tmp_path / "archive" / f"{number}.mp4", videos.RECIPES["h264_bframes"], 1, (160, 120), noise)
+    catalog = tmp_path / "catalog"
+    done = reelbeam("classify", "--archive", tmp_path / "archive", "--catalog", catalog, "--model", preset, "--json")
+    assert done.code == 0, done.err
+    assert done.json["ok"] == 4
+    rows = pq.read_table(catalog / "frames", columns=["uri", "embedding", "labels"]).to_pylist()
+    vectors = np.array([row["embedding"] for row in rows])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-4)
+    assert {one["label"] for row in rows for one in row["labels"]} == set(labels)
+
+    assert reelbeam("index", "--catalog", catalog).code == 0
+    tower = ("--text-model", "joint", "--text-weights", preset)
+    found = reelbeam("search", "--catalog", catalog, "a dog", *tower, "--json")
+    assert found.code == 0, found.err
+    asked = open_text_model("joint", preset).encode_queries(["a dog"])[0]
+    centred = vectors - vectors.mean(axis=0)
+    best = (centred / np.linalg.norm(centred, axis=1, keepdims=True) @ asked).argmax()
+    assert found.json[0]["uri"] == rows[best]["uri"]
+
+    other = tmp_path / "other"
+    shutil.copytree(preset, other)
+    sidecar_path(other).write_text(json.dumps({"labels": ["bird"]}))
+    refused = reelbeam("search", "--catalog", catalog, "a dog", "--text-model", "joint", "--text-weights", other)
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "classify with --model" in refused.err

@@ -15,7 +15,8 @@ from models.visual.bundle import ModelBundle, fingerprint_of_model, prepare
 from models.visual.engine import open_engine
 from models.visual.errors import ModelError
 from models.visual.loaded import LoadedModel
-from models.visual.user_model import HEAD_ENTRY, _ends, _natural, sidecar_path
+from models.visual.sidecar import sidecar_path
+from models.visual.user_model import HEAD_ENTRY, _ends, _natural
 
 SIDE = 16
 

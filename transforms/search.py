@@ -24,10 +24,12 @@ from models.retrieval.moments import Moment
 from models.retrieval.scoring import Metric
 from models.retrieval.videos import VideoHit, VideoIndex
 from models.retrieval.words import JointWords, LabelSet, WordSpace
+from models.text.joint import JointTextModel
 from models.text.label_texts import imagenet_label_texts, label_vectors, read_label_texts, texts_of
 from models.text.registry import DEFAULT_TEXT_MODEL, open_text_model
 from models.text.spec import TextModel
-from models.visual.bundle import ModelBundle, cache_folder
+from models.visual.bundle import ModelBundle, cache_folder, fingerprint_of_model
+from models.visual.target import TARGETS
 from transforms.catalog.runs import Catalog
 
 RERANKED = 200
@@ -220,7 +222,7 @@ class CatalogSearch:
         if query.text is None or metric != "cosine":
             raise RetrievalError("--text-weight is for questions in words, with the cosine")
         hits = self.index.search(query.direction, max(top_k, RERANKED), metric, allowed)
-        asked = self._text_model.encode_queries([query.text])[0]
+        asked = open_text_model(DEFAULT_TEXT_MODEL).encode_queries([query.text])[0]  # as the words were read
         fused = [hit._replace(score=_fuse(hit, asked, text_weight)) for hit in hits]
         fused.sort(key=lambda hit: (-hit.score, hit.video_id))
         return [_hit(hit) for hit in fused[:top_k]]
@@ -263,7 +265,8 @@ class CatalogSearch:
 
     @cached_property
     def _word_space(self) -> WordSpace | JointWords:
-        if self._text_model.joint:
+        if isinstance(self._text_model, JointTextModel):
+            self._require_tower_of(self._text_model.folder)
             return JointWords(self._text_model)
         classifier = self.bundle.classifier()
         if classifier is None:
@@ -274,6 +277,14 @@ class CatalogSearch:
         texts = texts_of(self.bundle.spec.labels, [*tables, imagenet_label_texts()])
         vectors = label_vectors(texts, self._text_model, cache_folder() / "texts")
         return WordSpace(self._text_model, [LabelSet(vectors, classifier[0])])
+
+    def _require_tower_of(self, preset: Path) -> None:
+        """A text tower's vectors mean nothing but beside those of the image tower it was trained with."""
+        made = [fingerprint_of_model(str(preset), precision, device=device) for precision, device in TARGETS]
+        if self.bundle.fingerprint not in made:
+            raise RetrievalError(
+                f"the index holds vectors of {self.bundle.spec.name}, not of {preset}: classify with --model {preset}"
+            )
 
 
 def _hit(hit: VideoHit) -> Hit:

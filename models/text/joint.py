@@ -66,12 +66,12 @@ class JointTextModel:
     joint = True
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @cached_property
     def fingerprint(self) -> str:
         """Of the preset's files: the same for both towers."""
-        return f"joint-{fingerprint_of_preset(self._folder)}"
+        return f"joint-{fingerprint_of_preset(self.folder)}"
 
     @cached_property
     def embedding_size(self) -> int:
@@ -80,7 +80,7 @@ class JointTextModel:
 
     @cached_property
     def _towers(self) -> Towers:
-        return load_towers(self._folder)
+        return load_towers(self.folder)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of length one, float32 [n, embedding_size]."""

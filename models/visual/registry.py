@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.visual import efficientnet_lite, keras_applications, placeholder, simple_cnn, user_model
+from models.visual import efficientnet_lite, joint, keras_applications, placeholder, simple_cnn, user_model
 from models.visual.errors import ModelError
 from models.visual.loaded import LoadedModel
 
@@ -27,7 +27,7 @@ class Recipe:
 
 
 def find(model: str, weights: str | None = None) -> Recipe:
-    """The recipe of a registered name, a ``.keras`` file or a SavedModel folder.
+    """The recipe of a registered name, a ``.keras`` file, a SavedModel folder or a keras-hub preset's folder.
 
     Args:
         model: a name or a path.
@@ -40,7 +40,8 @@ def find(model: str, weights: str | None = None) -> Recipe:
     if model not in makers and user_model.is_path(model):
         if weights is not None:
             raise ModelError(f"{model} carries its own weights; leave out --weights")
-        return Recipe(user_model.key(Path(model)), lambda: user_model.load(Path(model)))
+        kind = joint if joint.is_joint_preset(Path(model)) else user_model
+        return Recipe(kind.key(Path(model)), lambda: kind.load(Path(model)))
     if model not in makers:
         by_lower_case = {name.lower(): name for name in makers}
         nearest = difflib.get_close_matches(model.lower(), by_lower_case, n=3)

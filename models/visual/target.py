@@ -1,6 +1,7 @@
 """What a bundle is made for: a device, and the precision of its arithmetic there."""
 
 import ctypes
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 Device = Literal["auto", "cpu", "gpu"]
@@ -8,6 +9,10 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 TENSOR_CORES: tuple[int, int] = (7, 0)
 """Compute capability from which float16 products are faster than float32's (NVIDIA's Volta)."""
+
+
+TARGETS: tuple[tuple[Precision, Device], ...] = tuple(product(("float32", "bfloat16", "float16"), ("cpu", "gpu")))
+"""Every precision on every device."""
 
 
 class Target(NamedTuple):

@@ -1,13 +1,8 @@
 """A user's own model: a ``.keras`` file or a SavedModel folder with a serving signature.
 
-Beside it may lie ``<model>.spec.json``, every field of which may be left out::
-
-    {"preprocessing": {"fit": "pad", "mean": [127.5], "std": [127.5]}, "labels": ["cat", "dog"],
-     "embedding_layer": "pool", "seen_threshold": 0.5}
-
-``preprocessing`` has the fields of `Preprocessing`; ``embedding_layer`` is a layer of a ``.keras`` file or an
-output of the signature. Without it pictures are cropped to the model's input size and go in as 0..255, and
-classes are numbered.
+Beside it may lie ``<model>.spec.json`` (see `models.visual.sidecar`): its ``embedding_layer`` is a layer of a
+``.keras`` file or an output of the signature. Without it pictures are cropped to the model's input size and go in as
+0..255, and classes are numbered.
 """
 
 import hashlib
@@ -18,24 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from models.visual.errors import ModelError, first_line
 from models.visual.keras_parts import take_apart
 from models.visual.loaded import LoadedModel
+from models.visual.sidecar import Sidecar, read_sidecar, sidecar_path
 from models.visual.spec import Preprocessing, VisualSpec
 
 HEAD_ENTRY = "reelbeam.json"
 """Entry of a ``.keras`` file that makes it a head on one of our backbones (see `models.heads`)."""
-
-
-class Sidecar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The contents of ``<model>.spec.json``; see this module's description."""
-
-    preprocessing: dict[str, Any] = {}
-    labels: tuple[str, ...] | None = None
-    embedding_layer: str | None = None
-    seen_threshold: float = VisualSpec.seen_threshold
 
 
 @dataclass(frozen=True)
@@ -76,18 +61,13 @@ def key(path: Path) -> str:
     return f"user|{total.hexdigest()}"
 
 
-def sidecar_path(path: Path) -> Path:
-    """Where a model's sidecar is."""
-    return path.parent / f"{path.name}.spec.json"
-
-
 def load(path: Path) -> LoadedModel:
     """Loads the model; nothing in a ``.keras`` file is run that Keras's safe mode does not allow.
 
     Raises:
         ModelError: it cannot be loaded, or its input is no picture.
     """
-    sidecar = _sidecar(path)
+    sidecar = read_sidecar(path)
     if path.is_dir():
         return _load_saved_model(path, sidecar)
     if is_head(path):
@@ -103,16 +83,6 @@ def is_head(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return HEAD_ENTRY in archive.namelist()
-
-
-def _sidecar(path: Path) -> Sidecar:
-    file = sidecar_path(path)
-    if not file.exists():
-        return Sidecar()
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Sidecar)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ModelError(f"cannot read {file}: {error}") from error
 
 
 def _load_keras(path: Path, sidecar: Sidecar) -> LoadedModel:
