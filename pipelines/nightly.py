@@ -16,6 +16,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from models.visual.bundle import ModelBundle
+from models.visual.errors import ModelError
 from transforms.catalog import latest, schemas, storage
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
@@ -156,6 +157,8 @@ def run_night(
         CatalogLocked: another run holds the catalog.
         ArchiveError, NothingFound, StorageError: see there.
     """
+    if bundle.reach_frames:
+        raise ModelError(f"{model} scores frames by those around them, which classify cannot do yet")
     began = time.monotonic()
     catalog = Catalog(request.catalog)
     config = config_of(request, bundle, model)

@@ -63,24 +63,29 @@ def assert_whole(catalog: Path | str) -> None:
     assert [str(finding) for finding in verify(Catalog(str(catalog)))] == []
 
 
+def run_command(*arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300) -> Finished:
+    """Runs `reelbeam` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        timeout=timeout_s,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture
 def reelbeam() -> Iterator[Reelbeam]:
     """Runs `reelbeam` in a process of its own; when the test is over, every catalog it wrote must be whole."""
     catalogs: dict[str, None] = {}
 
     def run(*arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300) -> Finished:
-        if arguments[0] in ("classify", "index") and "--catalog" in arguments:
+        if arguments[0] in ("classify", "index", "relabel") and "--catalog" in arguments:
             catalogs[str(arguments[arguments.index("--catalog") + 1])] = None
-        done = subprocess.run(
-            [sys.executable, "-m", "pipelines.main", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-            timeout=timeout_s,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        return run_command(*arguments, env=env, timeout_s=timeout_s)
 
     yield run
     for catalog in catalogs:

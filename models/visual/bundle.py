@@ -4,6 +4,8 @@ spec.json         what it takes and gives, which engine runs it, at what precisi
 graph.pb          the frozen graph for TensorFlow, images -> (embedding_out, scores_out)
 model.tflite      the same for LiteRT, where it is for a CPU and converts
 classifier.npz    kernel [D, L] and bias [L] of the last layer, where it is linear in the embedding
+head.tflite       where the scores are those of a head on a backbone: the head alone, for stored embeddings
+backbone.npz      where the backbone's own last layer is linear: its kernel, bias and labels
 """
 
 import hashlib
@@ -13,21 +15,24 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 import platformdirs
 
 from models.visual import registry
+from models.visual.backbone import Backbone, fingerprint_of_key
 from models.visual.errors import ModelError
 from models.visual.export import EngineName, export
+from models.visual.export_head import export_head
 from models.visual.loaded import Classifier
 from models.visual.registry import Recipe
 from models.visual.spec import VisualSpec
 from models.visual.target import Device, Precision, Target, resolve
 
-EXPORT_VERSION = 3
-"""Counts up when the same weights would be exported to a graph that gives other numbers."""
+EXPORT_VERSION = 4
+"""Counts up when the same weights would be exported to a graph that gives other numbers, or a bundle says more."""
 
 _MAKING = ".making-"
 
@@ -38,10 +43,13 @@ ABANDONED_S = 3600
 @dataclass(frozen=True)
 class _Manifest:
     fingerprint: str
-    precision: str
+    precision: Precision
     engine: EngineName
     spec: VisualSpec
     note: str
+    device: Literal["cpu", "gpu"]
+    backbone: Backbone
+    reach_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,21 @@ class ModelBundle:
         precision: of its arithmetic.
         engine: ``litert`` where it is for a CPU and converts, else ``tensorflow``.
         note: what a user should know before trusting it, or "".
+        device: that it was made for.
+        backbone: whose embeddings it gives: its own, or for a head those of the model below it.
+        reach_frames: how far from a frame another can be and still change its scores; over 0 the scores of a frame
+            need the frames around it, and `HeadEngine` gives them.
     """
 
     path: Path
     fingerprint: str
     spec: VisualSpec
-    precision: str
+    precision: Precision
     engine: EngineName
-    note: str = ""
+    note: str
+    device: Literal["cpu", "gpu"]
+    backbone: Backbone
+    reach_frames: int = 0
 
     @classmethod
     def open(cls, path: Path) -> "ModelBundle":
@@ -75,15 +90,34 @@ class ModelBundle:
             manifest = msgspec.json.decode((path / "spec.json").read_bytes(), type=_Manifest)
         except (OSError, msgspec.MsgspecError) as error:
             raise ModelError(f"no model bundle in {path}: {error}") from error
-        return cls(path, manifest.fingerprint, manifest.spec, manifest.precision, manifest.engine, manifest.note)
+        m = manifest
+        return cls(
+            path, m.fingerprint, m.spec, m.precision, m.engine, m.note, m.device, m.backbone, m.reach_frames
+        )  # fmt: skip
+
+    @property
+    def has_head(self) -> bool:
+        """Whether its scores are those of a head on a backbone."""
+        return (self.path / "head.tflite").exists()
 
     def classifier(self) -> Classifier | None:
         """(kernel [D, L], bias [L]) of the last layer, or None where it is not linear in the embedding."""
-        file = self.path / "classifier.npz"
-        if not file.exists():
+        return _read_classifier(self.path / "classifier.npz")
+
+    def backbone_classifier(self) -> tuple[tuple[str, ...], Classifier] | None:
+        """(labels, (kernel, bias)) of the backbone below a head; None where there is none or it is not linear."""
+        classifier = _read_classifier(self.path / "backbone.npz")
+        if classifier is None:
             return None
-        with np.load(file) as arrays:
-            return arrays["kernel"], arrays["bias"]
+        with np.load(self.path / "backbone.npz") as arrays:
+            return tuple(arrays["labels"].tolist()), classifier
+
+
+def _read_classifier(file: Path) -> Classifier | None:
+    if not file.exists():
+        return None
+    with np.load(file) as arrays:
+        return arrays["kernel"], arrays["bias"]
 
 
 def cache_folder() -> Path:
@@ -120,7 +154,7 @@ def prepare(
     folder = (cache_dir or cache_folder()) / "models" / fingerprint
     if not (folder / "spec.json").exists():
         try:
-            _publish(recipe, target, fingerprint, folder)
+            _publish(recipe, _itself(model, weights, recipe), target, fingerprint, folder)
         except OSError as error:
             raise ModelError(f"cannot keep the model in {folder.parent}: {error}; set REELBEAM_CACHE") from error
     return ModelBundle.open(folder)
@@ -143,13 +177,19 @@ def fingerprint_of(recipe: Recipe, target: Target) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
-def _publish(recipe: Recipe, target: Target, fingerprint: str, folder: Path) -> None:
+def _itself(model: str, weights: str | None, recipe: Recipe) -> Backbone:
+    """A model as the backbone of heads to come; paths are made absolute, for they are opened from elsewhere."""
+    name = model if model in registry.names() else str(Path(model).absolute())
+    return Backbone(name, str(Path(weights).absolute()) if weights else None, fingerprint_of_key(recipe.key))
+
+
+def _publish(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, folder: Path) -> None:
     """Builds into a temporary folder and renames it, so that a bundle is there whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
     try:
-        _build(recipe, target, fingerprint, temporary)
+        _build(recipe, itself, target, fingerprint, temporary)
         temporary.chmod(0o755)
         if folder.exists() and not (folder / "spec.json").exists():
             shutil.rmtree(folder)  # half deleted by someone: a bundle is never made in place
@@ -162,13 +202,28 @@ def _publish(recipe: Recipe, target: Target, fingerprint: str, folder: Path) -> 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _build(recipe: Recipe, target: Target, fingerprint: str, folder: Path) -> None:
+def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, folder: Path) -> None:
     model = recipe.load()
     exported = export(model, target, folder)
     if model.classifier is not None:
         np.savez(folder / "classifier.npz", kernel=model.classifier[0], bias=model.classifier[1])
     note = "; ".join(part for part in (recipe.note, exported.note) if part)
-    manifest = _Manifest(fingerprint, target.precision, exported.engine, model.spec, note)
+    head = model.head
+    if head is not None:
+        export_head(head, model.spec, folder)
+        if head.backbone_classifier is not None:
+            kernel, bias = head.backbone_classifier
+            np.savez(folder / "backbone.npz", kernel=kernel, bias=bias, labels=np.array(head.backbone_labels))
+    manifest = _Manifest(
+        fingerprint,
+        target.precision,
+        exported.engine,
+        model.spec,
+        note,
+        target.device,
+        head.backbone if head else itself,
+        head.reach_frames if head else 0,
+    )
     (folder / "spec.json").write_bytes(msgspec.json.encode(manifest))
 
 

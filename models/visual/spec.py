@@ -84,6 +84,7 @@ class VisualSpec:
         embedding_size: numbers in an embedding.
         labels: names of the classes, in the order of the scores; unique.
         seen_threshold: score from which a label counts as seen in a frame.
+        thresholds: the same for each label, where a model has chosen its own; empty otherwise.
     """
 
     name: str
@@ -91,6 +92,12 @@ class VisualSpec:
     embedding_size: int
     labels: tuple[str, ...]
     seen_threshold: float = 0.1
+    thresholds: tuple[float, ...] = ()
+
+    def threshold_of(self) -> dict[str, float]:
+        """The score from which each label counts as seen."""
+        thresholds = self.thresholds or (self.seen_threshold,) * len(self.labels)
+        return dict(zip(self.labels, thresholds, strict=True))
 
     def to_json(self) -> bytes:
         """As JSON; `from_json` reads it back."""

@@ -1,0 +1,226 @@
+"""Reading labels.csv: which video, or which part of one, is of which class.
+
+    uri,label,start_s,end_s,split,group
+    cam1/0001.mp4,train_in_out,,,train,cam1
+    cam1/0002.mp4,no_action,0,4.5,train,cam1
+
+``uri`` (or ``path``) is a video's uri or the end of it, whole path components. Several rows of a video with the same
+times are several labels of one example; parts that overlap are cut where they do. ``start_s``, ``end_s``, ``split``
+(``train``, ``val`` or ``test``) and ``group`` may be left out or empty.
+"""
+
+import csv
+import difflib
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from models.heads.errors import LabelsError
+
+SPLITS: Final = ("train", "val", "test")
+_SPLIT_NAMES: Final = {"validation": "val", "valid": "val", "dev": "val", "training": "train", **{s: s for s in SPLITS}}
+_COLUMNS: Final = ("uri", "path", "label", "start_s", "end_s", "split", "group")
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One row of the table.
+
+    Attributes:
+        line: its line in the file, from 1.
+        path: the video's uri or the end of it.
+        label: name of the class.
+        start_s: seconds after the video's first frame at which the labelled part begins.
+        end_s: where it ends, itself not part of it; infinite for the video's end.
+        split: ``train``, ``val``, ``test``, or "" where not said.
+        group: what must not straddle a split (a camera, a source), or "" where not said.
+    """
+
+    line: int
+    path: str
+    label: str
+    start_s: float
+    end_s: float
+    split: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A video or a part of one with everything it shows.
+
+    Attributes:
+        uri: the video's.
+        start_s: seconds after the first frame at which the part begins.
+        end_s: where it ends, itself not part of it; infinite for the video's end.
+        labels: names of its classes, sorted.
+        split: ``train``, ``val``, ``test`` or "".
+        group: what must not straddle a split; the uri where the table names none.
+    """
+
+    uri: str
+    start_s: float
+    end_s: float
+    labels: tuple[str, ...]
+    split: str
+    group: str
+
+
+def read_labels(path: Path) -> list[LabelRow]:
+    """The rows of a table of labels.
+
+    Raises:
+        LabelsError: the file, a column or a value is missing or makes no sense.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = _columns(path, reader.fieldnames or [])
+            rows = [_row(path, reader.line_num, {c: (r.get(c) or "").strip() for c in columns}) for r in reader]
+    except OSError as error:
+        raise LabelsError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelsError(f"{path} is no CSV in UTF-8: {error}") from error
+    if not rows:
+        raise LabelsError(f"{path} has no rows: give one video and its label a row")
+    return rows
+
+
+def examples_of(rows: Iterable[LabelRow], uris: Iterable[str]) -> list[Example]:
+    """The examples that the rows make of known videos, sorted by uri and time.
+
+    Args:
+        rows: as read.
+        uris: of every video that there are features or frames of.
+
+    Raises:
+        LabelsError: a row's video is unknown or one of several, or a group or a part has two splits.
+    """
+    by_uri: dict[str, list[LabelRow]] = defaultdict(list)
+    for row, uri in _matched(list(rows), uris):
+        by_uri[uri].append(row)
+    examples = [example for uri in sorted(by_uri) for example in _examples_of_video(uri, by_uri[uri])]
+    _check_splits(examples)
+    return examples
+
+
+def check_classes(examples: Sequence[Example]) -> None:
+    """Refuses examples that nothing can be learned from.
+
+    Raises:
+        LabelsError: there is one class only, or a class has one example.
+    """
+    counts = Counter(label for example in examples for label in example.labels)
+    if len(counts) < 2:
+        raise LabelsError(f"all examples are {_listed(counts)}: a classifier needs two classes at least")
+    single = sorted(label for label, count in counts.items() if count == 1)
+    if single:
+        raise LabelsError(
+            f"only one example of {_listed(single)}: each class needs two at least, one to learn from and one to "
+            "validate on; label more or leave the class out"
+        )
+
+
+def _columns(path: Path, found: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in found]
+    if "label" not in names:
+        raise LabelsError(f"{path} has no column 'label'{_hint('label', names)}; its columns are {_listed(names, 8)}")
+    if "uri" not in names and "path" not in names:
+        raise LabelsError(f"{path} has no column 'uri'{_hint('uri', names)}; its columns are {_listed(names, 8)}")
+    return [name for name in found if name.strip() in _COLUMNS]
+
+
+def _hint(wanted: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(wanted, [n.lower() for n in names], n=1, cutoff=0.5)
+    return f" (is it {near[0]!r}?)" if near else ""
+
+
+def _row(path: Path, line: int, cells: dict[str, str]) -> LabelRow:
+    cells = {name.strip(): value for name, value in cells.items()}
+    where = cells.get("uri") or cells.get("path") or ""
+    if not where or not cells["label"]:
+        raise LabelsError(f"{path}, line {line}: no {'label' if where else 'uri'}")
+    start_s = _seconds(path, line, cells.get("start_s", ""), 0.0)
+    end_s = _seconds(path, line, cells.get("end_s", ""), math.inf)
+    if end_s <= start_s:
+        raise LabelsError(f"{path}, line {line}: ends at {end_s:g} s, not after its start at {start_s:g} s")
+    split = cells.get("split", "").lower()
+    if split and split not in _SPLIT_NAMES:
+        raise LabelsError(f"{path}, line {line}: unknown split {split!r}; use train, val or test, or leave it empty")
+    return LabelRow(line, where, cells["label"], start_s, end_s, _SPLIT_NAMES.get(split, ""), cells.get("group", ""))
+
+
+def _seconds(path: Path, line: int, text: str, absent: float) -> float:
+    try:
+        value = float(text) if text else absent
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise LabelsError(f"{path}, line {line}: {text!r} is no time in seconds")
+    return value
+
+
+def _matched(rows: Sequence[LabelRow], uris: Iterable[str]) -> Iterator[tuple[LabelRow, str]]:
+    """Every row with the one uri that its path is, or is the end of."""
+    known = sorted(set(uris))
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for uri in known:
+        by_name[uri.rsplit("/", 1)[-1]].append(uri)
+    found = [(row, _ending_with(row.path, by_name)) for row in rows]
+    unknown = sorted({row.path for row, matches in found if not matches})
+    if unknown:
+        raise LabelsError(
+            f"{len(unknown)} of {len({row.path for row in rows})} labelled videos are unknown: {_listed(unknown)}; "
+            f"the {len(known)} known ones are like {_listed(known, 1)}"
+        )
+    for row, matches in found:
+        if len(matches) > 1:
+            raise LabelsError(f"line {row.line}: {row.path!r} is the end of {_listed(matches)}; give more of the path")
+        yield row, matches[0]
+
+
+def _ending_with(path: str, by_name: dict[str, list[str]]) -> list[str]:
+    path = path.removeprefix("./")
+    candidates = by_name.get(path.rsplit("/", 1)[-1], [])
+    if path in candidates:
+        return [path]
+    return [uri for uri in candidates if uri.endswith("/" + path.lstrip("/"))]
+
+
+def _examples_of_video(uri: str, rows: Sequence[LabelRow]) -> Iterator[Example]:
+    """Cuts the video wherever a row starts or ends; a part's labels are those of all rows that cover it."""
+    cuts = sorted({time for row in rows for time in (row.start_s, row.end_s)})
+    for start_s, end_s in itertools.pairwise(cuts):
+        covering = [row for row in rows if row.start_s <= start_s and end_s <= row.end_s]
+        if covering:
+            labels = tuple(sorted({row.label for row in covering}))
+            yield Example(uri, start_s, end_s, labels, _only(covering, "split"), _only(covering, "group") or uri)
+
+
+def _only(rows: Sequence[LabelRow], field: str) -> str:
+    values = sorted({getattr(row, field) for row in rows} - {""})
+    if len(values) > 1:
+        lines = ", ".join(str(row.line) for row in rows)
+        raise LabelsError(f"lines {lines}: the same part of {rows[0].path} has two {field}s, {_listed(values)}")
+    return values[0] if values else ""
+
+
+def _check_splits(examples: Sequence[Example]) -> None:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for example in examples:
+        splits[example.group].add(example.split)
+    for group, found in splits.items():
+        if len(found) > 1:
+            named = _listed([split or "no split" for split in sorted(found)])
+            raise LabelsError(f"{group!r} is in {named}: a group must be in one split as a whole")
+
+
+def _listed(names: Iterable[str], shown: int = _SHOWN) -> str:
+    names = list(names)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(repr(name) for name in names[:shown]) + more

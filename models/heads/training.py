@@ -1,0 +1,290 @@
+"""Training a head by gradient descent on stored features; nothing here decodes, or holds more than a few batches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.heads.architectures import Architecture, build
+from models.heads.calibration import example_scores, fit_temperature, log_loss, thresholds_for
+from models.heads.errors import HeadError
+from models.heads.feature_set import FeatureSet
+from models.heads.splits import linked_groups, validation_split
+
+Floats = NDArray[np.floating[Any]]
+Indices = NDArray[np.int64]
+
+CLIP_FRAMES = 64
+"""Frames of an example in one step; a longer one is cropped at another place in every epoch."""
+
+JUDGED_FRAMES = 512
+"""Frames from a validation example's beginning that it is judged by."""
+
+LEAST_PROGRESS = 0.02
+"""Share by which a validation loss must be below the best one to count as better."""
+
+SAMPLED_FRAMES = 20_000
+"""Frames that the features' mean and scale are taken from."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a head is trained.
+
+    Attributes:
+        architecture: what the head is made of.
+        epochs: the most there are.
+        patience: epochs without a validation loss that is clearly better after which training stops.
+        batch_examples: examples in a step.
+        learning_rate: of Adam (Kingma and Ba 2015).
+        weight_decay: of the same (Loshchilov and Hutter 2019).
+        validation_share: share of the examples to validate on, where the table names none.
+        precision: wanted of the classes' thresholds.
+        seed: of everything that is drawn.
+    """
+
+    architecture: Architecture = field(default_factory=lambda: Architecture("temporal"))
+    epochs: int = 40
+    patience: int = 5
+    batch_examples: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    validation_share: float = 0.2
+    precision: float = 0.9
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's losses on the part to learn from and on the validation part, and validation accuracy."""
+
+    loss: float
+    val_loss: float
+    val_accuracy: float
+
+
+class Watcher(Protocol):
+    """Is told of every epoch as it ends."""
+
+    def __call__(self, number: int, of: int, epoch: Epoch) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A trained head and how it came about.
+
+    Attributes:
+        model: the Keras model, embeddings and present to logits.
+        temperature: fitted on the validation part.
+        thresholds: of each class, chosen on the validation part.
+        curve: of the training.
+        best_epoch: with the lowest validation loss, from 1; where the validation part was drawn, the head was trained
+            anew for so many epochs on all examples.
+        learned: indices of the examples it learned from.
+        val: indices of those it was validated on.
+        val_scores: [validation examples, L].
+    """
+
+    model: Any
+    temperature: float
+    thresholds: tuple[float, ...]
+    curve: tuple[Epoch, ...]
+    best_epoch: int
+    learned: Indices
+    val: Indices
+    val_scores: Floats
+
+    def about(self, features: FeatureSet, settings: TrainingSettings) -> dict[str, Any]:
+        """What a person may want to know, for the saved file."""
+        return {
+            "examples": len(self.learned),
+            "validation_examples": len(self.val),
+            "frames": int(features.lengths[self.learned].sum()),
+            "epochs": len(self.curve),
+            "best_epoch": self.best_epoch,
+            "val_loss": self.curve[self.best_epoch - 1].val_loss,
+            "val_accuracy": self.curve[self.best_epoch - 1].val_accuracy,
+            "seed": settings.seed,
+            "architecture": asdict(settings.architecture),
+        }
+
+
+def train_head(
+    features: FeatureSet, settings: TrainingSettings, watch: Watcher = lambda number, of, epoch: None
+) -> TrainedHead:
+    """Trains a head; the same features and settings give the same weights.
+
+    Exact copies and examples of one group are on one side of the validation split.
+
+    Raises:
+        LabelsError: the examples cannot be split.
+        HeadError: training gives no finite numbers.
+    """
+    import tensorflow as tf
+
+    groups = linked_groups([e.group for e in features.examples], features.content_keys())
+    splits = [e.split for e in features.examples]
+    targets = features.targets
+    train, val = validation_split(
+        targets, groups, splits, fraction=settings.validation_share, seed=settings.seed
+    )  # fmt: skip
+    tf.config.experimental.enable_op_determinism()
+    judge = _Judge(features, val, settings, watch)
+    model = _fitted(features, train, settings, settings.epochs, judge.callback())
+    if judge.best_weights is None:
+        raise HeadError("training gave no finite numbers: look at the embeddings, or lower the learning rate")
+    model.set_weights(judge.best_weights)
+    logits = example_logits(model, features, val)
+    temperature = fit_temperature(logits, targets[val], features.multi_label)
+    scores = example_scores(logits, temperature, features.multi_label)
+    thresholds = thresholds_for(scores, targets[val], settings.precision)
+    learned = train
+    if "val" not in splits:
+        # What was drawn aside only to know when to stop is too good to be left out.
+        learned = np.sort(np.concatenate([train, val]))
+        model = _fitted(features, learned, settings, judge.best_epoch)
+    return TrainedHead(model, temperature, thresholds, tuple(judge.curve), judge.best_epoch, learned, val, scores)
+
+
+def _fitted(
+    features: FeatureSet, learned: Indices, settings: TrainingSettings, epochs: int, *callbacks: Any
+) -> Any:  # fmt: skip
+    """A head trained on some examples, from fresh weights."""
+    import keras
+
+    mean, scale = _moments(features, learned, settings.seed)
+    model = build(settings.architecture, len(features.labels), mean, scale, settings.seed)
+    loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True)
+    if features.multi_label:
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(settings.learning_rate, settings.weight_decay), loss)
+    model.fit(
+        _batches(features, learned, settings),
+        epochs=epochs,
+        steps_per_epoch=-(-len(learned) // settings.batch_examples),
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+    return model
+
+
+def example_logits(model: Any, features: FeatureSet, indices: Indices) -> list[Floats]:
+    """Logits float32 [T, L] of the frames of each example."""
+    result: list[Floats] = []
+    for index in indices:
+        sequence = features.sequence(int(index))[:JUDGED_FRAMES]
+        # Of few lengths, so that the model is traced few times.
+        padded = 1 << max(3, int(np.ceil(np.log2(len(sequence)))))
+        embeddings, present = _padded([sequence], padded)
+        result.append(np.asarray(model.predict_on_batch([embeddings, present]))[0, : len(sequence)])
+    return result
+
+
+class _Judge:
+    """Scores the validation part after every epoch and keeps the best weights; stops when there is no progress."""
+
+    def __init__(self, features: FeatureSet, val: Indices, settings: TrainingSettings, watch: Watcher) -> None:
+        self._features, self._val, self._settings, self._watch = features, val, settings, watch
+        self._targets = features.targets[val]
+        self.curve: list[Epoch] = []
+        self.best_epoch = 0
+        self.best_weights: list[Floats] | None = None
+
+    def callback(self) -> Any:
+        """This judge as Keras calls one."""
+        import keras
+
+        callback = keras.callbacks.Callback()
+        callback.on_epoch_end = lambda epoch, logs=None: self._judge(callback.model, float((logs or {})["loss"]))
+        return callback
+
+    def _judge(self, model: Any, loss: float) -> None:
+        multi_label = self._features.multi_label
+        scores = example_scores(example_logits(model, self._features, self._val), 1.0, multi_label)
+        right = scores.argmax(axis=1) == self._targets.argmax(axis=1)
+        if multi_label:
+            right = ((scores >= 0.5) == (self._targets > 0)).all(axis=1)
+        epoch = Epoch(loss, log_loss(scores, self._targets, multi_label), float(right.mean()))
+        self.curve.append(epoch)
+        best = self.curve[self.best_epoch - 1].val_loss if self.best_epoch else np.inf
+        if epoch.val_loss < best * (1 - LEAST_PROGRESS):
+            self.best_epoch, self.best_weights = len(self.curve), model.get_weights()
+        if len(self.curve) - self.best_epoch >= self._settings.patience:
+            model.stop_training = True
+        self._watch(len(self.curve), self._settings.epochs, epoch)
+
+
+def _moments(features: FeatureSet, train: Indices, seed: int) -> tuple[Floats, float]:
+    """(mean [D], typical size of what is left) of the frames to learn from, of a sample where there are many."""
+    frames = np.concatenate([np.arange(features.offsets[i], features.offsets[i + 1]) for i in train])
+    if len(frames) > SAMPLED_FRAMES:
+        frames = np.sort(np.random.default_rng(seed).choice(frames, SAMPLED_FRAMES, replace=False))
+    sample = np.asarray(features.embeddings[frames], np.float64)
+    mean = sample.mean(axis=0)
+    return mean.astype(np.float32), float(np.sqrt(((sample - mean) ** 2).mean())) or 1.0
+
+
+def _batches(features: FeatureSet, train: Indices, settings: TrainingSettings) -> Any:
+    """An endless `tf.data` of (embeddings [n, T, D], present [n, T, 1]), targets [n, T, L], weights [n, T]."""
+    import tensorflow as tf
+
+    frames = int(min(features.lengths[train].max(), CLIP_FRAMES))
+    classes = len(features.labels)
+    clips = tf.data.Dataset.from_generator(
+        lambda: _clips(features, train, settings, frames),
+        output_signature=(
+            (
+                tf.TensorSpec((frames, features.embedding_size), tf.float32),
+                tf.TensorSpec((frames, 1), tf.float32),
+            ),
+            tf.TensorSpec((frames, classes), tf.float32),
+            tf.TensorSpec((frames,), tf.float32),
+        ),
+    )
+    return clips.batch(settings.batch_examples).prefetch(2)
+
+
+def _clips(features: FeatureSet, train: Indices, settings: TrainingSettings, frames: int) -> Iterator[Any]:
+    """Examples in an order drawn anew for each epoch, longer ones cropped; every example counts the same, whatever its
+    length, times the weight of its class.
+    """
+    rng = np.random.default_rng(settings.seed)
+    targets = features.targets
+    weights = class_weights(targets[train])
+    padding = -len(train) % settings.batch_examples
+    while True:
+        order = rng.permutation(train)
+        # The last batch is filled up with the first examples, so that all have one size.
+        for index in np.concatenate([order, np.resize(order, padding)]):
+            sequence = features.sequence(int(index))
+            first = int(rng.integers(0, max(1, len(sequence) - frames + 1)))
+            embeddings, present = _padded([sequence[first : first + frames]], frames)
+            weight = example_weight(targets[index], weights)
+            share = present[0, :, 0] * (frames / present.sum() * weight)
+            yield (embeddings[0], present[0]), np.tile(targets[index], (frames, 1)), share
+
+
+def class_weights(targets: Floats) -> Floats:
+    """Weight [L] of each class: the root of its rarity (Mahajan et al. 2018, section 2.2), 1 for one of usual size."""
+    counts = np.maximum(targets.sum(axis=0), 1)
+    return np.sqrt(counts.mean() / counts)
+
+
+def example_weight(target: Floats, weights: Floats) -> float:
+    """The mean weight of an example's classes; 1 where it has none."""
+    return float(weights[target > 0].mean()) if target.any() else 1.0
+
+
+def _padded(sequences: list[NDArray[np.float32]], frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    embeddings = np.zeros((len(sequences), frames, sequences[0].shape[1]), np.float32)
+    present = np.zeros((len(sequences), frames, 1), np.float32)
+    for row, sequence in enumerate(sequences):
+        embeddings[row, : len(sequence)] = sequence
+        present[row, : len(sequence)] = 1
+    return embeddings, present
+
+
+Progress = Callable[[int, int, Epoch], None]

@@ -1,0 +1,86 @@
+"""GatherFeatures: labelled videos of a catalog -> one file of their frames' embeddings, ready to be memory-mapped."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+
+from models.heads.feature_set import FeatureSet, label_names
+from models.heads.labels_table import Example
+from transforms.catalog import storage
+from transforms.frame_rows import embeddings_of
+from transforms.labelled_videos import LabelledVideo, frames_of, labelled_rows
+
+
+class GatherFeatures(beam.PTransform):
+    """Turns (number, batch of `LabelledVideo`s) into files ``part-<number>.npy`` of their frames' embeddings.
+
+    Gives (number, frames of each example). A retry writes the same file.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """Applies the transform."""
+        return batches | "Read and write" >> beam.ParDo(_GatherBatch(self.folder))
+
+
+class _GatherBatch(beam.DoFn):
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._frames = Metrics.counter("train", "frames_gathered")
+
+    def process(self, batch: tuple[int, tuple[LabelledVideo, ...]]) -> Iterator[tuple[int, list[int]]]:
+        number, videos = batch
+        parts = [
+            embeddings_of(rows)[frames_of(example, rows["time_s"].to_numpy())]
+            for labelled, rows in labelled_rows(videos, ["embedding"])
+            for example in labelled.examples
+        ]
+        with storage.atomic_writer(part_path(self._folder, number), kind="features") as file:
+            np.save(file, np.concatenate(parts))
+        lengths = [len(part) for part in parts]
+        with storage.atomic_writer(lengths_path(self._folder, number), kind="features") as file:
+            file.write(json.dumps(lengths).encode())
+        self._frames.inc(sum(lengths))
+        yield number, lengths
+
+
+def part_path(folder: str, number: int) -> str:
+    """Where a batch's embeddings are."""
+    return storage.join(folder, f"part-{number:05d}.npy")
+
+
+def lengths_path(folder: str, number: int) -> str:
+    """Where the number of frames of each of a batch's examples is."""
+    return storage.join(folder, f"part-{number:05d}.json")
+
+
+def gathered(folder: str, batches: list[tuple[LabelledVideo, ...]], into: Path) -> FeatureSet:
+    """What the transform wrote, as one feature set whose embeddings are memory-mapped from the file `into`.
+
+    Args:
+        folder: where the parts are; may be on an object store.
+        batches: as given to the transform, in order of their numbers.
+        into: a local file, which takes 4 bytes a number.
+    """
+    examples: list[Example] = [e for batch in batches for video in batch for e in video.examples]
+    lengths: list[int] = []
+    size = 0
+    with into.open("wb") as whole:
+        for number in range(len(batches)):
+            lengths += json.loads(storage.read_bytes(lengths_path(folder, number)))
+            with storage.open_read(part_path(folder, number)) as file:
+                part: Any = np.load(file)
+            size = part.shape[1]
+            whole.write(np.ascontiguousarray(part, np.float32).tobytes())
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    embeddings = np.memmap(into, np.float32, "r", shape=(int(offsets[-1]), size))
+    several = any(len(example.labels) > 1 for example in examples)
+    return FeatureSet(embeddings, offsets, tuple(examples), label_names(examples), several)
