@@ -1,24 +1,26 @@
 """Bad input costs one row, never the run; what a person can do something about is one line and the right exit code."""
 
 import os
+import shutil
 import signal
-import socket
-import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from models.visual.bundle import prepare
+from models.visual.bundle import ModelBundle, prepare
 from tests import videos
 from tests.conftest import Reelbeam
 from tests.tables import contents, leftovers
 from transforms.video import child
+from transforms.video.archive import find_videos
 from transforms.video.child import ChildSettings
 from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome
 from transforms.video.failures import REASONS, VideoError
 from transforms.video.probe import probe
+from transforms.video.result_check import check_result
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Segment, Video, cut
 
@@ -150,12 +152,37 @@ def test_max_failed_commits_and_exits_with_3(clips: Path, tmp_path: Path, reelbe
         assert len(contents(catalog)["videos"]) == 4
 
 
-def test_a_file_removed_after_planning_fails_alone(clips: Path, tmp_path: Path) -> None:
-    segment = one_segment(clips / "gif.gif")
-    with pool() as children:
-        result = outcome(children.run(moved(segment, tmp_path / "away.gif")), "decode")
-    assert result.failure is not None
-    assert result.failure[1] in ("unreadable", "changed")
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def rewritten(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def touched(path: Path) -> None:
+    os.utime(path, (1, 1))
+
+
+@pytest.mark.parametrize("happens", [removed, rewritten, touched])
+@pytest.mark.parametrize("infers", [True, False])
+def test_a_file_that_is_not_the_planned_one_any_more_gives_no_frames(
+    clips: Path, tmp_path: Path, happens: Callable[[Path], None], infers: bool
+) -> None:
+    path = Path(shutil.copy(clips / "gif.gif", tmp_path / "a.gif"))
+    segment = planned(path)
+    happens(path)
+    with pool(infers=infers) as children:
+        result = outcome(children.run(segment), "decode")
+        assert result.failure == ("decode", "changed", REASONS["changed"])
+        assert not len(result.pts)
+        spec = ModelBundle.open(prepare("placeholder").path).spec
+        assert check_result(result, spec, 3) is result
+
+
+def planned(path: Path) -> Segment:
+    """The one segment of a video as discovery finds it."""
+    return cut(find_videos([str(path)])[0], probe(str(path)), Sampling.parse("1fps"), Fraction(1000))[0]
 
 
 def one_segment(path: Path) -> Segment:
@@ -163,14 +190,8 @@ def one_segment(path: Path) -> Segment:
     return cut(video, probe(str(path)), Sampling.parse("1fps"), Fraction(1000))[0]
 
 
-def moved(segment: Segment, path: Path) -> Segment:
-    from dataclasses import replace
-
-    return replace(segment, video=replace(segment.video, uri=str(path)))
-
-
-def pool(deadline_s: float | None = None, memory_bytes: int = 0) -> DecoderPool:
-    settings = ChildSettings(str(prepare("placeholder").path), True, Sampling.parse("1fps"), 3, "", memory_bytes)
+def pool(deadline_s: float | None = None, memory_bytes: int = 0, infers: bool = True) -> DecoderPool:
+    settings = ChildSettings(str(prepare("placeholder").path), infers, Sampling.parse("1fps"), 3, "", memory_bytes)
     return DecoderPool(PoolSettings(1, settings, deadline_s))
 
 
@@ -212,47 +233,6 @@ def test_children_and_spool_are_gone_after_the_pool(clips: Path) -> None:
         spool = Path(children._spool)
         assert spool.is_dir()
     assert not spool.exists()
-
-
-@pytest.mark.parametrize("kind", ["playlist.m3u8", "playlist.mp4", "concat.mp4", "picture.mp4", "dash.mp4"])
-def test_nothing_but_the_input_is_read(clips: Path, tmp_path: Path, kind: str) -> None:
-    """Playlists, scripts and pictures that point at a local file and at a server: neither is opened."""
-    server = socket.create_server(("127.0.0.1", 0))
-    server.settimeout(0.2)
-    port, calls = server.getsockname()[1], []
-    stop = threading.Event()
-
-    def listen() -> None:
-        while not stop.is_set():
-            try:
-                connection, _ = server.accept()
-                calls.append(connection)
-            except TimeoutError:
-                continue
-
-    listener = threading.Thread(target=listen)
-    listener.start()
-    secret = clips / "h264_bframes.mp4"
-    url = f"http://127.0.0.1:{port}/x.ts"
-    texts = {
-        "playlist.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXTINF:5,\nfile://{secret}\n",
-        "playlist.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{secret}\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n",
-        "concat.mp4": f"ffconcat version 1.0\nfile {secret}\nfile {url}\n",
-        "picture.mp4": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}"/><image href="file://{secret}"/></svg>',
-        "dash.mp4": f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{url}</BaseURL></MPD>',
-    }
-    path = tmp_path / kind
-    path.write_text(texts[kind])
-    try:
-        with pytest.raises(VideoError) as caught:
-            probe(str(path))
-        assert caught.value.reason == "not_a_video"
-        time.sleep(0.3)
-    finally:
-        stop.set()
-        listener.join()
-        server.close()
-    assert not calls
 
 
 def test_links_out_of_the_archive_are_followed_only_when_asked(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:

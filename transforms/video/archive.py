@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transforms.catalog import storage
 from transforms.catalog.schemas import path_of_uri, uri_of_path, video_id_of
+from transforms.video import fingerprint
 from transforms.video.segments import Video
 from transforms.video.source import suffix_is_video
 
@@ -105,7 +106,7 @@ def _remote(archive: str) -> Iterator[Video]:
             file.path,
             file.size_bytes,
             file.modified_s,
-            f"{file.size_bytes}-{file.modified_s:.6f}",
+            fingerprint.of_listed(file),
         )
 
 
@@ -132,7 +133,7 @@ def _one(path: str) -> Video:
                 path,
                 file.size_bytes,
                 file.modified_s,
-                f"{file.size_bytes}-{file.modified_s:.6f}",
+                fingerprint.of_listed(file),
             )
     uri = uri_of_path(path)
     return Video(video_id_of(uri), uri, 0, 0.0, "missing")
@@ -140,7 +141,7 @@ def _one(path: str) -> Video:
 
 def _video(path: str, stat: os.stat_result) -> Video:
     uri = uri_of_path(path)
-    return Video(video_id_of(uri), uri, stat.st_size, stat.st_mtime, f"{stat.st_size}-{stat.st_mtime_ns}")
+    return Video(video_id_of(uri), uri, stat.st_size, stat.st_mtime, fingerprint.of_stat(stat))
 
 
 def _absolute(path: str) -> str:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Bounds:
     """The largest of everything that one video may have; more is ``too_large``.
 
-    The defaults leave room for 8K pictures (33 megapixels) at twice the size, for cameras that write for a week, for
-    high-speed cameras, and for whole broadcast multiplexes; a container's clock of a millisecond shows as 1,000 fps.
+    The defaults leave room for 8K pictures (33 megapixels) at twice the size, for cameras that write for a week, and
+    for whole broadcast multiplexes. Where frames are too few to tell, FFmpeg gives the container's clock for a rate:
+    1,000 in Matroska, 90,000 in MPEG transport streams.
 
     Attributes:
         megapixels: of one picture, 1,000,000 pixels each.
@@ -26,7 +27,7 @@ class Bounds:
     """
 
     megapixels: float = 70.0
-    fps: float = 10_000.0
+    fps: float = 100_000.0
     hours: float = 200.0
     frames: int = 10_000_000
     streams: int = 256

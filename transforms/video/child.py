@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkstemp
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from models.visual.bundle import ModelBundle
 from models.visual.engine import Engine, Features, open_engine
 from models.visual.spec import VisualSpec
 from transforms.catalog.faults import fault_point
-from transforms.video import bounds
+from transforms.video import bounds, fingerprint
 from transforms.video.bounds import Bounds
 from transforms.video.decode import DecodeReport, Sample, sample
-from transforms.video.failures import VideoError
+from transforms.video.failures import REASONS, VideoError
 from transforms.video.pixels import Orientation, Painter
 from transforms.video.probe import VideoInfo, probe
 from transforms.video.sampling import Sampling
@@ -151,7 +151,7 @@ def run_segment(segment: Segment, path: str) -> SegmentResult:
     except MemoryError:
         failure = ("decode", "too_large", "decoding needs more memory than a decoder may take")
     took_msec = (time.perf_counter() - began) * 1000
-    return SegmentResult(
+    result = SegmentResult(
         np.array(pts, np.int64),
         np.array(time_s, np.float64),
         features=collector.features(),
@@ -161,6 +161,21 @@ def run_segment(segment: Segment, path: str) -> SegmentResult:
         decode_msec=took_msec - collector.infer_msec,
         infer_msec=collector.infer_msec,
         failure=failure,
+    )
+    planned = segment.video.fingerprint
+    return result if not planned or planned == fingerprint.current(path) else _of_changed_file(result, _state)
+
+
+def _of_changed_file(result: SegmentResult, state: _State) -> SegmentResult:
+    """The result without its frames: they may be of the file that was planned, of the new one, or of both."""
+    if result.pictures is not None:
+        os.truncate(result.pictures, 0)
+    return replace(
+        result,
+        pts=result.pts[:0],
+        time_s=result.time_s[:0],
+        features=None if result.features is None else empty_features(state.spec, state.settings.top_labels),
+        failure=("decode", "changed", REASONS["changed"]),
     )
 
 

@@ -134,8 +134,11 @@ def _plain_local(path: str) -> bool:
 
 
 def _cannot_open(path: str, error: Exception) -> VideoError:
-    if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError):
-        return VideoError("probe", "unreadable", str(error))
+    try:
+        with storage.open_read(path) as file:
+            file.read(1)
+    except OSError as refused:  # FFmpeg's own errors look like these for damage too
+        return VideoError("probe", "unreadable", str(refused))
     if looks_encrypted(path):
         return VideoError("probe", "encrypted")
     return VideoError("probe", "not_a_video", _reason(error))
@@ -164,7 +167,7 @@ def _video_stream(container: InputContainer, path: str) -> VideoStream:
     stream = videos[0]
     if stream.codec_context is None:
         reason = "encrypted" if looks_encrypted(path) else "unsupported_codec"
-        raise VideoError("probe", reason, f"no decoder for {stream.codec_tag or 'this codec'!r}")
+        raise VideoError("probe", reason)
     return stream
 
 
