@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import Any
 
 import click
-import msgspec
 
 from pipelines.failing import cannot_run
+from pipelines.json_text import json_text
+from pipelines.logs import configure, log, log_options
 from transforms.video.bounds import DEFAULT, Bounds
 from transforms.video.sampling import Sampling, SamplingError
 
@@ -177,7 +178,7 @@ def _cores() -> int:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--verbose", is_flag=True, help="Show Beam's and the libraries' messages.")
+@log_options
 @click.pass_context
 def command(context: click.Context, **chosen: Any) -> None:
     """Classify a video archive into Parquet tables.
@@ -186,7 +187,7 @@ def command(context: click.Context, **chosen: Any) -> None:
 
     Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 more failed than --max-failed allows.
     """  # fmt: skip
-    logging.basicConfig(level=logging.INFO if chosen["verbose"] else logging.ERROR, format="%(levelname)s %(message)s")
+    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
     if not chosen["verbose"]:
         quiet()
     from pipelines.beam_options import beam_options
@@ -203,8 +204,6 @@ def quiet() -> None:
     """Silences libraries that write to standard error on their own account."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GLOG_minloglevel", "3")
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _request(chosen: dict[str, Any]) -> Any:
@@ -236,22 +235,25 @@ def _absolute(path: str) -> str:
 def _run(chosen: dict[str, Any], options: Any) -> None:
     from models.visual.bundle import prepare
     from pipelines.nightly import run_night
+    from pipelines.outcome_log import log_outcomes
     from pipelines.progress import watch
     from pipelines.summary import print_summary, summary_of
+    from transforms.catalog.runs import Catalog
 
     with stderr_to_devnull(not chosen["verbose"]):
         bundle = prepare(chosen["model"], precision=chosen["precision"], weights=chosen["weights"])
     if bundle.note:
-        click.echo(f"note: {bundle.note}", err=True)
+        log(logging.WARNING, bundle.note)
     request = _request(chosen)
     record, resumed = run_night(request, chosen["model"], bundle, options, watch)
+    log_outcomes(Catalog(request.catalog), record)
     summary = summary_of(record, request.catalog, resumed)
     if chosen["as_json"]:
-        click.echo(msgspec.json.encode(summary).decode())
+        click.echo(json_text(summary))
     else:
         print_summary(summary)
     if too_many_failed(record.counts.failed, record.counts.ok + record.counts.partial, chosen["max_failed"]):
-        click.echo(f"{record.counts.failed} videos failed, more than --max-failed allows", err=True)
+        log(logging.ERROR, f"{record.counts.failed} videos failed, more than --max-failed allows")
         sys.exit(EXIT_TOO_MANY_FAILED)
 
 
@@ -268,7 +270,7 @@ def _dry_run(chosen: dict[str, Any]) -> None:
 
     plan = plan_night(_request(chosen), chosen["model"], chosen["precision"], chosen["weights"])
     if chosen["as_json"]:
-        click.echo(msgspec.json.encode(plan).decode())
+        click.echo(json_text(plan))
     else:
         print_plan(plan)
 

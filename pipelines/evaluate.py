@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from pipelines.failing import cannot_run
+from pipelines.json_text import json_text
 
 
 @click.group("evaluate")
@@ -37,7 +37,7 @@ def retrieval(catalog: str, queries: Path, text_weight: float, as_json: bool) ->
         asked = _read(queries)
         figures = evaluate_retrieval(CatalogSearch.open(absolute(catalog)), asked, text_weight=text_weight)
     if as_json:
-        click.echo(msgspec.json.encode(figures).decode())
+        click.echo(json_text(figures))
     else:
         for name, value in figures.items():
             click.echo(f"{name:12} {value:.3f}" if isinstance(value, float) else f"{name:12} {value}")

@@ -1,11 +1,15 @@
 """Turns what a person can do something about into one line and exit code 1, wherever it was raised."""
 
+import logging
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+
+from pipelines.logs import LOG, log, logs_json
+from transforms.catalog.storage import printable
 
 KNOWN = (
     "ArchiveError", "CatalogError", "CatalogLockLost", "CatalogLocked", "HeadError", "IndexFormatError",
@@ -24,13 +28,19 @@ def cannot_run() -> Iterator[None]:
         _stop("stopped; give the same command again and it goes on where it was")
     except Exception as error:
         line = _known_line(error)
+        if line is None and logs_json():
+            LOG.critical("a bug in reelbeam: %s", error, exc_info=True)
+            sys.exit(1)
         if line is None:
             raise
         _stop(line)
 
 
 def _stop(line: str) -> None:
-    click.echo(f"reelbeam: {line}", err=True)
+    if logs_json():
+        log(logging.ERROR, line)
+    else:
+        click.echo(f"reelbeam: {printable(line)}", err=True)
     sys.exit(1)
 
 

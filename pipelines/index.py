@@ -4,9 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-import msgspec
 
 from pipelines.failing import cannot_run
+from pipelines.json_text import json_text
+from pipelines.logs import configure, log_options
 
 
 @click.command("index", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -27,7 +28,7 @@ from pipelines.failing import cannot_run
 )
 @click.option("--rebuild", is_flag=True, help="Build from scratch: merges shards, or starts over with another model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--verbose", is_flag=True, help="Show Beam's and the libraries' messages.")
+@log_options
 @click.pass_context
 def command(context: click.Context, **chosen: Any) -> None:
     """Build the retrieval index, or add what is new to it.
@@ -36,6 +37,7 @@ def command(context: click.Context, **chosen: Any) -> None:
     """  # fmt: skip
     from pipelines.classify import quiet
 
+    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
     if not chosen["verbose"]:
         quiet()
     from pipelines.beam_options import beam_options
@@ -48,7 +50,7 @@ def command(context: click.Context, **chosen: Any) -> None:
         request = IndexRequest(absolute(chosen["catalog"]), chosen["kind"], chosen["recall"], chosen["rebuild"])
         summary = run_index(request, options)
         if chosen["as_json"]:
-            click.echo(msgspec.json.encode(asdict(summary)).decode())
+            click.echo(json_text(asdict(summary)))
         else:
             _print(summary)
 

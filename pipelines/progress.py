@@ -1,17 +1,19 @@
 """Progress of a run on the terminal: a bar in hours of video; without a terminal, a line a minute."""
 
+import logging
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.logs import log, logs_json
 from transforms.catalog.progress import Totals, read_progress
-from transforms.catalog.storage import is_local
+from transforms.catalog.storage import StorageError, is_local
 
 POLL_LOCAL_S = 0.5
 POLL_REMOTE_S = 15.0
@@ -22,7 +24,7 @@ LINE_EVERY_S = 60.0
 def watch(work_folder: str, videos: int) -> Iterator[None]:
     """Shows the progress that a run's workers write into `work_folder`, on standard error, while the block runs."""
     stop = threading.Event()
-    shower = _show_bar if sys.stderr.isatty() else _show_lines
+    shower = _show_bar if sys.stderr.isatty() and not logs_json() else _show_lines
     thread = threading.Thread(target=shower, args=(work_folder, videos, stop), name="progress", daemon=True)
     thread.start()
     try:
@@ -46,7 +48,9 @@ def describe(totals: Totals, elapsed_s: float) -> str:
 def _show_lines(work_folder: str, videos: int, stop: threading.Event) -> None:
     began = time.monotonic()
     while not stop.wait(LINE_EVERY_S):
-        click.echo(describe(read_progress(work_folder), time.monotonic() - began), err=True)
+        with suppress(StorageError):  # a look that fails is no reason to say so: the next may not
+            totals = read_progress(work_folder)
+            log(logging.INFO, describe(totals, time.monotonic() - began), **asdict(totals))
 
 
 def _show_bar(work_folder: str, videos: int, stop: threading.Event) -> None:

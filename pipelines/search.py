@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from pipelines.failing import cannot_run
+from pipelines.json_text import json_text
 
 if TYPE_CHECKING:
     from transforms.search import CatalogSearch, Hit, Query
@@ -72,7 +72,7 @@ def command(words: tuple[str, ...], **chosen: Any) -> None:
             text_weight=chosen["text_weight"],
         )
     if chosen["as_json"]:
-        click.echo(msgspec.json.encode([_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]).decode())
+        click.echo(json_text([_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]))
     else:
         _print(hits)
 
@@ -115,6 +115,7 @@ def _print(hits: "list[Hit]") -> None:
     from rich.table import Table
 
     from pipelines.console import console
+    from transforms.catalog.storage import printable
 
     out = console()
     if not hits:
@@ -126,7 +127,7 @@ def _print(hits: "list[Hit]") -> None:
     for rank, hit in enumerate(hits, start=1):
         where = ", ".join(f"{clock(one.start_s)}-{clock(one.end_s)}" for one in hit.ranges[:3])
         labels = ", ".join(one["label"] for one in hit.labels[:2])
-        table.add_row(str(rank), f"{hit.score:.3f}", where, escape(labels), escape(hit.uri))
+        table.add_row(str(rank), f"{hit.score:.3f}", where, escape(printable(labels)), escape(printable(hit.uri)))
     out.print(table)
 
 

@@ -4,12 +4,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 from rich.markup import escape
 from rich.table import Table
 
 from pipelines.console import console
 from pipelines.failing import cannot_run
+from pipelines.json_text import json_text
+from transforms.catalog.storage import printable
 
 if TYPE_CHECKING:
     from transforms.catalog.status import CatalogStatus
@@ -28,14 +29,14 @@ def command(catalog: str, as_json: bool) -> None:
         root = os.path.abspath(os.path.expanduser(catalog)) if is_local(catalog) else catalog
         status = status_of(Catalog.open(root))
         if as_json:
-            click.echo(msgspec.json.encode(status).decode())
+            click.echo(json_text(status))
         else:
             _print(status)
 
 
 def _print(status: "CatalogStatus") -> None:
     out = console()
-    out.print(f"\n[bold]{escape(status.catalog)}[/bold]")
+    out.print(f"\n[bold]{escape(printable(status.catalog))}[/bold]")
     partial = f" ({status.partial} partial)" if status.partial else ""
     out.print(f"  {status.videos} videos{partial}, {status.video_hours:.2f} hours, {status.frames} frames")
     total = sum(status.size_bytes.values())

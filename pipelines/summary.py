@@ -7,6 +7,8 @@ from rich.table import Table
 
 from pipelines.console import console
 from transforms.catalog.runs import RunRecord
+from transforms.catalog.schemas import uri_of_path
+from transforms.catalog.storage import printable
 
 
 def summary_of(record: RunRecord, catalog: str, resumed: bool) -> dict[str, Any]:
@@ -14,7 +16,7 @@ def summary_of(record: RunRecord, catalog: str, resumed: bool) -> dict[str, Any]
     counts = record.counts
     return {
         "run_id": record.run_id,
-        "catalog": catalog,
+        "catalog": uri_of_path(catalog),
         "discovered": counts.discovered,
         "skipped": counts.skipped,
         "ok": counts.ok,
@@ -54,7 +56,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["failures"]:
         out.print(_counts_table("Failures", "videos", summary["failures"]))
     out.print("  Tables: ", end="")
-    out.out(f"{summary['catalog']}/{{frames,videos,failures}}/run={summary['run_id']}/*.parquet\n")
+    out.out(f"{printable(summary['catalog'])}/{{frames,videos,failures}}/run={summary['run_id']}/*.parquet\n")
 
 
 def print_plan(plan: dict[str, Any]) -> None:
@@ -75,5 +77,5 @@ def _counts_table(title: str, unit: str, counts: dict[str, int]) -> Table:
     table.add_column("")
     table.add_column(unit, justify="right")
     for name, count in counts.items():
-        table.add_row(escape(name), str(count))
+        table.add_row(escape(printable(name)), str(count))
     return table

@@ -4,9 +4,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from pipelines.failing import cannot_run
+from pipelines.json_text import json_text
 
 if TYPE_CHECKING:
     from transforms.catalog.findings import Finding
@@ -44,12 +44,17 @@ def command(catalog: str, as_json: bool) -> None:
 
 
 def _as_json(root: str, runs: int, findings: "list[Finding]") -> str:
+    from transforms.catalog.schemas import uri_of_path
+
     found = [{"code": one.code, "path": one.path, "message": one.message} for one in findings]
-    return msgspec.json.encode({"catalog": root, "runs": runs, "findings": found}).decode()
+    return json_text({"catalog": uri_of_path(root), "runs": runs, "findings": found})
 
 
 def _print(root: str, runs: int, findings: "list[Finding]") -> None:
+    from transforms.catalog.storage import printable
+
     for finding in findings:
         click.echo(str(finding))
+    root = printable(root)
     checked = f"{runs} run{'s' if runs != 1 else ''} checked"
     click.echo(f"{root}: {checked}, {len(findings)} findings" if findings else f"{root} is whole: {checked}")

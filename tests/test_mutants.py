@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from models.visual.bundle import prepare
+from tests import videos
 from tests.benchmarks.fuzz import Report, run_batch
 from tests.mutants import MUTATIONS, generated_sources, mutant
-from transforms.video.failures import REASONS
+from transforms.video.failures import REASONS, VideoError
+from transforms.video.probe import probe
 
 MUTANTS = 200
 DEADLINE_S = 10.0
@@ -50,3 +52,43 @@ def test_mutants_are_of_every_kind_and_meet_many_fates(report: Report, sources: 
 def test_mutants_are_the_same_every_time(sources: list[Path]) -> None:
     for number in (0, 57, 133):
         assert mutant(number, sources) == mutant(number, sources)
+
+
+REGRESSIONS = {24: "unsupported_codec", 1115: "not_a_video"}
+"""Mutants of the full count that once ended otherwise than they should, with the reason that they have now:
+24 crashed a decoder child (a stream without a decoder has no codec tag), 1115 was called unreadable (FFmpeg's errors for
+damage look like those of the operating system)."""
+
+
+@pytest.mark.parametrize("number", REGRESSIONS)
+def test_what_once_went_wrong_goes_right(shared: Path, tmp_path: Path, number: int) -> None:
+    generated = [tmp_path / f"{name}{recipe.suffix}" for name, recipe in sorted(videos.RECIPES.items())]
+    for path in generated:
+        path.write_bytes(b"stands in its place")
+    sources = generated + sorted(path for path in (shared / "odd").iterdir() if path.stat().st_size)
+    name, content = mutant(number, sources)
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(VideoError) as caught:
+        probe(str(path))
+    assert caught.value.reason == REGRESSIONS[number]
+
+
+def test_few_frames_in_a_fine_clock_are_no_bomb(tmp_path: Path) -> None:
+    """FFmpeg takes the clock of 90 kHz for the rate of a stream that ends after its first frames."""
+    whole = videos.make(tmp_path, "h264_ts", seconds=2)
+    for size in range(3000, 9000, 500):
+        path = tmp_path / "cut.ts"
+        path.write_bytes(whole.read_bytes()[:size])
+        try:
+            probe(str(path))
+        except VideoError as error:
+            assert error.reason != "too_large", size
+
+
+def test_a_stream_without_a_decoder_is_unsupported(tmp_path: Path) -> None:
+    path = videos.make(tmp_path, "h264_open_gop", seconds=1)
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_NOBODY/HAS/IT"))
+    with pytest.raises(VideoError) as caught:
+        probe(str(path))
+    assert caught.value.reason == "unsupported_codec"

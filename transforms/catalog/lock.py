@@ -12,6 +12,7 @@ while, and only a lock that does not change is taken over.
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -29,6 +30,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from transforms.catalog import storage
+
+_LOG: Final = logging.getLogger("reelbeam.lock")
 
 HEARTBEAT_EVERY_S: Final = 20.0
 STALE_AFTER_S: Final = 120.0
@@ -199,10 +202,14 @@ class CatalogLock:
 
     def _refuse_if_held(self) -> None:
         holder = self._read()
-        if holder is None or holder.token == self._holder.token or holder == self._dead:
+        if holder is None or holder.token == self._holder.token:
+            return
+        if holder == self._dead:
+            _LOG.warning("taking over %s: %s has been silent for too long", self._root, holder)
             return
         if not holder.runs_here or holder.is_running():
             raise CatalogLocked(f"{self._root} is held by {holder}; wait for it to end")
+        _LOG.warning("taking over %s: %s is dead", self._root, holder)
 
     @contextlib.contextmanager
     def _mutex(self) -> Iterator[None]:

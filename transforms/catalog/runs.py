@@ -171,10 +171,15 @@ class Catalog:
 
     Args:
         root: a local path, or a uri with any scheme of Beam's FileSystems.
+
+    Raises:
+        CatalogError: a path that is not valid UTF-8: runners pass the paths of tables on as text.
     """
 
     def __init__(self, root: str) -> None:
         self.root = schemas.path_of_uri(root).rstrip("/") or "/"
+        if schemas.uri_of_path(self.root) != self.root:
+            raise CatalogError(f"{storage.printable(root)} is not valid UTF-8; choose another folder for the catalog")
         # Of committed runs, which never change: an object store takes long for every look.
         self._records: dict[str, RunRecord] = {}
         self._files: dict[str, list[dict[str, Any]]] = {}

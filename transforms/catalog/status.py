@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from transforms.catalog import latest, storage
+from transforms.catalog import latest, schemas, storage
 from transforms.catalog.progress import read_progress
 from transforms.catalog.runs import Catalog
 
@@ -49,7 +49,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
     videos = latest.latest_videos(catalog, ["status", "duration_s", "frames_sampled"])
     failures = latest.latest_failures(catalog)
     return CatalogStatus(
-        catalog=catalog.root,
+        catalog=schemas.uri_of_path(catalog.root),
         runs=[_run(record) for record in catalog.runs()],
         videos=len(videos),
         partial=pc.sum(pc.equal(videos["status"], "partial")).as_py() or 0,

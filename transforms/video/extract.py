@@ -4,6 +4,7 @@
 so that the children decode the next chunk while the rows of the last are written.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from transforms.video.failures import VideoError
 from transforms.video.result_check import check_result
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Chunk, Segment
+
+_LOG = logging.getLogger("reelbeam.extract")
 
 SEGMENTS_KEY = "reelbeam.segments"
 """Key of the chunk file's metadata that holds its `SegmentOutcome`s as JSON: what a resumed run reads back."""
@@ -215,7 +218,8 @@ class ChunkExtractor:
         for segment, future in zip(pending.chunk.segments, pending.futures, strict=True):
             try:
                 result = self._result(future)
-            except VideoError:
+            except VideoError as error:
+                _LOG.info("%s, segment %d: %s; it is tried once more, alone", segment.video.uri, segment.index, error)
                 results.append(None)
                 continue
             results.append(result)
