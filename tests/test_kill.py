@@ -1,6 +1,5 @@
 """Killed at any step and started again: the tables hold the rows of a run that was never killed."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -12,18 +11,18 @@ import psutil
 import pytest
 
 from tests import videos
-from tests.conftest import ROOT, Reelbeam
+from tests.conftest import ROOT, Reelbeam, assert_whole
 from tests.tables import contents, leftovers
+from transforms.video.spool import Spool
 
 OPTIONS = ("--model", "placeholder", "--segment-seconds", "5", "--chunk-frames", "10")
-STEPS = ("before_write", "after_write", "before_rename", "after_rename")
-KINDS = ("lock", "work", "models", "frames", "videos", "failures", "gone", "files", "runs")
-TABLES = ("frames", "videos", "failures", "gone", "files")
-POINTS = [
-    # A new catalog's first file of each table is an empty one, which makes globs match; the second is the run's.
-    f"storage.{step}:{kind}:{2 if kind in TABLES else 1}"
-    for kind, step in itertools.product(KINDS, STEPS)
-] + ["storage.before_rename:frames:1"]
+POINTS = (
+    "storage.before_rename:frames:3",  # a chunk is written and not in place
+    "storage.after_write:runs",  # all is done but the commit
+    "storage.after_rename:runs",  # the commit is done and nothing after it
+    "storage.before_delete:3",
+)
+"""Points at which a real process is really killed; `test_fault_points.py` walks all of them."""
 
 
 def nightless(catalog: Path) -> dict:
@@ -50,7 +49,7 @@ def test_killed_at_every_step(clips: Path, tmp_path: Path, reelbeam: Reelbeam, u
     finished = reelbeam(*command)
     assert finished.code == 0, finished.err
     assert nightless(catalog) == undisturbed
-    assert [name for name in leftovers(catalog) if "run=" in name and name.startswith("work")] == []
+    assert not leftovers(catalog)
 
 
 def visible(catalog: Path) -> list:
@@ -103,6 +102,7 @@ def test_kill_of_the_whole_tree_at_random_moments(clips: Path, tmp_path: Path, u
         process.wait()
     subprocess.run([*command, *OPTIONS], cwd=ROOT, check=True, capture_output=True)
     assert nightless(catalog) == undisturbed
+    assert_whole(catalog)
 
 
 def test_no_process_outlives_a_killed_run(clips: Path, tmp_path: Path) -> None:
@@ -148,3 +148,49 @@ def test_a_second_run_at_once_says_so_and_stops(clips: Path, tmp_path: Path, ree
     finally:
         first.kill()
         first.wait()
+
+
+def test_a_decoder_child_that_is_killed_costs_nothing(
+    clips: Path, tmp_path: Path, reelbeam: Reelbeam, undisturbed: dict
+) -> None:
+    catalog, marker = tmp_path / "catalog", tmp_path / "killed"
+    fault = {"REELBEAM_FAULT": "decoder.before_segment:2=kill", "REELBEAM_FAULT_ONCE": str(marker)}
+    done = reelbeam("classify", "--archive", clips, "--catalog", catalog, *OPTIONS, env=fault)
+    assert done.code == 0, done.err
+    assert marker.exists(), "a child was killed"
+    assert "decoder_crash: the decoder process died by signal 9; it is tried once more, alone" in done.err
+    assert nightless(catalog) == undisturbed
+
+
+def test_a_spool_whose_worker_was_killed_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import time; from transforms.video.spool import Spool; s = Spool(); print(s.path, flush=True); time.sleep(600)"
+    )
+    folders = []
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                         env={**os.environ, "TMPDIR": str(tmp_path)})
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdout is not None
+        folders.append(Path(process.stdout.readline().strip()))
+        os.utime(folders[-1], (0, 0))
+    killed, alive = processes
+    try:
+        killed.kill()
+        killed.wait()
+        young = tmp_path / "reelbeam-spool-young"
+        young.mkdir()
+        spool = Spool()
+        assert not folders[0].exists(), "nobody holds it"
+        assert folders[1].exists(), "its worker lives"
+        assert young.exists(), "its worker may be about to lock it"
+        spool.close()
+        assert not Path(spool.path).exists()
+    finally:
+        alive.kill()
+        alive.wait()

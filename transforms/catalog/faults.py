@@ -11,6 +11,9 @@ VARIABLE: Final = "REELBEAM_FAULT"
 ``kill`` the process, ``killgroup`` (its whole process group), ``sleep`` an hour, or fail with an errno such as
 ``enospc``. Not set in production."""
 
+ONCE: Final = "REELBEAM_FAULT_ONCE"
+"""A file that is made when the action is done; while it is there nothing is done, in whatever process."""
+
 _passed: dict[str, int] = {}
 
 
@@ -24,8 +27,19 @@ def fault_point(name: str) -> None:
     point, nth = (point, int(last)) if last.isdigit() else (target, 1)
     if point == name:
         _passed[name] = _passed.get(name, 0) + 1
-        if _passed[name] == nth:
+        if _passed[name] == nth and _is_first():
             _fail(action)
+
+
+def _is_first() -> bool:
+    marker = os.environ.get(ONCE)
+    if marker is None:
+        return True
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _fail(action: str) -> None:

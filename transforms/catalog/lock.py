@@ -142,6 +142,7 @@ class CatalogLock:
         self._dead = self._watched_in_vain()
         with self._mutex():
             self._refuse_if_held()
+            self._remove_partial()
             self._write()
         if not storage.is_local(self._root):
             time.sleep(SETTLE_S)
@@ -239,6 +240,12 @@ class CatalogLock:
             raise CatalogLocked(
                 f"{self._path} was not written by this version of reelbeam; delete it if no run is going on"
             ) from error
+
+    def _remove_partial(self) -> None:
+        """Removes lock files that somebody was killed over; on object stores another start may be writing one."""
+        if storage.is_local(self._root):
+            for path in Path(self._root).glob(f".LOCK{storage.TEMPORARY_MARK}*"):
+                path.unlink(missing_ok=True)
 
     def _write(self) -> None:
         storage.write_atomically(self._path, msgspec.json.encode(self._holder), kind="lock")

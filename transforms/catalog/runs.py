@@ -260,6 +260,7 @@ class Catalog:
         Raises:
             StorageError: the catalog cannot be written.
         """
+        self._remove_temporaries()
         committed, left = self.run_ids(), self._work_ids()
         resumed = None
         for run_id in reversed(left):
@@ -276,6 +277,14 @@ class Catalog:
         storage.write_atomically(self._start_record(run_id), msgspec.json.encode(run))
         self._lay_out(config)
         return run
+
+    def _remove_temporaries(self) -> None:
+        """Removes what writers that were killed left where nothing else would remove it with their run."""
+        folders = [self.path("runs"), self.path("models"), *(self.table_folder(table, NO_RUN) for table in TABLES)]
+        files = [file.path for folder in folders for file in storage.list_files(folder)]
+        partial = [path for path in files if storage.TEMPORARY_MARK in path.rsplit("/", 1)[-1]]
+        if partial:
+            storage.delete(partial)
 
     def _lay_out(self, config: RunConfig) -> None:
         """Writes the empty files that make every table readable, also before anything failed or has gone."""

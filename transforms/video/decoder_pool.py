@@ -1,11 +1,9 @@
 """Decoder children: processes that decode (and, on a CPU, infer) ahead of their worker, and may hang or die alone."""
 
 import multiprocessing
-import shutil
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import mkdtemp
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,6 +15,7 @@ from transforms.video.child import ChildSettings, SegmentResult
 from transforms.video.failures import VideoError
 from transforms.video.probe import VideoInfo
 from transforms.video.segments import Segment
+from transforms.video.spool import Spool
 
 T = TypeVar("T")
 
@@ -59,8 +58,8 @@ class DecoderPool:
     """
 
     def __init__(self, settings: PoolSettings) -> None:
-        self._spool = mkdtemp(prefix="reelbeam-")
-        self._settings = replace(settings, child=replace(settings.child, spool=self._spool))
+        self._spool = Spool()
+        self._settings = replace(settings, child=replace(settings.child, spool=self._spool.path))
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["transforms.video.child"])
         self._pool = ProcessPool(
@@ -82,7 +81,7 @@ class DecoderPool:
         """Ends the children at once and removes the spool."""
         self._pool.stop()
         self._pool.join()
-        shutil.rmtree(self._spool, ignore_errors=True)
+        self._spool.close()
 
     def probe(self, uri: str) -> "Future[VideoInfo | tuple[str, str, str]]":
         """Probes a video (see `child.probe_video`); collect the future with `outcome`."""

@@ -26,6 +26,9 @@ TRUNCATION_SLACK_S = 1.0
 
 TRUNCATION_SLACK_SHARE = 0.02
 
+YEAR_1_S = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+YEAR_9999_S = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
 
 @dataclass(frozen=True)
 class ProbeFailure:
@@ -269,4 +272,5 @@ def _identity(video: Video) -> dict[str, Any]:
 
 
 def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """A time of day; file systems know times before the year 1 and after 9999, tables do not."""
+    return datetime.fromtimestamp(min(max(seconds, YEAR_1_S), YEAR_9999_S), UTC)
