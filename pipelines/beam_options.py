@@ -11,8 +11,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 def beam_options(arguments: Sequence[str], command: click.Command) -> PipelineOptions:
     """Beam's options from what the command line left over.
 
-    The runner defaults to Beam's in-process one; decoder children, not Beam workers, use the cores.
-
     Raises:
         click.UsageError: a flag that neither the command nor Beam knows, naming the nearest one; or a stray argument.
     """
@@ -23,6 +21,14 @@ def beam_options(arguments: Sequence[str], command: click.Command) -> PipelineOp
         raise click.UsageError(f"Beam does not accept {' '.join(arguments)}: {error}") from error
     if unknown:
         raise click.UsageError(_complaint(unknown[0], parser, command))
+    return pipeline_options(arguments)
+
+
+def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options from arguments that have been checked.
+
+    The runner defaults to Beam's in-process one; decoder children, not Beam workers, use the cores.
+    """
     chosen = list(arguments)
     if not any(a == "--runner" or a.startswith("--runner=") or a == "-r" for a in chosen):
         chosen.append("--runner=FnApiRunner")

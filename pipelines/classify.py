@@ -190,14 +190,15 @@ def command(context: click.Context, **chosen: Any) -> None:
     configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
     if not chosen["verbose"]:
         quiet()
-    from pipelines.beam_options import beam_options
+    if context.args:
+        from pipelines.beam_options import beam_options
 
-    options = beam_options(context.args, command)
+        beam_options(context.args, command)
     with cannot_run():
         if chosen["dry_run"]:
             _dry_run(chosen)
         else:
-            _run(chosen, options)
+            _run(chosen, context.args)
 
 
 def quiet() -> None:
@@ -232,7 +233,7 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path
 
 
-def _run(chosen: dict[str, Any], options: Any) -> None:
+def _run(chosen: dict[str, Any], beam_arguments: list[str]) -> None:
     from models.visual.bundle import prepare
     from pipelines.nightly import run_night
     from pipelines.outcome_log import log_outcomes
@@ -245,7 +246,7 @@ def _run(chosen: dict[str, Any], options: Any) -> None:
     if bundle.note:
         log(logging.WARNING, bundle.note)
     request = _request(chosen)
-    record, resumed = run_night(request, chosen["model"], bundle, options, watch)
+    record, resumed = run_night(request, chosen["model"], bundle, beam_arguments, watch)
     log_outcomes(Catalog(request.catalog), record)
     summary = summary_of(record, request.catalog, resumed)
     if chosen["as_json"]:

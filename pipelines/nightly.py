@@ -11,26 +11,18 @@ from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from models.visual.bundle import ModelBundle
 from models.visual.errors import ModelError
 from transforms.catalog import latest, schemas, storage
+from transforms.catalog.files_table import write_files_table
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
-from transforms.extract_features import FILES, ExtractFeatures
-from transforms.plan_chunks import FAILURES, PlanChunks, PlanSettings
-from transforms.pool_videos import PoolVideos
 from transforms.video.archive import covers, find_videos
-from transforms.video.archive_shards import write_shards
 from transforms.video.bounds import Bounds
-from transforms.video.extract import ExtractSettings
-from transforms.video.pooling import PoolSettings
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video
-from transforms.write_files_table import WriteFilesTable, write_files_table
 
 MAX_ATTEMPTS = 3
 """Nights on which a file that fails is tried before it is left alone until it changes."""
@@ -140,7 +132,7 @@ def run_night(
     request: NightRequest,
     model: str,
     bundle: ModelBundle,
-    options: PipelineOptions,
+    beam_arguments: Sequence[str],
     watch: Callable[[str, int], Any],
 ) -> tuple[RunRecord, bool]:
     """Runs one night and commits it; returns its record and whether it took up an unfinished run.
@@ -149,7 +141,7 @@ def run_night(
         request: what to do.
         model: the model's name as it was asked for.
         bundle: the model.
-        options: Beam's.
+        beam_arguments: options for Beam, as on the command line.
         watch: called with the run's work folder and the number of videos to process; returns a context manager that
             shows progress while the job runs.
 
@@ -168,15 +160,21 @@ def run_night(
         unfinished = catalog.unfinished()
         run = catalog.start_run(config, request.archives, datetime.now(UTC))
         metrics: dict[str, Any] = {}
+        runner = ""
         if backlog.todo:
             publish(bundle, catalog)
             with watch(catalog.work_folder(run.run_id), len(backlog.todo)):
-                metrics = _run_job(catalog, run, request, bundle, backlog.todo, options)
+                # Beam and the decoders take a second to import: a night with nothing new does without.
+                from transforms.video.decoder_pool import ready_forkserver
+
+                ready_forkserver()
+                from pipelines.job import run_job
+
+                metrics, runner = run_job(catalog, run, request, bundle, backlog.todo, beam_arguments)
         else:
             write_files_table(catalog.files_table(run.run_id), catalog.root, [])
         _add_gone(catalog, run, backlog.gone)
         catalog.remove_strays(run.run_id, (row["path"] for row in catalog.file_rows(run.run_id)))
-        runner = options.view_as(StandardOptions).runner or ""
         record = _record(catalog, run, backlog, metrics, time.monotonic() - began, runner)
         catalog.commit(record)
     return record, unfinished is not None and unfinished.run_id == run.run_id
@@ -196,76 +194,6 @@ def publish(bundle: ModelBundle, catalog: Catalog) -> str:
             ):
                 shutil.copyfileobj(source, target, 1 << 20)
     return folder
-
-
-def build(
-    pipeline: beam.Pipeline, shards: list[tuple[int, str]], plan: PlanSettings, extract: ExtractSettings,
-    pool: PoolSettings, catalog: Catalog, run: StartedRun,
-) -> None:  # fmt: skip
-    """Adds the job to a pipeline: shards -> chunks -> chunk files -> video rows -> files table."""
-    planned = (
-        pipeline | "Shards" >> beam.Create(shards) | "Spread shards" >> beam.Reshuffle() | PlanChunks(plan, extract)
-    )
-    extracted = planned["chunks"] | "Spread chunks" >> beam.Reshuffle() | ExtractFeatures(extract, plan.progress_folder)
-    parts = {"outcomes": extracted["outcomes"], "failures": planned[FAILURES]} | PoolVideos(
-        pool,
-        run.config.embedding_size,
-        catalog.table_folder("videos", run.run_id),
-        catalog.table_folder("failures", run.run_id),
-    )
-    _ = (
-        (extracted[FILES], parts)
-        | "All files" >> beam.Flatten()
-        | WriteFilesTable(catalog.files_table(run.run_id), catalog.root)
-    )
-
-
-def _run_job(
-    catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, todo: list[Video],
-    options: PipelineOptions,
-) -> dict[str, Any]:  # fmt: skip
-    work = catalog.work_folder(run.run_id)
-    storage.delete(f.path for f in storage.list_files(work) if not f.path.endswith("/run.json"))
-    frames_folder = catalog.table_folder("frames", run.run_id)
-    extract = ExtractSettings(
-        bundle=catalog.model_folder(bundle.fingerprint),
-        frames_folder=frames_folder,
-        sampling=request.sampling,
-        top_labels=request.top_labels,
-        embedding_dtype=request.embedding_dtype,
-        decode_workers=request.decode_workers,
-        batch_size=request.batch_size,
-        deadline_s=request.deadline_s,
-        memory_bytes=request.memory_bytes,
-        bounds=request.bounds,
-    )
-    plan = PlanSettings(request.sampling, request.segment_s, request.chunk_frames, repr(run.config.rows_key), work)
-    pool = PoolSettings(
-        frames_folder,
-        request.sampling,
-        request.top_labels,
-        bundle.spec.seen_threshold,
-        run.config.model,
-        bundle.fingerprint,
-        datetime.fromisoformat(run.started_at).timestamp(),
-    )
-    pipeline = beam.Pipeline(options=options)
-    build(pipeline, write_shards(work, todo), plan, extract, pool, catalog, run)
-    result = pipeline.run()
-    result.wait_until_finish()
-    return _metrics(result)
-
-
-def _metrics(result: Any) -> dict[str, Any]:
-    found = result.metrics().query()
-    values: dict[str, Any] = {}
-    for one in found["counters"]:
-        name = f"{one.key.metric.namespace}.{one.key.metric.name}"
-        values[name] = values.get(name, 0) + one.result
-    for one in found["distributions"]:
-        name = f"{one.key.metric.namespace}.{one.key.metric.name}"
-        values[name] = {key: getattr(one.result, key) for key in ("count", "sum", "min", "max", "mean")}
-    return dict(sorted(values.items()))
 
 
 def _add_gone(catalog: Catalog, run: StartedRun, gone: pa.Table) -> None:

@@ -1,12 +1,8 @@
 """WriteFilesTable: the rows of the `files` table, gathered into the one file that a commit vouches for."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import apache_beam as beam
-import pyarrow as pa
 
-from transforms.catalog import schemas
+from transforms.catalog.files_table import write_files_table
 
 
 class WriteFilesTable(beam.PTransform):
@@ -27,15 +23,3 @@ class WriteFilesTable(beam.PTransform):
             | "Gather" >> beam.GroupByKey()
             | "Write" >> beam.MapTuple(lambda _, gathered: write_files_table(self.path, self.catalog_root, gathered))
         )
-
-
-def write_files_table(path: str, catalog_root: str, rows: Iterable[dict[str, Any] | None]) -> str:
-    """Writes the `files` table of a run; paths become relative to the catalog. Returns `path`."""
-    unique: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if row is not None:
-            relative = str(row["path"]).removeprefix(catalog_root.rstrip("/") + "/")
-            unique[relative] = {**row, "path": relative}
-    table = pa.Table.from_pylist([unique[name] for name in sorted(unique)], schemas.FILES)
-    schemas.write_table(path, table, schemas.FILES)
-    return path

@@ -1,8 +1,10 @@
 """Decoder children: processes that decode (and, on a CPU, infer) ahead of their worker, and may hang or die alone."""
 
 import multiprocessing
+import multiprocessing.forkserver
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, replace
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -18,6 +20,9 @@ from transforms.video.segments import Segment
 from transforms.video.spool import Spool
 
 T = TypeVar("T")
+
+PRELOADED = ["transforms.video.child", "models.visual.litert_engine"]
+"""What every child needs, imported once."""
 
 DEADLINE_BASE_S = 60.0
 DEADLINE_PER_VIDEO_S = 4.0
@@ -60,13 +65,11 @@ class DecoderPool:
     def __init__(self, settings: PoolSettings) -> None:
         self._spool = Spool()
         self._settings = replace(settings, child=replace(settings.child, spool=self._spool.path))
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["transforms.video.child"])
         self._pool = ProcessPool(
             max_workers=settings.workers,
             initializer=child.start,
             initargs=[self._settings.child],
-            context=context,
+            context=ready_forkserver(),
         )
 
     def __enter__(self) -> "DecoderPool":
@@ -98,6 +101,17 @@ class DecoderPool:
             return self._settings.deadline_s
         length_s = max(segment.duration_s, 0.0 if segment.count > 1 else segment.video.size_bytes / SLOWEST_BYTES_PER_S)
         return DEADLINE_BASE_S + DEADLINE_PER_VIDEO_S * length_s + DEADLINE_REWIND * float(segment.start_s)
+
+
+def ready_forkserver() -> BaseContext:
+    """Starts the process that children are forked from, unless it runs; returns without waiting for its imports.
+
+    Called early, they run on another core while this process imports Beam.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    multiprocessing.forkserver.ensure_running()
+    return context
 
 
 def outcome(future: "Future[T]", stage: str) -> T:

@@ -1,0 +1,94 @@
+"""The Beam job of a night: videos to process in, chunk files and tables out."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import StandardOptions
+
+from models.visual.bundle import ModelBundle
+from pipelines.beam_options import pipeline_options
+from pipelines.nightly import NightRequest
+from transforms.catalog import storage
+from transforms.catalog.runs import Catalog, StartedRun
+from transforms.extract_features import FILES, ExtractFeatures
+from transforms.plan_chunks import FAILURES, PlanChunks, PlanSettings
+from transforms.pool_videos import PoolVideos
+from transforms.video.archive_shards import write_shards
+from transforms.video.extract import ExtractSettings
+from transforms.video.pooling import PoolSettings
+from transforms.video.segments import Video
+from transforms.write_files_table import WriteFilesTable
+
+
+def build(
+    pipeline: beam.Pipeline, shards: list[tuple[int, str]], plan: PlanSettings, extract: ExtractSettings,
+    pool: PoolSettings, catalog: Catalog, run: StartedRun,
+) -> None:  # fmt: skip
+    """Adds the job to a pipeline: shards -> chunks -> chunk files -> video rows -> files table."""
+    planned = (
+        pipeline | "Shards" >> beam.Create(shards) | "Spread shards" >> beam.Reshuffle() | PlanChunks(plan, extract)
+    )
+    extracted = planned["chunks"] | "Spread chunks" >> beam.Reshuffle() | ExtractFeatures(extract, plan.progress_folder)
+    parts = {"outcomes": extracted["outcomes"], "failures": planned[FAILURES]} | PoolVideos(
+        pool,
+        run.config.embedding_size,
+        catalog.table_folder("videos", run.run_id),
+        catalog.table_folder("failures", run.run_id),
+    )
+    _ = (
+        (extracted[FILES], parts)
+        | "All files" >> beam.Flatten()
+        | WriteFilesTable(catalog.files_table(run.run_id), catalog.root)
+    )
+
+
+def run_job(
+    catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, todo: list[Video],
+    beam_arguments: Sequence[str],
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """Runs the job over the videos `todo`; returns its metrics and the name of its runner."""
+    options = pipeline_options(beam_arguments)
+    work = catalog.work_folder(run.run_id)
+    storage.delete(f.path for f in storage.list_files(work) if not f.path.endswith("/run.json"))
+    frames_folder = catalog.table_folder("frames", run.run_id)
+    extract = ExtractSettings(
+        bundle=catalog.model_folder(bundle.fingerprint),
+        frames_folder=frames_folder,
+        sampling=request.sampling,
+        top_labels=request.top_labels,
+        embedding_dtype=request.embedding_dtype,
+        decode_workers=request.decode_workers,
+        batch_size=request.batch_size,
+        deadline_s=request.deadline_s,
+        memory_bytes=request.memory_bytes,
+        bounds=request.bounds,
+    )
+    plan = PlanSettings(request.sampling, request.segment_s, request.chunk_frames, repr(run.config.rows_key), work)
+    pool = PoolSettings(
+        frames_folder,
+        request.sampling,
+        request.top_labels,
+        bundle.spec.seen_threshold,
+        run.config.model,
+        bundle.fingerprint,
+        datetime.fromisoformat(run.started_at).timestamp(),
+    )
+    pipeline = beam.Pipeline(options=options)
+    build(pipeline, write_shards(work, todo), plan, extract, pool, catalog, run)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return _metrics(result), options.view_as(StandardOptions).runner or ""
+
+
+def _metrics(result: Any) -> dict[str, Any]:
+    found = result.metrics().query()
+    values: dict[str, Any] = {}
+    for one in found["counters"]:
+        name = f"{one.key.metric.namespace}.{one.key.metric.name}"
+        values[name] = values.get(name, 0) + one.result
+    for one in found["distributions"]:
+        name = f"{one.key.metric.namespace}.{one.key.metric.name}"
+        values[name] = {key: getattr(one.result, key) for key in ("count", "sum", "min", "max", "mean")}
+    return dict(sorted(values.items()))
