@@ -23,9 +23,15 @@ class Features(NamedTuple):
 
 
 class Engine(Protocol):
-    """Runs one model."""
+    """Runs one model.
+
+    Attributes:
+        spec: of the model.
+        batch_size: pictures that it runs at once.
+    """
 
     spec: VisualSpec
+    batch_size: int
 
     def infer(self, images: NDArray[np.uint8]) -> Features:
         """Features of uint8 pictures [n, height, width, channels]; a picture's never depend on its neighbours."""

@@ -17,6 +17,7 @@ class LiteRtEngine:
 
     def __init__(self, bundle: ModelBundle) -> None:
         self.spec = bundle.spec
+        self.batch_size = 1
         self._interpreter = Interpreter(model_path=str(bundle.path / "model.tflite"), num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]

@@ -23,8 +23,9 @@ from models.visual.engine import Engine, open_engine
 from transforms.catalog import schemas, storage
 from transforms.catalog.schemas import FileRecord
 from transforms.video import bounds, wire
+from transforms.video.batched_inference import BatchedInference
 from transforms.video.bounds import Bounds
-from transforms.video.child import ChildSettings, FrameFeatures, SegmentResult, empty_features, top
+from transforms.video.child import ChildSettings, FrameFeatures, SegmentResult, empty_features
 from transforms.video.decode import DecodeReport
 from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome, remove_pictures
 from transforms.video.failures import VideoError
@@ -182,12 +183,10 @@ class ChunkExtractor:
         """Waits for the chunk's segments and writes its file; `done` hears of each segment as it is there."""
         if pending.futures is None:
             return self._reuse(pending.chunk, done)
-        results, retried = self._results(pending, done)
-        try:
-            features = [self._features(result) for result in results]
-        finally:
-            for result in results:
-                remove_pictures(result)
+        gathered = self._gather(pending, done)
+        order = range(len(pending.chunk.segments))
+        results = [gathered.results[i] for i in order]
+        features = [gathered.features[i] for i in order]
         outcomes = tuple(_outcomes(pending.chunk, results, features))
         table = self._table(outcomes, results, features)
         record = schemas.write_table(
@@ -196,7 +195,8 @@ class ChunkExtractor:
             self._schema(),
             metadata={SEGMENTS_KEY: wire.encode_json(outcomes)},
         )
-        return ChunkResult(outcomes, record, _stats(results, retried), reused=False, worker=worker_name())
+        stats = _stats(results, gathered.retried, gathered.infer_msec)
+        return ChunkResult(outcomes, record, stats, reused=False, worker=worker_name())
 
     def _path(self, chunk: Chunk) -> str:
         return storage.join(self.settings.frames_folder, f"chunk-{chunk.chunk_id}.parquet")
@@ -211,24 +211,51 @@ class ChunkExtractor:
             done(one.segment, one.rows)
         return ChunkResult(outcomes, schemas.describe_file(path, "frames"), ChunkStats(), True, worker_name())
 
-    def _results(self, pending: PendingChunk, done: SegmentDone) -> tuple[list[SegmentResult], int]:
-        """Every segment's result; one that took its child down is tried once more, alone."""
+    def _gather(self, pending: PendingChunk, done: SegmentDone) -> "_Gathered":
+        """Every segment's result and features; where this process infers, it does while the children decode on."""
+        gathered = _Gathered({}, {})
+        if self._engine is None:
+            self._receive(pending, done, gathered, None)
+            return gathered
+        with BatchedInference(self._engine, self.settings.top_labels) as inference:
+            self._receive(pending, done, gathered, inference)
+            features = inference.finish()
+            gathered.infer_msec = inference.infer_msec
+        gathered.share_out(features)
+        return gathered
+
+    def _receive(
+        self, pending: PendingChunk, done: SegmentDone, gathered: "_Gathered", inference: BatchedInference | None
+    ) -> None:
+        for index, result, again in self._arrivals(pending, done):
+            gathered.results[index] = result
+            gathered.retried += again
+            if result.features is not None:
+                gathered.features[index] = result.features
+            elif inference is not None:
+                try:
+                    inference.add(self._pictures(result))
+                finally:
+                    remove_pictures(result)
+
+    def _arrivals(self, pending: PendingChunk, done: SegmentDone) -> Iterator[tuple[int, SegmentResult, bool]]:
+        """(index, result, whether it was tried again) of every segment: one that took its child down comes last."""
         assert pending.futures is not None
-        results: list[SegmentResult | None] = []
-        for segment, future in zip(pending.chunk.segments, pending.futures, strict=True):
+        lost = []
+        for index, (segment, future) in enumerate(zip(pending.chunk.segments, pending.futures, strict=True)):
             try:
                 result = self._result(future)
             except VideoError as error:
                 _LOG.info("%s, segment %d: %s; it is tried once more, alone", segment.video.uri, segment.index, error)
-                results.append(None)
+                lost.append(index)
                 continue
-            results.append(result)
+            yield index, result, False
             done(segment, len(result.pts))
-        lost = [i for i, result in enumerate(results) if result is None]
-        for i in lost:
-            again = results[i] = self._try_again(pending.chunk.segments[i])
-            done(pending.chunk.segments[i], len(again.pts))
-        return [result for result in results if result is not None], len(lost)
+        for index in lost:
+            segment = pending.chunk.segments[index]
+            result = self._try_again(segment)
+            yield index, result, True
+            done(segment, len(result.pts))
 
     def _result(self, future: "Future[SegmentResult]") -> SegmentResult:
         return check_result(outcome(future, "decode"), self.bundle.spec, self.settings.top_labels)
@@ -239,25 +266,12 @@ class ChunkExtractor:
         except VideoError as error:
             return failed_result(self.bundle, self.settings.top_labels, error)
 
-    def _features(self, result: SegmentResult) -> FrameFeatures:
-        if result.features is not None:
-            return result.features
-        assert self._engine is not None and result.pictures is not None
-        parts = [top(self._engine.infer(batch), self.settings.top_labels) for batch in self._batches(result)]
-        if not parts:
-            return empty_features(self.bundle.spec, self.settings.top_labels)
-        return FrameFeatures(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-    def _batches(self, result: SegmentResult) -> Iterator[NDArray[np.uint8]]:
+    def _pictures(self, result: SegmentResult) -> NDArray[np.uint8]:
         p = self.bundle.spec.preprocessing
-        count = len(result.pts)
-        if not count or result.pictures is None:
-            return
-        shape = (count, p.height, p.width, p.channels)
-        pictures = np.memmap(result.pictures, np.uint8, "r", shape=shape)
-        step = self.settings.batch_size or 32
-        for first in range(0, count, step):
-            yield np.asarray(pictures[first : first + step])
+        shape = (len(result.pts), p.height, p.width, p.channels)
+        if result.pictures is None or not len(result.pts):
+            return np.zeros(shape, np.uint8)  # an empty file cannot be mapped
+        return np.memmap(result.pictures, np.uint8, "r", shape=shape)
 
     def _table(
         self,
@@ -270,6 +284,26 @@ class ChunkExtractor:
             _frame_rows(o, r, f, labels, self._schema()) for o, r, f in zip(outcomes, results, features, strict=True)
         ]
         return pa.Table.from_batches(batches, self._schema())
+
+
+@dataclass
+class _Gathered:
+    """Results and features by the segment's place in its chunk; results in the order of their arrival."""
+
+    results: dict[int, SegmentResult]
+    features: dict[int, FrameFeatures]
+    retried: int = 0
+    infer_msec: float = 0.0
+
+    def share_out(self, features: FrameFeatures) -> None:
+        """Gives every segment that has none its part of the features, which are in the order of arrival."""
+        first = 0
+        for index, result in self.results.items():
+            if index not in self.features:
+                end = first + len(result.pts)
+                part = (features.embeddings[first:end], features.top_labels[first:end], features.top_scores[first:end])
+                self.features[index] = FrameFeatures(*part)
+                first = end
 
 
 def read_outcomes(path: str) -> tuple[SegmentOutcome, ...]:
@@ -350,12 +384,12 @@ def _frame_rows(
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _stats(results: list[SegmentResult], retried: int) -> ChunkStats:
+def _stats(results: list[SegmentResult], retried: int, infer_msec: float) -> ChunkStats:
     return ChunkStats(
         frames_decoded=sum(r.report.frames_decoded for r in results),
         bytes_read=sum(r.report.bytes_read for r in results),
         decode_msec=round(sum(r.decode_msec for r in results)),
-        infer_msec=round(sum(r.infer_msec for r in results)),
+        infer_msec=round(sum(r.infer_msec for r in results) + infer_msec),
         segments_retried=retried,
         sequential_segments=sum(r.report.sequential for r in results),
     )

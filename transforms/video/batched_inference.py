@@ -1,0 +1,95 @@
+"""The worker's engine over the pictures of many segments, in full batches, while children decode the next ones.
+
+Three things run at once: children decode, the caller reads pictures into the next batch, and a thread of its own keeps
+the device busy with the batch before.
+"""
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.visual.engine import Engine
+from transforms.video.child import FrameFeatures, empty_features, top
+
+BATCHES_AHEAD = 2
+"""Batches that wait for the device or are on it; more would only take memory."""
+
+
+class BatchedInference:
+    """Features of pictures in the order in which they are added. Use as a context manager.
+
+    Batches are of the engine's size whatever segments they are added from: a segment's last few pictures would else be
+    padded to a whole batch.
+    """
+
+    def __init__(self, engine: Engine, top_labels: int) -> None:
+        self._engine = engine
+        self._top_labels = top_labels
+        p = engine.spec.preprocessing
+        self._shape = (engine.batch_size, p.height, p.width, p.channels)
+        self._batch = np.empty(self._shape, np.uint8)
+        self._filled = 0
+        self._done: list[FrameFeatures] = []
+        self._running: deque[Future[FrameFeatures]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._infer_s = 0.0
+
+    def __enter__(self) -> "BatchedInference":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    @property
+    def infer_msec(self) -> float:
+        """Time spent in the engine so far."""
+        return self._infer_s * 1000
+
+    def add(self, pictures: NDArray[np.uint8]) -> None:
+        """Takes uint8 pictures [n, height, width, channels]; waits while too many batches are under way.
+
+        Raises:
+            ModelError: an earlier batch does not fit into the device's memory.
+        """
+        first = 0
+        while first < len(pictures):
+            taken = min(len(pictures) - first, len(self._batch) - self._filled)
+            self._batch[self._filled : self._filled + taken] = pictures[first : first + taken]
+            self._filled += taken
+            first += taken
+            if self._filled == len(self._batch):
+                self._send()
+
+    def finish(self) -> FrameFeatures:
+        """Features of all pictures added.
+
+        Raises:
+            ModelError: a batch does not fit into the device's memory.
+        """
+        if self._filled:
+            self._send()
+        self._collect(0)
+        if not self._done:
+            return empty_features(self._engine.spec, self._top_labels)
+        return FrameFeatures(*(np.concatenate(column) for column in zip(*self._done, strict=True)))
+
+    def _send(self) -> None:
+        self._collect(BATCHES_AHEAD - 1)
+        self._running.append(self._thread.submit(self._infer, self._batch[: self._filled]))
+        self._batch, self._filled = np.empty(self._shape, np.uint8), 0
+
+    def _collect(self, leave: int) -> None:
+        while len(self._running) > leave:
+            self._done.append(self._running.popleft().result())
+
+    def _infer(self, batch: NDArray[np.uint8]) -> FrameFeatures:
+        began = time.perf_counter()
+        features = top(self._engine.infer(batch), self._top_labels)
+        self._infer_s += time.perf_counter() - began
+        return features
