@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import videos
 
@@ -17,6 +18,10 @@ SHARED = ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("REELBEAM_CACHE", str(ROOT / ".cache"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# No test depends on how busy the machine is.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

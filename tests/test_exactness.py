@@ -95,6 +95,25 @@ def test_the_shortcut_is_taken_where_it_should_be(made: Path) -> None:
     assert report.frames_decoded < 11 * 25 / 3
 
 
+def test_cutting_a_video_decodes_nothing_twice(made: Path) -> None:
+    """Segments begin at keyframes, so only the keyframe itself may be needed on both sides of a cut."""
+    path = videos.encode(made / "long.mp4", videos.RECIPES["h264_bframes"], 24)
+
+    def decoded(segment_s: str) -> tuple[int, int]:
+        info, sampling = probe(str(path)), Sampling.parse("1fps")
+        segments = cut(Video("0" * 16, str(path), 0, 0.0, ""), info, sampling, Fraction(segment_s))
+        total = 0
+        for segment in segments:
+            report = DecodeReport()
+            list(sample(str(path), info, segment.window(sampling), report))
+            total += report.frames_decoded
+        return total, len(segments)
+
+    (whole, _), (parts, count) = decoded("100"), decoded("4.5")
+    assert count == 6
+    assert parts <= whole + 2 * (count - 1)
+
+
 def shared_files() -> list[Path]:
     root = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
     tank = sorted(root.glob("tank/videos/**/*.mp4"))[::60]

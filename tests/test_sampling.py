@@ -37,8 +37,21 @@ def slow_samples(times: list[int], base: Fraction, rate: Fraction, start: Fracti
     return [t for t, tick in sorted(used.items()) if tick / rate >= start and (end is None or tick / rate < end)]
 
 
-def info(base: Fraction, duration_s: Fraction, timing: str = "seekable") -> VideoInfo:
-    return VideoInfo("mov", "h264", 64, 64, Fraction(25), duration_s, True, base, 0, timing)  # type: ignore[arg-type]
+def info(base: Fraction, duration_s: Fraction, timing: str = "seekable", keyframe_t: tuple[int, ...] = ()) -> VideoInfo:
+    return VideoInfo(
+        "mov",
+        "h264",
+        64,
+        64,
+        Fraction(25),
+        duration_s,
+        True,
+        base,
+        0,
+        timing,
+        None,
+        keyframe_t,  # type: ignore[arg-type]
+    )
 
 
 def video(name: str = "a") -> Video:
@@ -69,16 +82,48 @@ def test_samples_are_those_of_the_definition(times: list[int], base: Fraction, t
     BASES,
     st.sampled_from(["1fps", "0.2fps", "29.97fps", "keyframes", "every:7", "count:9"]),
     st.fractions(Fraction(1, 10), Fraction(60), max_denominator=10),
+    st.lists(st.integers(-50, 100_000), max_size=20, unique=True).map(lambda found: tuple(sorted(found))),
 )
 def test_segments_share_out_the_samples_of_the_whole(
-    times: list[int], base: Fraction, text: str, segment_s: Fraction
+    times: list[int], base: Fraction, text: str, segment_s: Fraction, keyframe_t: tuple[int, ...]
 ) -> None:
+    """Whatever the container's index says of keyframes."""
     sampling = Sampling.parse(text)
-    details = info(base, max(times[-1], 1) * base)
+    details = info(base, max(times[-1], 1) * base, keyframe_t=keyframe_t)
     segments = cut(video(), details, sampling, segment_s)
     whole = cut(video(), details, sampling, Fraction(10**9))[0]
     parts = [window_samples(times, segment.window(sampling)) for segment in segments]
     assert [t for part in parts for t in part] == window_samples(times, whole.window(sampling))
+
+
+@given(
+    st.lists(st.integers(0, 10**6), max_size=50, unique=True).map(lambda found: tuple(sorted(found))),
+    BASES,
+    st.fractions(Fraction(1, 10), Fraction(60), max_denominator=10),
+)
+def test_segments_are_in_order_and_about_as_long_as_asked(
+    keyframe_t: tuple[int, ...], base: Fraction, segment_s: Fraction
+) -> None:
+    segments = cut(video(), info(base, 7 * segment_s, keyframe_t=keyframe_t), Sampling.parse("1fps"), segment_s)
+    starts = [segment.start_s for segment in segments]
+    assert [segment.end_s for segment in segments] == [*starts[1:], None]
+    for index, start_s in enumerate(starts):
+        assert index * segment_s - segment_s / 2 < start_s <= index * segment_s + base
+        assert not index or starts[index - 1] < start_s
+        nominal = [t for t in keyframe_t if 0 <= index * segment_s - t * base < segment_s / 2]
+        if index and nominal and base <= segment_s / 4:
+            assert start_s == (max(nominal) + 1) * base
+
+
+def test_a_segment_is_decoded_from_the_keyframe_it_begins_at() -> None:
+    """At 1 fps, with keyframes at whole and at broken seconds: the keyframe lies before the window's first tick."""
+    base = Fraction(1, 12800)
+    keyframe_t = tuple(round(s / base) for s in (0, 10, Fraction("14.04"), 24, Fraction("33.88"), 41, 50))
+    segments = cut(video(), info(base, Fraction(60), keyframe_t=keyframe_t), Sampling.parse("1fps"), Fraction(20))
+    assert [segment.start_s - base for segment in segments[1:]] == [Fraction("14.04"), Fraction("33.88")]
+    for segment, at in zip(segments[1:], (keyframe_t[2], keyframe_t[4]), strict=True):
+        assert segment.window(Sampling.parse("1fps")).is_before(at)
+        assert not segment.info.keyframe_t
 
 
 @given(TIMES, BASES, RATES, st.integers(0, 40))

@@ -15,6 +15,12 @@ Timing = Literal["seekable", "packets", "sequential"]
 
 _FIRST_PACKETS = 64  # more than any codec's reorder depth (H.264 and HEVC: 16)
 
+_INDEX_ENTRIES = 5_000_000
+"""A longer index (two days at 25 frames a second) is not looked through."""
+
+_KEYFRAMES_APART_S = Fraction(1)
+"""Of keyframes nearer to each other than this, only the first is told of: an intra-only video would have thousands."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -33,6 +39,8 @@ class VideoInfo:
         title: as the container's metadata gives it, one printable line; None where it gives none.
         timing: ``seekable``: every packet has a pts and decoding can start at keyframes; ``packets``: every packet has
             a pts but decoding starts at the beginning; ``sequential``: every frame is decoded, in order.
+        keyframe_t: about where keyframes are, by the container's index, in time-base units after the first frame,
+            increasing; empty where it has no index. Only speed may depend on it.
     """
 
     container: str
@@ -46,6 +54,7 @@ class VideoInfo:
     first_pts: int | None
     timing: Timing
     title: str | None = None
+    keyframe_t: tuple[int, ...] = ()
 
 
 def probe(path: str) -> VideoInfo:
@@ -79,7 +88,22 @@ def describe(source: Source, path: str) -> VideoInfo:
         first_pts=first_pts,
         timing=timing,
         title=one_line(source.container.metadata.get("title", "")) or None,
+        keyframe_t=_keyframe_t(source) if timing == "seekable" else (),
     )
+
+
+def _keyframe_t(source: Source) -> tuple[int, ...]:
+    """The index holds decoding times; a keyframe's is about as long before its presentation as the first one's."""
+    index = source.stream.index_entries
+    if len(index) > _INDEX_ENTRIES:
+        return ()
+    stamps = [entry.timestamp for entry in index if entry.is_keyframe]
+    apart = _KEYFRAMES_APART_S / source.time_base
+    kept: list[int] = []
+    for stamp in stamps:
+        if not kept or stamp - stamps[0] - kept[-1] >= apart:
+            kept.append(stamp - stamps[0])
+    return tuple(kept)
 
 
 def _first_pts(source: Source, path: str) -> tuple[int | None, Timing]:

@@ -1,8 +1,9 @@
 """Cutting videos into segments and packing segments into chunks: plans, small and deterministic."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from transforms.video.packets import Window
@@ -96,7 +97,8 @@ class Chunk:
 def cut(video: Video, info: VideoInfo, sampling: Sampling, segment_seconds: Fraction) -> list[Segment]:
     """The segments of one video, which together own every tick once.
 
-    Only videos in which decoding can start at keyframes are cut; others are one segment.
+    Only videos in which decoding can start at keyframes are cut, at keyframes where the container tells them; others
+    are one segment.
     """
     duration_s = info.duration_s or Fraction(0)
     count = 1
@@ -104,28 +106,35 @@ def cut(video: Video, info: VideoInfo, sampling: Sampling, segment_seconds: Frac
         count = max(1, -(-duration_s // segment_seconds))
     if count > MAX_SEGMENTS:
         segment_seconds, count = duration_s / MAX_SEGMENTS, MAX_SEGMENTS
-    fps = info.fps or Fraction(30)
+    starts = [_start(info, index, segment_seconds) for index in range(count)]
+    ends = [*starts[1:], None]
+    whole = sampling.expected_samples(duration_s, info.fps or Fraction(30))
+    # Where keyframes are has served its purpose: every segment would carry the whole list.
+    info = replace(info, keyframe_t=())
     return [
-        Segment(
-            video,
-            info,
-            index,
-            count,
-            start_s=index * segment_seconds,
-            end_s=(index + 1) * segment_seconds if index + 1 < count else None,
-            expected_frames=_expected(sampling, duration_s, fps, segment_seconds, index, count),
-        )
-        for index in range(count)
+        Segment(video, info, index, count, start_s, end_s, _expected(whole, duration_s, start_s, end_s))
+        for index, (start_s, end_s) in enumerate(zip(starts, ends, strict=True))
     ]
 
 
-def _expected(
-    sampling: Sampling, duration_s: Fraction, fps: Fraction, segment_seconds: Fraction, index: int, count: int
-) -> int:
-    whole = sampling.expected_samples(duration_s, fps)
-    if count == 1:
+def _start(info: VideoInfo, index: int, segment_seconds: Fraction) -> Fraction:
+    """Where a segment begins: if possible just after the last keyframe before its nominal start.
+
+    Its first tick then lies past the keyframe, and decoding begins there. A segment that begins elsewhere decodes what
+    the segment before has decoded already, half a GOP on average.
+    """
+    nominal_s, base = index * segment_seconds, info.time_base
+    before = bisect_right(info.keyframe_t, nominal_s / base)
+    if index == 0 or before == 0 or base > segment_seconds / 4:
+        return nominal_s
+    keyframe_s = info.keyframe_t[before - 1] * base
+    return keyframe_s + base if nominal_s - keyframe_s < segment_seconds / 2 else nominal_s
+
+
+def _expected(whole: int, duration_s: Fraction, start_s: Fraction, end_s: Fraction | None) -> int:
+    if start_s == 0 and end_s is None:
         return whole
-    length_s = min(segment_seconds, duration_s - index * segment_seconds)
+    length_s = (duration_s if end_s is None else min(end_s, duration_s)) - start_s
     return max(1, int(whole * length_s / duration_s))
 
 
@@ -138,15 +147,17 @@ def pack(videos: Iterable[list[Segment]], chunk_frames: int, salt: str) -> Itera
         salt: everything besides the segments that decides the rows (model fingerprint, sampling, ...).
     """
     pending: list[Segment] = []
+    frames = 0
     for segments in videos:
         if pending and is_anchor(segments[0].video):
             yield _chunk(pending, salt)
-            pending = []
+            pending, frames = [], 0
         for segment in segments:
             pending.append(segment)
-            if sum(s.expected_frames for s in pending) >= chunk_frames:
+            frames += segment.expected_frames
+            if frames >= chunk_frames:
                 yield _chunk(pending, salt)
-                pending = []
+                pending, frames = [], 0
     if pending:
         yield _chunk(pending, salt)
 
