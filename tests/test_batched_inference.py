@@ -96,7 +96,7 @@ def rows_of(folder: Path, bundle: ModelBundle, archive: Path, batch_size: int | 
     ]
     with ChunkExtractor(settings) as extractor:
         result = extractor.collect(extractor.submit(Chunk("0" * 20, tuple(segments))))
-        assert not list(Path(extractor.pool._spool).iterdir()), "pictures are left behind"
+        assert not list(Path(extractor.pool._spool.path).glob("*.frames")), "pictures are left behind"
     _check(result.outcomes, result.stats.infer_msec)
     table = pq.read_table(result.file.path)
     return [tuple(row.values()) for row in table.select(["uri", "pts", "labels", "embedding"]).to_pylist()]

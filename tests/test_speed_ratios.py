@@ -1,0 +1,157 @@
+"""Speed as ratios that hold on any machine, in CPU seconds, which a busy machine changes little: never absolute times.
+
+The margins are wide (what was measured on a quiet and on a busy machine stands beside each): this guards against decoding
+everything, doing things twice, or a slow engine taken in silence, not against a few per cent. `tests/benchmarks` measures.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from models.visual.bundle import prepare
+from tests.benchmarks import generated_archive
+from tests.benchmarks.measuring import measure
+from tests.conftest import ROOT
+from transforms.video.decode import DecodeReport, sample, sample_in_order
+from transforms.video.pixels import Painter
+from transforms.video.probe import probe
+from transforms.video.sampling import Sampling
+from transforms.video.segments import Video, cut
+
+pytestmark = pytest.mark.slow
+
+TRIES = 2
+FEW, MANY = 1, 7
+"""Copies of the clip in the small and the large archive: the difference of the two is work without starting."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 s of 640 x 360 with keyframes 10 s apart where nothing is cut."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    generated_archive.encode(path, generated_archive.Kind("360p", (640, 360), Fraction(25), 40, 1, 900), seed=3)
+    return path
+
+
+def archive(folder: Path, clip: Path, copies: int) -> Path:
+    folder.mkdir()
+    for number in range(copies):
+        (folder / f"{number}.mp4").hardlink_to(clip)
+    return folder
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    """CPU seconds of this process, the least of a few tries."""
+    tries = []
+    for _ in range(TRIES):
+        began = time.process_time()
+        work()
+        tries.append(time.process_time() - began)
+    return min(tries)
+
+
+def decode(clip: Path, text: str) -> Callable[[], object]:
+    def work() -> None:
+        sampling, info = Sampling.parse(text), probe(str(clip))
+        for segment in cut(Video("0" * 16, str(clip), 0, 0.0, ""), info, sampling, Fraction(60)):
+            list(sample(str(clip), info, segment.window(sampling), DecodeReport()))
+
+    return work
+
+
+def decode_everything(clip: Path) -> Callable[[], object]:
+    def work() -> None:
+        sampling, info = Sampling.parse("1fps"), probe(str(clip))
+        window = cut(Video("0" * 16, str(clip), 0, 0.0, ""), info, sampling, Fraction(60))[0].window(sampling)
+        list(sample_in_order(str(clip), info, None, window, DecodeReport()))
+
+    return work
+
+
+def test_fewer_frames_take_less_decoding(clip: Path) -> None:
+    everything = cpu_s(decode_everything(clip))
+    one_fps = cpu_s(decode(clip, "1fps"))
+    keyframes = cpu_s(decode(clip, "keyframes"))
+    assert everything > 1.2 * one_fps
+    assert one_fps > 3 * keyframes
+
+
+def test_scaling_first_is_cheaper_than_converting_first(clip: Path) -> None:
+    """The picture is scaled while it is converted; converting whole frames costs several times that."""
+    info, sampling = probe(str(clip)), Sampling.parse("1fps")
+    segment = cut(Video("0" * 16, str(clip), 0, 0.0, ""), info, sampling, Fraction(60))[0]
+    frames = [one.frame for one in sample(str(clip), info, segment.window(sampling), DecodeReport())]
+    painter = Painter(prepare("efficientnet_lite0", device="cpu").spec.preprocessing)
+    ours = cpu_s(lambda: [painter.paint(frame) for frame in frames * 4])
+    whole = cpu_s(lambda: [frame.reformat(format="rgb24").to_ndarray() for frame in frames * 4])
+    assert ours < 3 * whole
+
+
+class Job:
+    """CPU seconds of whole programs on the small and the large archive."""
+
+    def __init__(self, folder: Path, clip: Path) -> None:
+        self.folder = folder
+        self.archives = {copies: archive(folder / f"archive-{copies}", clip, copies) for copies in (FEW, MANY)}
+        self.bundle = prepare("efficientnet_lite0", device="cpu")
+        self._count = 0
+
+    def work_cpu_s(self, command: Callable[[Path, Path], list[str]]) -> float:
+        """What the large archive takes beyond the small one."""
+        few, many = (min(self._run(command, self.archives[copies]) for _ in range(TRIES)) for copies in (FEW, MANY))
+        return many - few
+
+    def _run(self, command: Callable[[Path, Path], list[str]], archive: Path) -> float:
+        self._count += 1
+        arguments = command(archive, self.folder / f"out-{self._count}")
+        return measure([sys.executable, "-m", *arguments], cwd=str(ROOT)).cpu_s
+
+    def listed(self, archive: Path) -> str:
+        path = archive.with_suffix(".txt")
+        path.write_text("\n".join(str(file) for file in sorted(archive.iterdir())))
+        return str(path)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Job:
+    return Job(tmp_path_factory.mktemp("jobs"), clip)
+
+
+def test_the_whole_job_stays_near_the_limit_and_ahead_of_a_plain_loop(job: Job) -> None:
+    ours = job.work_cpu_s(
+        lambda archive, out: ["pipelines.main", "classify", "--archive", str(archive), "--catalog", str(out)]
+    )
+    limit = job.work_cpu_s(
+        lambda archive, out: [
+            "tests.benchmarks.peers.hand_written", job.listed(archive), str(out), str(job.bundle.path),
+        ]
+    )  # fmt: skip
+    loop = job.work_cpu_s(
+        lambda archive, out: ["tests.benchmarks.peers.opencv_loop", job.listed(archive), f"{out}.parquet"]
+    )
+    assert ours < 1.6 * limit, (ours, limit)
+    assert loop > 1.2 * ours, (loop, ours)
+
+
+def test_nothing_new_starts_neither_beam_nor_decoders(job: Job, tmp_path: Path) -> None:
+    command = [
+        "-m",
+        "pipelines.main",
+        "classify",
+        "--archive",
+        str(job.archives[FEW]),
+        "--catalog",
+        str(tmp_path / "catalog"),
+    ]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    again = subprocess.run(
+        [sys.executable, "-X", "importtime", *command, "--json"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+    assert "pipelines.nightly" in imported
+    assert not imported & {"apache_beam", "pebble", "tensorflow", "cv2", "multiprocessing.forkserver"}
