@@ -27,6 +27,7 @@ from models.retrieval.merge import remove_unreferenced
 from models.retrieval.scoring import unit
 from models.retrieval.shards import read_rows, shard_frames
 from models.text.registry import DEFAULT_TEXT_MODEL
+from pipelines.index_progress import step
 from transforms.catalog import storage
 from transforms.catalog.index_source import IndexedVideo, live_videos
 from transforms.catalog.lock import CatalogLock
@@ -89,11 +90,11 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
         RetrievalError: nothing to index, or vectors of another model without ``--rebuild``.
     """
     began = time.monotonic()
-    catalog = Catalog.open(request.catalog)
-    if not storage.is_local(catalog.root):
+    if not storage.is_local(request.catalog):
         raise CatalogError(
-            f"cannot build an index in {catalog.root}: an index is memory-mapped; copy or mount the catalog first"
+            f"cannot build an index in {request.catalog}: an index is memory-mapped; copy or mount the catalog first"
         )
+    catalog = Catalog.open(request.catalog)
     newest = catalog.newest_run()
     if newest is None:
         raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
@@ -104,9 +105,11 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
         if base is not None:
             base.require_model(source.model_fingerprint)
         runs = [run_id for run_id in catalog.run_ids() if run_id <= newest.run_id]
-        live = live_videos(catalog, at=newest.run_id)  # a night that ends meanwhile is for the next build
-        added, removed = _changes(root, base, live)
+        with step("Reading the catalog"):
+            live = live_videos(catalog, at=newest.run_id)  # a night that ends meanwhile is for the next build
+            added, removed = _changes(root, base, live)
         if base is not None and not added and not removed:
+            remove_unreferenced(root)  # what a build that was killed left behind
             return _summary(base, 0, 0, began, changed=False)
         index_id = new_run_id(datetime.now(UTC), (path.name for path in root.iterdir() if path.is_dir()))
         plans = list(_plan(added, index_id, base.next_video if base else 0, source.embedding_size))
@@ -170,7 +173,8 @@ def _write(
     settings = ShardSettings(str(root), source.model_fingerprint, source.embedding_size, DEFAULT_TEXT_MODEL)
     results = str(root / index_id / "shards.json")
     (root / index_id).mkdir(parents=True, exist_ok=True)
-    with beam.Pipeline(options=options) as pipeline:
+    watched = step("Writing shards", root / index_id, "*.videos.parquet", len(plans))
+    with watched, beam.Pipeline(options=options) as pipeline:
         _ = (
             pipeline
             | "Plans" >> beam.Create(plans)
@@ -186,12 +190,15 @@ def _finish(
 ) -> Manifest:
     """Trains, encodes the shards in parallel, and measures."""
     for level in untrained(manifest):
-        manifest = train(root, manifest, level)
+        with step(f"Training on a sample of {manifest.levels[level].rows} {level}"):
+            manifest = train(root, manifest, level)
     tasks = missing_candidates(manifest)
     if tasks:
-        with beam.Pipeline(options=options) as pipeline:
+        watched = step("Encoding shards", root / manifest.index_id, "*.ivfpq.faiss", len(tasks))
+        with watched, beam.Pipeline(options=options) as pipeline:
             _ = pipeline | "Tasks" >> beam.Create(tasks) | "Spread tasks" >> beam.Reshuffle() | EncodeShards(str(root))
-    return measure(root, with_candidates(manifest, tasks), recall, directions)
+    with step("Measuring recall"):
+        return measure(root, with_candidates(manifest, tasks), recall, directions)
 
 
 def _label_directions(catalog: Catalog, config: RunConfig) -> np.ndarray | None:

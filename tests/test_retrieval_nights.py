@@ -86,12 +86,14 @@ def test_an_interrupted_build_leaves_the_old_index_answering(tmp_path):
 def test_a_merge_writes_the_same_index_in_fewer_shards_and_frees_the_old_folders(tmp_path):
     grown = index_night(tmp_path, "n0", [made_up_video(name) for name in "abc"], frames_per_shard=1)
     grown = index_night(tmp_path, "n1", [made_up_video("b", 1)], base=grown, removed=("c",))
+    still_open = VideoIndex.open(tmp_path)
     before = answers(VideoIndex.open(tmp_path))
     merged = index_night(tmp_path, "n2", list(stored_videos(tmp_path, grown)))
     assert (len(grown.shards), len(merged.shards), merged.hidden) == (2, 1, ())
     assert answers(VideoIndex.open(tmp_path)) == before
     assert remove_unreferenced(tmp_path) == ["n0", "n1"]
     assert answers(VideoIndex.open(tmp_path)) == before
+    assert answers(still_open) == before  # a service that has the old files open goes on
 
 
 def test_vectors_of_two_models_never_meet(tmp_path):

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,13 @@ def test_a_text_does_not_depend_on_the_texts_beside_it(model):
     assert together.tobytes() == alone.tobytes()
     assert model.encode_passages([]).shape == (0, model.embedding_size)
     assert model.encode_passages(["a\0b"]).tobytes() == model.encode_passages(["a b"]).tobytes()
+
+
+@pytest.mark.parametrize("threads", [None, "3"])
+def test_the_engine_leaves_the_environment_alone(threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads) if threads else monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert open_text_model().encode_queries(["dog"]).shape == (1, 384)
+    assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
 def test_unknown_names_and_unwanted_weights_are_said_plainly(tmp_path):

@@ -18,15 +18,15 @@ def evaluate_retrieval(
         text_weight: as of `CatalogSearch.find`.
 
     Raises:
-        RetrievalError: an URI that no video ends in, or that several do.
+        RetrievalError: no query, or an end of a URI that no video has, or that several have.
     """
     uris = search.index.table["uri"].to_pylist()
-    ranks = []
-    for suffix, texts in queries.items():
-        target = _one(uris, suffix)
-        for text in texts:
-            hits = search.find(search.words(text), top_k=len(uris), text_weight=text_weight)
-            ranks.append(1 + [hit.uri for hit in hits].index(target))
+    asked = [(text, _one(uris, suffix)) for suffix, texts in queries.items() for text in texts]
+    if not asked:
+        raise RetrievalError("there is no query to measure: the file should map ends of URIs to lists of queries")
+    questions = search.many_words([text for text, _ in asked])
+    rankings = (search.ranking(question, text_weight=text_weight) for question in questions)
+    ranks = [1 + ranking.index(target) for ranking, (_, target) in zip(rankings, asked, strict=True)]
     return retrieval_figures(ranks, len(uris)).to_json()
 
 

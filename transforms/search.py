@@ -7,16 +7,13 @@
 Nothing of TensorFlow is imported unless a picture or a video is asked with and the model needs it.
 """
 
-import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.retrieval.errors import RetrievalError
@@ -30,7 +27,9 @@ from models.text.registry import DEFAULT_TEXT_MODEL, open_text_model
 from models.text.spec import TextModel
 from models.visual.bundle import ModelBundle, cache_folder, fingerprint_of_model
 from models.visual.target import TARGETS
+from transforms.catalog import storage
 from transforms.catalog.runs import Catalog
+from transforms.video_filters import Filters, matching
 
 RERANKED = 200
 """How many of the best videos by sight are ranked again where words that come with videos count too."""
@@ -50,34 +49,6 @@ class Query:
 
     direction: NDArray[np.float32]
     text: str | None = None
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which videos count at all; every field that is not None must hold.
-
-    Attributes:
-        label: among the video's labels.
-        uri: a glob over the whole uri, or over its end after a slash.
-        min_duration_s: seconds at least.
-        max_duration_s: seconds at most.
-        since: modified on this day or later (UTC).
-        until: modified on this day or earlier (UTC).
-        min_height: pixels at least.
-    """
-
-    label: str | None = None
-    uri: str | None = None
-    min_duration_s: float | None = None
-    max_duration_s: float | None = None
-    since: datetime.date | None = None
-    until: datetime.date | None = None
-    min_height: int | None = None
-
-    @property
-    def are_set(self) -> bool:
-        """Whether any filter is."""
-        return self != Filters()
 
 
 class Hit(NamedTuple):
@@ -139,8 +110,10 @@ class CatalogSearch:
             RetrievalError: there is no index, or it is damaged.
             TextModelError: the text model cannot be had.
         """
+        if not storage.is_local(root):
+            raise RetrievalError(f"cannot search in {root}: an index is memory-mapped; copy or mount the catalog first")
         catalog = Catalog.open(root)
-        index = VideoIndex.open(Path(catalog.path("index")))
+        index = VideoIndex.open(Path(catalog.path("index")), leave_out=("words", "words_vector"))
         bundle = ModelBundle.open(Path(catalog.model_folder(index.manifest.model_fingerprint)))
         return cls(catalog, index, bundle, open_text_model(text_model, text_weights), label_texts)
 
@@ -150,7 +123,12 @@ class CatalogSearch:
         Raises:
             RetrievalError: no words, or a model whose classes cannot carry them.
         """
-        return Query(self._word_space.directions([text])[0], text)
+        return self.many_words([text])[0]
+
+    def many_words(self, texts: Sequence[str]) -> list[Query]:
+        """Questions in words, as `words` gives them one by one; together they are read several times as fast."""
+        directions = self._word_space.directions(texts)
+        return [Query(direction, text) for direction, text in zip(directions, texts, strict=True)]
 
     def image(self, path: str) -> Query:
         """A question by a picture.
@@ -208,54 +186,50 @@ class CatalogSearch:
         Raises:
             RetrievalError: an unknown label, or a text weight where it cannot be used.
         """
-        filters = filters or Filters()
-        allowed = self._allowed(filters) if filters.are_set else None
-        if allowed is not None and not len(allowed):
-            return []
-        if not text_weight:
-            return [_hit(hit) for hit in self.index.search(query.direction, top_k, metric, allowed)]
-        return self._fused(query, top_k, metric, allowed, text_weight)
+        allowed = self._allowed(filters)
+        ranked = self._ranked(query, top_k, metric, allowed, text_weight)
+        return [_hit(self.index.hit(query.direction, number, score, metric)) for score, number in ranked]
 
-    def _fused(
+    def ranking(self, query: Query, *, text_weight: float = 0.0) -> list[str]:
+        """URIs of all videos, best first, as `find` would give them."""
+        uris = dict(zip(self.index.table["video"].to_pylist(), self.index.table["uri"].to_pylist(), strict=True))
+        return [uris[number] for _, number in self._ranked(query, len(uris), "cosine", None, text_weight)]
+
+    def _ranked(
         self, query: Query, top_k: int, metric: Metric, allowed: NDArray[np.int64] | None, text_weight: float
-    ) -> list[Hit]:
+    ) -> list[tuple[float, int]]:
+        """(score, video number) of the best videos, best first."""
+        if not text_weight:
+            return self.index.rank(query.direction, top_k, allowed)
         if query.text is None or metric != "cosine":
             raise RetrievalError("--text-weight is for questions in words, with the cosine")
-        hits = self.index.search(query.direction, max(top_k, RERANKED), metric, allowed)
-        asked = open_text_model(DEFAULT_TEXT_MODEL).encode_queries([query.text])[0]  # as the words were read
-        fused = [hit._replace(score=_fuse(hit, asked, text_weight)) for hit in hits]
-        fused.sort(key=lambda hit: (-hit.score, hit.video_id))
-        return [_hit(hit) for hit in fused[:top_k]]
+        by_sight = self.index.rank(query.direction, max(top_k, RERANKED), allowed)
+        asked = self._words_model.encode_queries([query.text])[0]
+        fused = [(self._fused(score, number, asked, text_weight), number) for score, number in by_sight]
+        return sorted(fused, key=lambda scored: -scored[0])[:top_k]
 
-    def _allowed(self, filters: Filters) -> NDArray[np.int64]:
-        table = self.index.table
-        keep = np.ones(len(table), bool)
-        if filters.label is not None:
-            keep &= self._has_label(table, filters.label)
-        if filters.uri is not None:
-            keep &= np.array([_matches(uri, filters.uri) for uri in table["uri"].to_pylist()], bool)
-        for column, least, most in (
-            ("duration_s", filters.min_duration_s, filters.max_duration_s),
-            ("height", filters.min_height, None),
-        ):
-            values = table[column].to_numpy(zero_copy_only=False).astype(np.float64)
-            keep &= values >= least if least is not None else True
-            keep &= values <= most if most is not None else True
-        days = pc.cast(table["modified"], pa.date32())
-        if filters.since is not None:
-            keep &= pc.greater_equal(days, filters.since).to_numpy(zero_copy_only=False)
-        if filters.until is not None:
-            keep &= pc.less_equal(days, filters.until).to_numpy(zero_copy_only=False)
-        return table["video"].to_numpy()[keep]
+    def _fused(self, score: float, number: int, asked: NDArray[np.float32], weight: float) -> float:
+        """The score by sight, mixed with how well the words that come with the video fit, where there are any."""
+        vector = self._words_vectors.get(number)
+        return score if vector is None else (1 - weight) * score + weight * float(np.dot(asked, vector))
 
-    def _has_label(self, table: pa.Table, label: str) -> NDArray[np.bool_]:
-        if label not in self.bundle.spec.labels:
-            import difflib
+    def _allowed(self, filters: Filters | None) -> NDArray[np.int64] | None:
+        if filters is None or not filters.are_set:
+            return None
+        return matching(self.index.table, filters, self.bundle.spec.labels)
 
-            nearest = difflib.get_close_matches(label, self.bundle.spec.labels, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise RetrievalError(f"the model has no label {label!r}{hint}")
-        return np.array([any(one["label"] == label for one in row) for row in table["labels"].to_pylist()], bool)
+    @cached_property
+    def _words_model(self) -> TextModel:
+        """What read the words that come with videos."""
+        if self._text_model.name == DEFAULT_TEXT_MODEL:
+            return self._text_model
+        return open_text_model(DEFAULT_TEXT_MODEL)
+
+    @cached_property
+    def _words_vectors(self) -> dict[int, NDArray[np.float32]]:
+        """Vectors of the words that come with videos, by number; read only where they count."""
+        rows = self.index.rows(["video", "words_vector"]).to_pylist()
+        return {row["video"]: np.asarray(row["words_vector"], np.float32) for row in rows if row["words_vector"]}
 
     @cached_property
     def _engine(self) -> Any:
@@ -290,15 +264,3 @@ class CatalogSearch:
 def _hit(hit: VideoHit) -> Hit:
     labels = hit.row["labels"][:LABELS_SHOWN]
     return Hit(hit.score, hit.video_id, hit.uri, hit.ranges, labels, hit.row["duration_s"])
-
-
-def _fuse(hit: VideoHit, asked: NDArray[np.float32], weight: float) -> float:
-    """The score by sight, mixed with how well the words that come with the video fit, where there are any."""
-    vector = hit.row["words_vector"]
-    if vector is None:
-        return hit.score
-    return (1 - weight) * hit.score + weight * float(np.dot(asked, np.asarray(vector, np.float32)))
-
-
-def _matches(uri: str, pattern: str) -> bool:
-    return fnmatchcase(uri, pattern) or fnmatchcase(uri, f"*/{pattern}")

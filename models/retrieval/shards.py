@@ -1,6 +1,9 @@
 """Writing one shard: whole videos, their frames' vectors, their means, and the rows that say what they are."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -125,7 +128,36 @@ def open_level(root: Path, shard: ShardInfo, level: Level) -> StoredVectors:
 def read_rows(root: Path, shard: ShardInfo, level: Level, columns: list[str] | None = None) -> pa.Table:
     """A shard's table of rows; IndexFormatError where it is missing or damaged."""
     path = shard.rows(root, level)
-    try:
+    with _said_plainly(path):
         return pq.read_table(path, columns=columns)
+
+
+class OpenRows:
+    """A shard's table, memory-mapped: it can be read as long as this lives, even where its file is deleted meanwhile.
+
+    Raises IndexFormatError where the file is missing or damaged.
+    """
+
+    def __init__(self, root: Path, shard: ShardInfo, level: Level) -> None:
+        self._path = shard.rows(root, level)
+        with _said_plainly(self._path):
+            self._file = pq.ParquetFile(pa.memory_map(str(self._path)))
+        self._one_reader = Lock()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of its columns."""
+        return list(self._file.schema_arrow.names)
+
+    def read(self, columns: Collection[str]) -> pa.Table:
+        """Those of `columns` that it has: older shards may lack what newer ones have."""
+        with self._one_reader, _said_plainly(self._path):
+            return self._file.read([name for name in self.columns if name in columns])
+
+
+@contextmanager
+def _said_plainly(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         raise IndexFormatError(f"{path} is missing or damaged; build the index again with --rebuild") from error

