@@ -102,6 +102,8 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
     with CatalogLock(str(root)):
         base = None if request.rebuild else _current(root)
         source = _source(newest.config)
+        if base is not None and _only_labels_differ(catalog, base, source):
+            base = None  # relabelled: every video has new rows, and all shards are written anew
         if base is not None:
             base.require_model(source.model_fingerprint)
         runs = [run_id for run_id in catalog.run_ids() if run_id <= newest.run_id]
@@ -136,6 +138,21 @@ def _source(config: RunConfig) -> Source:
     sampling = Sampling.parse(config.sampling)
     period_s = float(1 / sampling.value) if sampling.kind == "rate" else OTHER_PERIOD_S
     return Source(config.model, config.model_fingerprint, config.sampling, period_s, config.embedding_size)
+
+
+def _only_labels_differ(catalog: Catalog, base: Manifest, source: Source) -> bool:
+    """Whether the index is of another classifier on the same embeddings."""
+    from models.visual.bundle import ModelBundle
+    from models.visual.errors import ModelError
+
+    if base.model_fingerprint == source.model_fingerprint or base.sampling != source.sampling:
+        return False
+    prints = (base.model_fingerprint, source.model_fingerprint)
+    try:
+        one, other = (ModelBundle.open(Path(catalog.model_folder(fingerprint))) for fingerprint in prints)
+    except ModelError:
+        return False  # the model of an index that another catalog's copy left behind
+    return (one.backbone, one.precision, one.device) == (other.backbone, other.precision, other.device)
 
 
 def _changes(root: Path, base: Manifest | None, live: dict[str, IndexedVideo]) -> tuple[list[IndexedVideo], list[str]]:
@@ -205,12 +222,10 @@ def _label_directions(catalog: Catalog, config: RunConfig) -> np.ndarray | None:
     """Where words can point, float32 [L, D]: the classifier's own centred weights; None where it is not linear."""
     from models.visual.bundle import ModelBundle
 
-    classifier = ModelBundle.open(Path(catalog.model_folder(config.model_fingerprint))).classifier()
-    if classifier is None:
-        return None
-    kernel = classifier[0].astype(np.float64)
-    directions: np.ndarray = unit((kernel - kernel.mean(axis=1, keepdims=True)).T)
-    return directions
+    sets = ModelBundle.open(Path(catalog.model_folder(config.model_fingerprint))).label_sets()
+    kernels = [kernel.astype(np.float64) for _, (kernel, _) in sets]
+    centred = [(kernel - kernel.mean(axis=1, keepdims=True)).T for kernel in kernels]
+    return unit(np.concatenate(centred)) if centred else None
 
 
 def _summary(manifest: Manifest, added: int, removed: int, began: float, *, changed: bool) -> IndexSummary:

@@ -15,6 +15,7 @@ from transforms.catalog.runs import Catalog, StartedRun
 from transforms.extract_features import FILES, ExtractFeatures
 from transforms.plan_chunks import FAILURES, PlanChunks, PlanSettings
 from transforms.pool_videos import PoolVideos
+from transforms.score_sequences import ScoreSequences, SequenceSettings
 from transforms.video.archive_shards import write_shards
 from transforms.video.extract import ExtractSettings
 from transforms.video.pooling import PoolSettings
@@ -24,21 +25,29 @@ from transforms.write_files_table import WriteFilesTable
 
 def build(
     pipeline: beam.Pipeline, shards: list[tuple[int, str]], plan: PlanSettings, extract: ExtractSettings,
-    pool: PoolSettings, catalog: Catalog, run: StartedRun,
+    pool: PoolSettings, catalog: Catalog, run: StartedRun, sequences: SequenceSettings | None = None,
 ) -> None:  # fmt: skip
-    """Adds the job to a pipeline: shards -> chunks -> chunk files -> video rows -> files table."""
+    """Adds the job to a pipeline: shards -> chunks -> chunk files -> video rows -> files table.
+
+    With `sequences` the chunk files' labels are not final: a head that scores frames by those around them labels
+    whole videos in between.
+    """
     planned = (
         pipeline | "Shards" >> beam.Create(shards) | "Spread shards" >> beam.Reshuffle() | PlanChunks(plan, extract)
     )
     extracted = planned["chunks"] | "Spread chunks" >> beam.Reshuffle() | ExtractFeatures(extract, plan.progress_folder)
-    parts = {"outcomes": extracted["outcomes"], "failures": planned[FAILURES]} | PoolVideos(
+    outcomes, frames_files = extracted["outcomes"], extracted[FILES]
+    if sequences is not None:
+        scored = outcomes | ScoreSequences(sequences)
+        outcomes, frames_files = scored["outcomes"], scored[FILES]
+    parts = {"outcomes": outcomes, "failures": planned[FAILURES]} | PoolVideos(
         pool,
         run.config.embedding_size,
         catalog.table_folder("videos", run.run_id),
         catalog.table_folder("failures", run.run_id),
     )
     _ = (
-        (extracted[FILES], parts)
+        (frames_files, parts)
         | "All files" >> beam.Flatten()
         | WriteFilesTable(catalog.files_table(run.run_id), catalog.root)
     )
@@ -51,11 +60,18 @@ def run_job(
     """Runs the job over the videos `todo`; returns its metrics and the name of its runner."""
     options = pipeline_options(beam_arguments)
     work = catalog.work_folder(run.run_id)
-    storage.delete(f.path for f in storage.list_files(work) if not f.path.endswith("/run.json"))
-    frames_folder = catalog.table_folder("frames", run.run_id)
+    chunks_folder = frames_folder = catalog.table_folder("frames", run.run_id)
+    model_folder = catalog.model_folder(bundle.fingerprint)
+    sequences = None
+    if bundle.reach_frames:
+        chunks_folder = storage.join(work, "chunks")
+        kept = request.top_labels, request.embedding_dtype
+        sequences = SequenceSettings(model_folder, chunks_folder, frames_folder, *kept)
+    stays = (storage.join(work, "run.json"), storage.join(work, "chunks/"))
+    storage.delete(file.path for file in storage.list_files(work) if not file.path.startswith(stays))
     extract = ExtractSettings(
-        bundle=catalog.model_folder(bundle.fingerprint),
-        frames_folder=frames_folder,
+        bundle=model_folder,
+        frames_folder=chunks_folder,
         sampling=request.sampling,
         top_labels=request.top_labels,
         embedding_dtype=request.embedding_dtype,
@@ -70,19 +86,20 @@ def run_job(
         frames_folder,
         request.sampling,
         request.top_labels,
-        bundle.spec.seen_threshold,
+        bundle.spec.threshold_of(),
         run.config.model,
         bundle.fingerprint,
         datetime.fromisoformat(run.started_at).timestamp(),
     )
     pipeline = beam.Pipeline(options=options)
-    build(pipeline, write_shards(work, todo), plan, extract, pool, catalog, run)
+    build(pipeline, write_shards(work, todo), plan, extract, pool, catalog, run, sequences)
     result = pipeline.run()
     result.wait_until_finish()
-    return _metrics(result), options.view_as(StandardOptions).runner or ""
+    return metrics_of(result), options.view_as(StandardOptions).runner or ""
 
 
-def _metrics(result: Any) -> dict[str, Any]:
+def metrics_of(result: Any) -> dict[str, Any]:
+    """Counters and distributions of a finished job, by name."""
     found = result.metrics().query()
     values: dict[str, Any] = {}
     for one in found["counters"]:

@@ -43,6 +43,7 @@ def configure(log_level: str, log_json: bool, verbose: bool) -> None:
     if not verbose:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def logs_json() -> bool:

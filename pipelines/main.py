@@ -12,6 +12,7 @@ COMMANDS = {
     "verify": "Check that a catalog is what its runs promise.",
     "index": "Build the retrieval index, or add what is new to it.",
     "train": "Train a classifier of your own classes.",
+    "relabel": "Give a whole catalog the labels of such a classifier; nothing is decoded.",
     "evaluate": "Measure how good a catalog's answers are.",
     "search": "Search in words of any language, with an image or with a video.",
 }

@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 
 from models.visual.bundle import ModelBundle
-from models.visual.errors import ModelError
 from transforms.catalog import latest, schemas, storage
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.lock import CatalogLock
@@ -149,8 +148,6 @@ def run_night(
         CatalogLocked: another run holds the catalog.
         ArchiveError, NothingFound, StorageError: see there.
     """
-    if bundle.reach_frames:
-        raise ModelError(f"{model} scores frames by those around them, which classify cannot do yet")
     began = time.monotonic()
     catalog = Catalog(request.catalog)
     config = config_of(request, bundle, model)
@@ -173,9 +170,9 @@ def run_night(
                 metrics, runner = run_job(catalog, run, request, bundle, backlog.todo, beam_arguments)
         else:
             write_files_table(catalog.files_table(run.run_id), catalog.root, [])
-        _add_gone(catalog, run, backlog.gone)
+        add_gone(catalog, run, backlog.gone)
         catalog.remove_strays(run.run_id, (row["path"] for row in catalog.file_rows(run.run_id)))
-        record = _record(catalog, run, backlog, metrics, time.monotonic() - began, runner)
+        record = record_of(catalog, run, backlog, metrics, time.monotonic() - began, runner)
         catalog.commit(record)
     return record, unfinished is not None and unfinished.run_id == run.run_id
 
@@ -196,7 +193,8 @@ def publish(bundle: ModelBundle, catalog: Catalog) -> str:
     return folder
 
 
-def _add_gone(catalog: Catalog, run: StartedRun, gone: pa.Table) -> None:
+def add_gone(catalog: Catalog, run: StartedRun, gone: pa.Table) -> None:
+    """Writes a run's `gone` table and puts it into its files table."""
     path = storage.join(catalog.table_folder("gone", run.run_id), "part-00000.parquet")
     record = schemas.write_table(path, gone, schemas.GONE)
     rows: list[dict[str, Any]] = [row for row in catalog.file_rows(run.run_id) if row["table"] != "gone"]
@@ -205,7 +203,7 @@ def _add_gone(catalog: Catalog, run: StartedRun, gone: pa.Table) -> None:
     write_files_table(catalog.files_table(run.run_id), catalog.root, rows)
 
 
-def _record(
+def record_of(
     catalog: Catalog,
     run: StartedRun,
     backlog: Backlog,

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from pipelines.failing import cannot_run
+from pipelines.json_text import json_text
+from pipelines.logs import configure, log_options
 
 if TYPE_CHECKING:
-    from models.heads.training import Watcher
+    from models.heads.judging import Watcher
     from pipelines.training import TrainingSummary
+
+
+HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 20, 6
+LEARNING_RATE, FINE_TUNING_RATE = 5e-4, 1e-4
+SIDE, CLIP_FRAMES = 64, 12
 
 
 @click.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -35,7 +41,38 @@ if TYPE_CHECKING:
     show_default=True,
     help="linear and mlp look at one frame at a time, temporal at what changes as well.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=40, show_default=True, help="The most there are.")
+@click.option(
+    "--archive",
+    "archives",
+    multiple=True,
+    metavar="WHERE",
+    help="Train a network end to end on the videos of this folder, glob, file or @list. Repeatable.",
+)
+@click.option(
+    "--architecture",
+    default=None,
+    show_default="simple_cnn",
+    help="simple_cnn from scratch, or a pretrained one to fine-tune (efficientnet_lite0, ResNet50, ...).",
+)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Pretrained weights to fine-tune from."
+)
+@click.option(
+    "--side", type=click.IntRange(16, 512), default=None, show_default="64", help="Pixels of simple_cnn's input."
+)
+@click.option(
+    "--clip-frames", type=click.IntRange(1), default=None, show_default="12", help="Pictures of a clip to train on."
+)
+@click.option(
+    "--augment",
+    default=None,
+    metavar="LIST",
+    show_default="flip,crop,colour,time",
+    help="What is changed at random with --archive, or none; leave out flip where left and right matter.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=None, show_default="80, or 20 with --archive", help="At most."
+)
 @click.option(
     "--wanted-precision",
     type=click.FloatRange(0, 1, min_open=True),
@@ -48,7 +85,7 @@ if TYPE_CHECKING:
     "--curve", type=click.Path(path_type=Path), metavar="PNG", help="Where to draw the learning curve."
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--verbose", is_flag=True, help="Show Beam's and the libraries' messages.")
+@log_options
 @click.pass_context
 def command(context: click.Context, **chosen: Any) -> None:
     """Train a classifier of your own classes.
@@ -57,25 +94,83 @@ def command(context: click.Context, **chosen: Any) -> None:
     """  # fmt: skip
     from pipelines.classify import quiet
 
+    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
     if not chosen["verbose"]:
         quiet()
     from pipelines.beam_options import beam_options
 
     options = beam_options(context.args, command)
     with cannot_run():
-        summary = _train_head(chosen, options)
+        with_archive = _check(chosen)
+        summary = _train_network(chosen) if with_archive else _train_head(chosen, options)
         if chosen["curve"] is not None:
             from models.heads.plots import learning_curve, write_png
 
             write_png(learning_curve(summary.curve, summary.best_epoch), chosen["curve"])
     if chosen["as_json"]:
-        click.echo(msgspec.json.encode(asdict(summary)).decode())
+        click.echo(json_text(asdict(summary)))
     else:
         _print(summary)
 
 
+NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
+"""Options that mean something with --archive only."""
+
+
+def _check(chosen: dict[str, Any]) -> bool:
+    """Whether to train end to end.
+
+    Raises:
+        click.UsageError: neither or both, or options of the other way.
+    """
+    if bool(chosen["archives"]) == bool(chosen["catalog"]):
+        raise click.UsageError("give --catalog to train a head on its features, or --archive to train end to end")
+    given = click.get_current_context().get_parameter_source
+    if chosen["archives"]:
+        if given("head") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--head goes with --catalog; with --archive choose an --architecture")
+        return True
+    for name in NETWORK_ONLY:
+        if chosen[name] is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --archive")
+    return False
+
+
+def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
+    from models.heads.augmentation import Augmentation
+    from models.heads.judging import Limits
+    from models.heads.network_training import NetworkSettings
+    from pipelines.classify import stderr_to_devnull
+    from pipelines.network_training import NetworkRequest, run_network_training
+
+    augmentation = Augmentation.parse(chosen["augment"]) if chosen["augment"] is not None else Augmentation()
+    with stderr_to_devnull(not chosen["verbose"]):
+        import tensorflow  # noqa: F401 - whose C++ parts announce themselves
+
+    architecture = chosen["architecture"] or "simple_cnn"
+    settings = NetworkSettings(
+        Limits(chosen["epochs"] or NETWORK_EPOCHS, NETWORK_PATIENCE),
+        learning_rate=LEARNING_RATE if architecture == "simple_cnn" else FINE_TUNING_RATE,
+        precision=chosen["wanted_precision"],
+        augmentation=augmentation,
+        seed=chosen["seed"],
+    )
+    request = NetworkRequest(
+        chosen["archives"],
+        chosen["labels"],
+        chosen["output"].absolute(),
+        architecture,
+        chosen["weights"],
+        chosen["side"] or SIDE,
+        chosen["clip_frames"] or CLIP_FRAMES,
+        settings,
+    )
+    return run_network_training(request, show_epochs, show_decoding)
+
+
 def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":
     from models.heads.architectures import Architecture
+    from models.heads.judging import Limits
     from models.heads.training import TrainingSettings
     from pipelines.classify import stderr_to_devnull
     from pipelines.training import HeadRequest, run_training
@@ -86,12 +181,26 @@ def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":
 
     settings = TrainingSettings(
         Architecture(chosen["head"]),
-        epochs=chosen["epochs"],
+        Limits(chosen["epochs"] or HEAD_EPOCHS),
         precision=chosen["wanted_precision"],
         seed=chosen["seed"],
     )
     request = HeadRequest(absolute(chosen["catalog"]), chosen["labels"], chosen["output"].absolute(), settings)
     return run_training(request, options, show_epochs)
+
+
+@contextmanager
+def show_decoding(clips: int) -> Iterator[Any]:
+    """A progress bar of decoded clips on standard error; nothing without a terminal."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [BarColumn(), MofNCompleteColumn(), TextColumn("clips decoded"), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=clips)
+        yield lambda count: bar.update(task, completed=count)
 
 
 @contextmanager

@@ -13,9 +13,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.heads.feature_set import FeatureSet
+from models.heads.judging import Watcher
 from models.heads.labels_table import check_classes, read_labels
 from models.heads.saved import SavedHead, check_name, save
-from models.heads.training import TrainedHead, TrainingSettings, Watcher, train_head
+from models.heads.training import TrainedHead, TrainingSettings, train_head
 from transforms.catalog import storage
 from transforms.catalog.runs import Catalog
 from transforms.gather_features import GatherFeatures, gathered
@@ -140,7 +141,7 @@ def gather(videos: list[LabelledVideo], folder: str, into: Path, options: Pipeli
 @contextmanager
 def work_folder(catalog: Catalog, kind: str) -> Iterator[str]:
     """A folder of the catalog that every worker reaches, removed in the end."""
-    folder = catalog.path(kind, secrets.token_hex(6))
+    folder = catalog.path(f"{kind}-{secrets.token_hex(6)}")
     try:
         yield folder
     finally:

@@ -1,13 +1,16 @@
 """Teaching it one's own classes, run as a person runs it: classify, train on the stored features, classify with that."""
 
 import csv
+import shutil
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.heads import saved
-from models.heads.errors import LabelsError
+from models.heads.errors import HeadError, LabelsError
 from models.heads.training import TrainingSettings
 from pipelines.train import show_epochs
 from pipelines.training import HeadRequest, run_training
@@ -107,3 +110,51 @@ def test_the_tables_of_labels_are_csv(archive: Path, tmp_path: Path) -> None:
         "cam1/day-01.mp4",
         "cam1/night-01.mp4",
     ]
+
+
+def test_evaluation_tells_how_good_it_is(archive: Path, catalog: Path, linear: Path, tmp_path: Path) -> None:
+    labels = labels_of(archive, tmp_path / "val.csv", HELD_OUT)
+    (tmp_path / "up.csv").write_text("parent,child\ntime,day\ntime,night\n")
+    done = run_command(
+        "evaluate", "--catalog", catalog, "--labels", labels, "--model", linear, "--report", tmp_path / "out", "--json",
+        "--hierarchy", tmp_path / "up.csv",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    figures = done.json
+    assert figures["examples"] == 8 and figures["accuracy"] >= 0.9, "chance is 0.5"
+    assert {"accuracy", "top5", "macro_f1", "ece", "per_class"} <= figures.keys()
+    assert figures["per_class"]["day"]["support"] == 4 and figures["top5"] == 1
+    assert len(figures["groups"]) == 8, "every clip is a group of its own here"
+    assert figures["hierarchy"]["labels"] == ["time"] and figures["hierarchy"]["accuracy"] == 1
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 8, "a thumbnail of each clip"
+    assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 9
+    assert msgspec.json.decode((tmp_path / "out" / "figures.json").read_bytes()) == figures
+    assert not [p.name for p in catalog.iterdir() if p.name.startswith(("training", "evaluation"))]
+
+
+def test_what_a_catalog_says_is_evaluated_as_well(archive: Path, catalog: Path, linear: Path, tmp_path: Path) -> None:
+    """A catalog that was classified with the head, without --model: the same scores, read from its rows."""
+    from pipelines.evaluating import EvaluationRequest, run_evaluation
+    from tests.test_relabel import relabelled
+
+    root = Path(shutil.copytree(catalog, tmp_path / "c"))
+    relabelled(root, linear)
+    labels = labels_of(archive, tmp_path / "val.csv", HELD_OUT)
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    by_head, by_rows = (
+        run_evaluation(EvaluationRequest(str(where), labels, model, None, 0.9), options)
+        for where, model in ((catalog, str(linear)), (root, None))
+    )
+    assert np.allclose(by_head.judged.scores, by_rows.judged.scores, atol=1e-6)
+    with pytest.raises(HeadError, match=r"was classified with .*: classify it with --model placeholder first"):
+        run_evaluation(EvaluationRequest(str(root), labels, "placeholder", None, 0.9), options)
+    wrong = write_labels(tmp_path / "wrong.csv", [{"uri": "day-12.mp4", "label": "dusk"}])
+    with pytest.raises(LabelsError, match="the model has no class 'dusk'; it has day, night"):
+        run_evaluation(EvaluationRequest(str(root), wrong, None, None, 0.9), options)
+
+
+def test_evaluate_says_what_it_needs() -> None:
+    done = run_command("evaluate", "--catalog", "nowhere")
+    assert done.code == 2 and "Missing option '--labels'" in done.err
+    assert run_command("evaluate", "retrieval", "--catalog", "nowhere").code == 2

@@ -36,13 +36,6 @@ class FrameRowsReader:
         return pa.concat_tables(parts).combine_chunks().replace_schema_metadata(None)
 
 
-def embeddings_of(rows: pa.Table) -> NDArray[np.float32]:
-    """The embeddings of some rows, float32 [T, D]."""
-    column = rows["embedding"].combine_chunks()
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(rows), column.type.list_size).astype(np.float32, copy=False)
-
-
 def stored_scores(rows: pa.Table, labels: Sequence[str]) -> NDArray[np.float32]:
     """The scores of some rows' labels, float32 [T, L]; 0 for a label that was not kept."""
     index = {label: k for k, label in enumerate(labels)}

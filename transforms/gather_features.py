@@ -12,8 +12,8 @@ from apache_beam.metrics import Metrics
 from models.heads.feature_set import FeatureSet, label_names
 from models.heads.labels_table import Example
 from transforms.catalog import storage
-from transforms.frame_rows import embeddings_of
 from transforms.labelled_videos import LabelledVideo, frames_of, labelled_rows
+from transforms.video.sequence_labels import embeddings_of
 
 
 class GatherFeatures(beam.PTransform):

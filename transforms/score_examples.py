@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from models.visual.bundle import ModelBundle
 from models.visual.head_engine import HeadEngine
-from transforms.frame_rows import embeddings_of, stored_scores, uncalibrated
+from transforms.frame_rows import stored_scores, uncalibrated
 from transforms.labelled_videos import LabelledVideo, frames_of, labelled_rows
+from transforms.video.sequence_labels import embeddings_of
 
 
 @dataclass(frozen=True)

@@ -242,15 +242,18 @@ class CatalogSearch:
         if isinstance(self._text_model, JointTextModel):
             self._require_tower_of(self._text_model.folder)
             return JointWords(self._text_model)
-        classifier = self.bundle.classifier()
-        if classifier is None:
+        sets = self.bundle.label_sets()
+        if not sets:
             raise RetrievalError(
                 f"{self.bundle.spec.name} has no linear class weights to carry words: ask with --image or --video"
             )
         tables = [read_label_texts(self._label_texts)] if self._label_texts is not None else []
-        texts = texts_of(self.bundle.spec.labels, [*tables, imagenet_label_texts()])
-        vectors = label_vectors(texts, self._text_model, cache_folder() / "texts")
-        return WordSpace(self._text_model, [LabelSet(vectors, classifier[0])])
+        tables.append(imagenet_label_texts())
+        folder = cache_folder() / "texts"
+        texts = [texts_of(labels, tables) for labels, _ in sets]
+        vectors = [label_vectors(one, self._text_model, folder) for one in texts]
+        kernels = [kernel for _, (kernel, _) in sets]
+        return WordSpace(self._text_model, [LabelSet(*one) for one in zip(vectors, kernels, strict=True)])
 
     def _require_tower_of(self, preset: Path) -> None:
         """A text tower's vectors mean nothing but beside those of the image tower it was trained with."""

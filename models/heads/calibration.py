@@ -14,6 +14,9 @@ BINS = 15
 """Bins of the expected calibration error (Guo et al. 2017, section 2)."""
 
 COLDEST, HOTTEST = 0.1, 20.0
+PRIOR = 0.5
+"""Standard deviation of the prior on the temperature's logarithm."""
+
 SMALLEST = 1e-7
 """Scores are kept this far from 0 and 1 where their logarithm is taken."""
 
@@ -45,22 +48,20 @@ def log_loss(scores: Floats, targets: Floats, multi_label: bool) -> float:
 def fit_temperature(logits: Sequence[Floats], targets: Floats, multi_label: bool) -> float:
     """The temperature under which examples' scores are likeliest (Guo et al. 2017, section 4.2).
 
-    Targets are taken back a little from 0 and 1 (Platt 1999, section 2.2), so that a few examples that all come out
-    right do not make a head certain of everything.
+    A weak prior holds it near 1, where early stopping by the same loss has left the head: a few examples that all come
+    out right would otherwise make it certain of everything.
 
     Args:
         logits: [T, L] of each example's frames.
         targets: [n, L], 1 where an example is of a class.
         multi_label: whether classes are independent.
     """
-    others = 1 if multi_label else targets.shape[1] - 1
-    doubt = 1 / (len(targets) + 2)
-    hedged = np.where(targets > 0, 1 - doubt, doubt / others)
-    found = minimize_scalar(
-        lambda t: log_loss(example_scores(logits, float(np.exp(t)), multi_label), hedged, multi_label),
-        bounds=(np.log(COLDEST), np.log(HOTTEST)),
-        method="bounded",
-    )
+
+    def unlikelihood(log_t: float) -> float:
+        scores = example_scores(logits, float(np.exp(log_t)), multi_label)
+        return len(targets) * log_loss(scores, targets, multi_label) + (log_t / PRIOR) ** 2 / 2
+
+    found = minimize_scalar(unlikelihood, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
     return float(np.exp(found.x))
 
 

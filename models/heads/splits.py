@@ -1,5 +1,6 @@
 """Setting a part of the examples aside for validation, so that no group is on both sides."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,11 +73,17 @@ def _drawn(
     count = len(np.unique(groups[usable]))
     if count < 2:
         raise LabelsError(f"all examples are of the group {groups[usable][0]!r}: a validation part needs another group")
-    folds = min(max(2, round(1 / fraction)), count)
+    folds = min(max(2, round(1 / fraction)), count, int(np.bincount(strata).max()))
+    if folds < 2:
+        raise LabelsError("every class has one example: label more, or name the split of each row")
     best: tuple[float, NDArray[np.int64], NDArray[np.int64]] | None = None
     for attempt in range(ATTEMPTS):
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + attempt)
-        for train, val in splitter.split(usable, strata, groups[usable]):
+        with warnings.catch_warnings():
+            # Of classes with fewer examples than folds: those that leave them out are judged worse below.
+            warnings.simplefilter("ignore", UserWarning)
+            drawn = list(splitter.split(usable, strata, groups[usable]))
+        for train, val in drawn:
             badness = _badness(targets[usable[train]], targets[usable[val]], fraction)
             if best is None or badness < best[0]:
                 best = badness, usable[train], usable[val]

@@ -1,16 +1,17 @@
 """Training a head by gradient descent on stored features; nothing here decodes, or holds more than a few batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.architectures import Architecture, build
-from models.heads.calibration import example_scores, fit_temperature, log_loss, thresholds_for
+from models.heads.architectures import Architecture, Kind, build
+from models.heads.calibration import example_scores, fit_temperature, thresholds_for
 from models.heads.errors import HeadError
 from models.heads.feature_set import FeatureSet
+from models.heads.judging import Epoch, Judge, Limits, Watcher, class_weights, example_weight
 from models.heads.splits import linked_groups, validation_split
 
 Floats = NDArray[np.floating[Any]]
@@ -22,8 +23,8 @@ CLIP_FRAMES = 64
 JUDGED_FRAMES = 512
 """Frames from a validation example's beginning that it is judged by."""
 
-LEAST_PROGRESS = 0.02
-"""Share by which a validation loss must be below the best one to count as better."""
+LEARNING_RATES: dict[Kind, float] = {"linear": 1e-2, "mlp": 1e-3, "temporal": 1e-3}
+"""A linear head has nothing to overshoot; with a tenth of this the tank wagon's took 60 epochs for the others' 10."""
 
 SAMPLED_FRAMES = 20_000
 """Frames that the features' mean and scale are taken from."""
@@ -35,10 +36,9 @@ class TrainingSettings:
 
     Attributes:
         architecture: what the head is made of.
-        epochs: the most there are.
-        patience: epochs without a validation loss that is clearly better after which training stops.
+        limits: when it ends.
         batch_examples: examples in a step.
-        learning_rate: of Adam (Kingma and Ba 2015).
+        learning_rate: of Adam (Kingma and Ba 2015); None for what suits the head.
         weight_decay: of the same (Loshchilov and Hutter 2019).
         validation_share: share of the examples to validate on, where the table names none.
         precision: wanted of the classes' thresholds.
@@ -46,29 +46,13 @@ class TrainingSettings:
     """
 
     architecture: Architecture = field(default_factory=lambda: Architecture("temporal"))
-    epochs: int = 40
-    patience: int = 5
+    limits: Limits = field(default_factory=Limits)
     batch_examples: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     weight_decay: float = 0.02
     validation_share: float = 0.2
     precision: float = 0.9
     seed: int = 7
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch's losses on the part to learn from and on the validation part, and validation accuracy."""
-
-    loss: float
-    val_loss: float
-    val_accuracy: float
-
-
-class Watcher(Protocol):
-    """Is told of every epoch as it ends."""
-
-    def __call__(self, number: int, of: int, epoch: Epoch) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -131,8 +115,10 @@ def train_head(
         targets, groups, splits, fraction=settings.validation_share, seed=settings.seed
     )  # fmt: skip
     tf.config.experimental.enable_op_determinism()
-    judge = _Judge(features, val, settings, watch)
-    model = _fitted(features, train, settings, settings.epochs, judge.callback())
+    judge = Judge(
+        lambda model: example_logits(model, features, val), targets[val], features.multi_label, settings.limits, watch
+    )
+    model = _fitted(features, train, settings, settings.limits.epochs, judge.callback())
     if judge.best_weights is None:
         raise HeadError("training gave no finite numbers: look at the embeddings, or lower the learning rate")
     model.set_weights(judge.best_weights)
@@ -159,7 +145,8 @@ def _fitted(
     loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True)
     if features.multi_label:
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(settings.learning_rate, settings.weight_decay), loss)
+    rate = settings.learning_rate or LEARNING_RATES[settings.architecture.kind]
+    model.compile(keras.optimizers.AdamW(rate, settings.weight_decay), loss)
     model.fit(
         _batches(features, learned, settings),
         epochs=epochs,
@@ -181,40 +168,6 @@ def example_logits(model: Any, features: FeatureSet, indices: Indices) -> list[F
         embeddings, present = _padded([sequence], padded)
         result.append(np.asarray(model.predict_on_batch([embeddings, present]))[0, : len(sequence)])
     return result
-
-
-class _Judge:
-    """Scores the validation part after every epoch and keeps the best weights; stops when there is no progress."""
-
-    def __init__(self, features: FeatureSet, val: Indices, settings: TrainingSettings, watch: Watcher) -> None:
-        self._features, self._val, self._settings, self._watch = features, val, settings, watch
-        self._targets = features.targets[val]
-        self.curve: list[Epoch] = []
-        self.best_epoch = 0
-        self.best_weights: list[Floats] | None = None
-
-    def callback(self) -> Any:
-        """This judge as Keras calls one."""
-        import keras
-
-        callback = keras.callbacks.Callback()
-        callback.on_epoch_end = lambda epoch, logs=None: self._judge(callback.model, float((logs or {})["loss"]))
-        return callback
-
-    def _judge(self, model: Any, loss: float) -> None:
-        multi_label = self._features.multi_label
-        scores = example_scores(example_logits(model, self._features, self._val), 1.0, multi_label)
-        right = scores.argmax(axis=1) == self._targets.argmax(axis=1)
-        if multi_label:
-            right = ((scores >= 0.5) == (self._targets > 0)).all(axis=1)
-        epoch = Epoch(loss, log_loss(scores, self._targets, multi_label), float(right.mean()))
-        self.curve.append(epoch)
-        best = self.curve[self.best_epoch - 1].val_loss if self.best_epoch else np.inf
-        if epoch.val_loss < best * (1 - LEAST_PROGRESS):
-            self.best_epoch, self.best_weights = len(self.curve), model.get_weights()
-        if len(self.curve) - self.best_epoch >= self._settings.patience:
-            model.stop_training = True
-        self._watch(len(self.curve), self._settings.epochs, epoch)
 
 
 def _moments(features: FeatureSet, train: Indices, seed: int) -> tuple[Floats, float]:
@@ -267,17 +220,6 @@ def _clips(features: FeatureSet, train: Indices, settings: TrainingSettings, fra
             yield (embeddings[0], present[0]), np.tile(targets[index], (frames, 1)), share
 
 
-def class_weights(targets: Floats) -> Floats:
-    """Weight [L] of each class: the root of its rarity (Mahajan et al. 2018, section 2.2), 1 for one of usual size."""
-    counts = np.maximum(targets.sum(axis=0), 1)
-    return np.sqrt(counts.mean() / counts)
-
-
-def example_weight(target: Floats, weights: Floats) -> float:
-    """The mean weight of an example's classes; 1 where it has none."""
-    return float(weights[target > 0].mean()) if target.any() else 1.0
-
-
 def _padded(sequences: list[NDArray[np.float32]], frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     embeddings = np.zeros((len(sequences), frames, sequences[0].shape[1]), np.float32)
     present = np.zeros((len(sequences), frames, 1), np.float32)
@@ -285,6 +227,3 @@ def _padded(sequences: list[NDArray[np.float32]], frames: int) -> tuple[NDArray[
         embeddings[row, : len(sequence)] = sequence
         present[row, : len(sequence)] = 1
     return embeddings, present
-
-
-Progress = Callable[[int, int, Epoch], None]

@@ -78,8 +78,12 @@ def read_label_texts(path: Path) -> dict[str, LabelText]:
 
 
 def texts_of(labels: Sequence[str], tables: Sequence[Mapping[str, LabelText]]) -> list[LabelText]:
-    """Each label's texts from the first table that has it; a label in none stands for itself."""
-    return [next((table[label] for table in tables if label in table), LabelText(label)) for label in labels]
+    """Each label's texts from the first table that has it; a label in none stands for itself, its words apart."""
+    return [next((table[label] for table in tables if label in table), LabelText(_spaced(label))) for label in labels]
+
+
+def _spaced(label: str) -> str:
+    return " ".join(label.replace("_", " ").split()) or label
 
 
 def label_vectors(texts: Sequence[LabelText], model: TextModel, cache_dir: Path) -> NDArray[np.float32]:

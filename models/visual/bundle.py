@@ -112,6 +112,12 @@ class ModelBundle:
         with np.load(self.path / "backbone.npz") as arrays:
             return tuple(arrays["labels"].tolist()), classifier
 
+    def label_sets(self) -> list[tuple[tuple[str, ...], Classifier]]:
+        """(labels, classifier) of all that is linear in the embeddings: the backbone's and, above it, a head's own."""
+        own = self.classifier()
+        sets = [self.backbone_classifier(), (self.spec.labels, own) if own is not None else None]
+        return [one for one in sets if one is not None]
+
 
 def _read_classifier(file: Path) -> Classifier | None:
     if not file.exists():

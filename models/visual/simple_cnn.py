@@ -20,9 +20,17 @@ def spec(classes: int = 10, *, side: int = SIDE) -> VisualSpec:
     return VisualSpec("simple_cnn", Preprocessing(side, side, mean=(MEAN,), std=(STD,)), EMBEDDING_SIZE, labels)
 
 
-def build(classes: int, *, side: int = SIDE, channels: int = 3, dropout: float = 0.0, seed: int = 7) -> Any:
-    """A Keras model: float32 [n, side, side, channels] in 0..255 -> scores [n, classes]; the same weights for
-    the same seed.
+def build(
+    classes: int,
+    *,
+    side: int = SIDE,
+    channels: int = 3,
+    dropout: float = 0.0,
+    seed: int = 7,
+    activation: str | None = "softmax",
+) -> Any:
+    """A Keras model: float32 [n, side, side, channels] in 0..255 -> scores [n, classes], or logits without an
+    `activation`; the same weights for the same seed.
 
     The dense layer of 1,024 is the embedding.
     """
@@ -37,7 +45,7 @@ def build(classes: int, *, side: int = SIDE, channels: int = 3, dropout: float =
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(EMBEDDING_SIZE, "relu", kernel_initializer=_random(seeds), name="embedding")(x)
     x = keras.layers.Dropout(dropout, seed=next(seeds))(x) if dropout else x
-    scores = keras.layers.Dense(classes, "softmax", kernel_initializer=_random(seeds), name="scores")(x)
+    scores = keras.layers.Dense(classes, activation, kernel_initializer=_random(seeds), name="scores")(x)
     return keras.Model(inputs, scores, name="simple_cnn")
 
 

@@ -43,12 +43,13 @@ class IndexedVideo:
     rows: list[Rows] = field(default_factory=list)
 
 
-def live_videos(catalog: Catalog, at: str | None = None) -> dict[str, IndexedVideo]:
+def live_videos(catalog: Catalog, at: str | None = None, *, also_gone: bool = False) -> dict[str, IndexedVideo]:
     """Every video with a latest row that is not gone, by id; ordered as the frames files are, so that reading is.
 
     Args:
         catalog: the catalog.
         at: a run id; later runs are left out.
+        also_gone: take in those whose files are gone too.
     """
     table = latest.latest_videos(catalog, ["video_id", "uri", *VIDEO_COLUMNS], at)
     found = {
@@ -56,7 +57,7 @@ def live_videos(catalog: Catalog, at: str | None = None) -> dict[str, IndexedVid
             row["video_id"], row["uri"], row["run_id"], {name: row[name] for name in VIDEO_COLUMNS}
         )
         for row in table.to_pylist()
-        if not row["gone"]
+        if also_gone or not row["gone"]
     }
     for run_id in sorted({video.run_id for video in found.values()}):
         for video_id, rows in _rows_of_run(catalog, run_id):

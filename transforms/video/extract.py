@@ -354,19 +354,29 @@ def _outcomes(chunk: Chunk, results: list[SegmentResult], features: list[FrameFe
         row += len(result.pts)
 
 
+def label_lists(features: FrameFeatures, labels: pa.Array, kind: pa.DataType) -> pa.ListArray:
+    """The column ``labels`` of frames: each frame's best labels by name, with their scores.
+
+    Args:
+        features: of the frames; their embeddings are not looked at.
+        labels: names of the model's labels.
+        kind: the column's type.
+    """
+    n, k = features.top_labels.shape
+    pairs = pa.StructArray.from_arrays(
+        [labels.take(pa.array(features.top_labels.ravel())), pa.array(features.top_scores.ravel(), pa.float32())],
+        fields=list(kind.value_type),
+    )
+    offsets = pa.array(np.arange(0, (n + 1) * k, k or 1, dtype=np.int32)[: n + 1])
+    return pa.ListArray.from_arrays(offsets, pairs, type=kind)
+
+
 def _frame_rows(
     one: SegmentOutcome, result: SegmentResult, features: FrameFeatures, labels: pa.Array, schema: pa.Schema
 ) -> pa.RecordBatch:
-    n, k = features.top_labels.shape
+    n = len(result.pts)
     dtype = schema.field("embedding").type
     values = features.embeddings.astype(np.float16 if dtype.value_type == pa.float16() else np.float32).ravel()
-    pairs = pa.StructArray.from_arrays(
-        [
-            labels.take(pa.array(features.top_labels.ravel())),
-            pa.array(features.top_scores.ravel(), pa.float32()),
-        ],
-        fields=list(schema.field("labels").type.value_type),
-    )
     video = one.segment.video
     columns = {
         "video_id": pa.repeat(pa.scalar(video.video_id, pa.string()), n),
@@ -375,11 +385,7 @@ def _frame_rows(
         "pts": pa.array(result.pts),
         "time_s": pa.array(result.time_s),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values), type=dtype),
-        "labels": pa.ListArray.from_arrays(
-            pa.array(np.arange(0, (n + 1) * k, k or 1, dtype=np.int32)[: n + 1]),
-            pairs,
-            type=schema.field("labels").type,
-        ),
+        "labels": label_lists(features, labels, schema.field("labels").type),
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 

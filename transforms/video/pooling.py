@@ -4,7 +4,7 @@ The fold reads the frames' rows as they are stored, one after the other, in floa
 same numbers are added in the same order, so the row comes out the same bit for bit.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -48,7 +48,7 @@ class PoolSettings:
         frames_folder: folder of the run's chunk files.
         sampling: how frames were chosen.
         top_labels: labels kept for a video.
-        seen_threshold: a label is seen in a frame from this score on.
+        thresholds: for each label the score from which it is seen in a frame.
         model: name of the model.
         model_fingerprint: which weights and preprocessing.
         processed_at_s: when the run started, seconds since 1970 (UTC).
@@ -57,7 +57,7 @@ class PoolSettings:
     frames_folder: str
     sampling: Sampling
     top_labels: int
-    seen_threshold: float
+    thresholds: dict[str, float]
     model: str
     model_fingerprint: str
     processed_at_s: float
@@ -97,7 +97,7 @@ class ChunkReader:
 
 
 @dataclass
-class _Fold:
+class Fold:
     """Running sums over a video's frames."""
 
     total: NDArray[np.float64] | None = None
@@ -106,7 +106,8 @@ class _Fold:
     seen: dict[str, list[int]] = field(default_factory=dict)
     time_s: list[float] = field(default_factory=list)
 
-    def add(self, rows: FrameRows, seen_threshold: float) -> None:
+    def add(self, rows: FrameRows, thresholds: Mapping[str, float]) -> None:
+        """The next frames, in order of time."""
         for time_s, embedding, labels in zip(rows.time_s, rows.embeddings, rows.labels, strict=True):
             if self.total is None:
                 self.total = np.zeros(len(embedding), np.float64)
@@ -114,17 +115,19 @@ class _Fold:
             for pair in labels:
                 label, score = pair["label"], pair["score"]
                 self.scores[label] = self.scores.get(label, 0.0) + score
-                if score >= seen_threshold:
+                if score >= thresholds[label]:
                     self.seen.setdefault(label, []).append(self.frames)
             self.time_s.append(float(time_s))
             self.frames += 1
 
     def embedding(self) -> NDArray[np.float32]:
+        """The L2-normalised mean, float32 [D]."""
         assert self.total is not None
         norm = float(np.linalg.norm(self.total))
         return (self.total / norm if norm else self.total).astype(np.float32)
 
     def labels(self, count: int) -> list[dict[str, Any]]:
+        """The best labels by their mean score."""
         means = ((label, score / self.frames) for label, score in self.scores.items())
         best = sorted(means, key=lambda pair: (-pair[1], pair[0]))[:count]
         return [{"label": label, "score": score} for label, score in best]
@@ -155,10 +158,10 @@ def pool_videos(
 def _pool(
     outcomes: list[SegmentOutcome], reader: ChunkReader, settings: PoolSettings
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    fold = _Fold()
+    fold = Fold()
     for outcome in outcomes:
         if outcome.rows:
-            fold.add(reader.rows(outcome), settings.seen_threshold)
+            fold.add(reader.rows(outcome), settings.thresholds)
     verdict = judge(outcomes, settings.sampling)
     if not fold.frames:
         stage, reason, message = verdict.failure or ("decode", "no_frames", "")
@@ -213,7 +216,7 @@ def _missing_tail(outcomes: Sequence[SegmentOutcome], sampling: Sampling) -> int
     return max(1, last - clock.last_tick(round(end_s / float(info.time_base))))
 
 
-def _video_row(outcomes: list[SegmentOutcome], fold: _Fold, verdict: Verdict, settings: PoolSettings) -> dict[str, Any]:
+def _video_row(outcomes: list[SegmentOutcome], fold: Fold, verdict: Verdict, settings: PoolSettings) -> dict[str, Any]:
     first = outcomes[0]
     video, info = first.segment.video, first.segment.info
     labels = fold.labels(settings.top_labels)

@@ -1,0 +1,117 @@
+"""Training on made-up features: better than chance by a margin, the same every time, and only movement where it matters."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.heads.architectures import KINDS, Architecture
+from models.heads.calibration import example_scores
+from models.heads.errors import HeadError
+from models.heads.feature_set import FeatureSet, feature_set
+from models.heads.judging import Limits, class_weights
+from models.heads.labels_table import Example
+from models.heads.training import TrainedHead, TrainingSettings, example_logits, train_head
+
+SIZE, FRAMES = 24, 10
+SETTINGS = TrainingSettings(Architecture("linear", hidden=16, window_frames=5), Limits(15, 5), batch_examples=16)
+
+
+def made(sequences: Sequence[np.ndarray], labels: Sequence[tuple[str, ...]], splits: Sequence[str] = ()) -> FeatureSet:
+    named = zip(labels, [*splits, *[""] * len(labels)], strict=False)
+    examples = [Example(f"v{i}", 0, np.inf, one, split, f"v{i}") for i, (one, split) in enumerate(named)]
+    return feature_set(sequences, examples, sorted({label for one in labels for label in one}))
+
+
+def scenes(count: int, seed: int, classes: int = 3) -> FeatureSet:
+    """Classes that a single frame tells apart."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(classes, SIZE))
+    truth = np.arange(count) % classes
+    sequences = [centres[k] + rng.normal(size=(int(rng.integers(1, FRAMES)), SIZE)) * 0.8 for k in truth]
+    return made([s.astype(np.float32) for s in sequences], [(f"class {k}",) for k in truth])
+
+
+def movements(count: int, seed: int, scene: int = 0) -> FeatureSet:
+    """A thing crosses along one direction or back: a pair has the same frames, in the opposite order."""
+    rng = np.random.default_rng([seed, scene])
+    direction = np.random.default_rng(5).normal(size=SIZE)
+    background = np.random.default_rng(scene).normal(size=SIZE) * 2
+    sequences, labels = [], []
+    for _ in range(count // 2):
+        places = (rng.uniform(0, 1) + np.arange(FRAMES) * rng.uniform(0.08, 0.15)) % 1
+        frames = background + np.outer(np.sin(2 * np.pi * places), direction)
+        frames += np.outer(np.cos(2 * np.pi * places), np.roll(direction, 7)) + rng.normal(size=(FRAMES, SIZE)) * 0.1
+        sequences += [frames.astype(np.float32), frames[::-1].astype(np.float32)]
+        labels += [("left",), ("right",)]
+    return made(sequences, labels)
+
+
+def accuracy(trained: TrainedHead, features: FeatureSet) -> float:
+    logits = example_logits(trained.model, features, np.arange(len(features)))
+    scores = example_scores(logits, trained.temperature, features.multi_label)
+    if features.multi_label:
+        return float(((scores >= 0.5) == (features.targets > 0)).mean())
+    return float((scores.argmax(axis=1) == features.targets.argmax(axis=1)).mean())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_head_learns_scenes(kind: str) -> None:
+    trained = train_head(scenes(90, 0), replace(SETTINGS, architecture=Architecture(kind, hidden=16, window_frames=5)))  # type: ignore[arg-type]
+    assert accuracy(trained, scenes(60, 1)) >= 0.85, "chance is 0.33"
+    assert len(trained.learned) == 90, "the drawn validation part is learned from in the end"
+    assert 1 <= trained.best_epoch <= len(trained.curve) <= 15
+
+
+def test_only_a_temporal_head_tells_movements_apart() -> None:
+    """Also against another background than the one it learned from; the mean over frames knows nothing."""
+    longer = replace(SETTINGS, limits=Limits(40, 15))
+    temporal = train_head(
+        movements(120, 0), replace(longer, architecture=Architecture("temporal", 32, window_frames=5))
+    )
+    pooled = train_head(movements(120, 0), replace(longer, architecture=Architecture("mlp", 32)))
+    for scene in (0, 1):
+        held_out = movements(60, 1, scene)
+        assert accuracy(temporal, held_out) >= 0.9, "chance is 0.5"
+        assert accuracy(pooled, held_out) <= 0.6
+
+
+def test_training_is_repeatable() -> None:
+    first, second = (train_head(scenes(40, 0), replace(SETTINGS, limits=Limits(3, 3))) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True))
+    assert first.curve == second.curve and first.temperature == second.temperature
+
+
+def test_classes_that_do_not_exclude_each_other() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.random.default_rng(9).normal(size=(2, SIZE)) * 2
+
+    def both(count: int) -> FeatureSet:
+        shown = [tuple(k for k in range(2) if (i >> k) & 1) or (0,) for i in range(count)]
+        sequences = [rng.normal(size=(4, SIZE)) + sum(centres[k] for k in one) for one in shown]
+        return made([s.astype(np.float32) for s in sequences], [tuple("ab"[k] for k in one) for one in shown])
+
+    learned = both(80)
+    assert learned.multi_label
+    assert accuracy(train_head(learned, replace(SETTINGS, limits=Limits(40, 20), learning_rate=1e-2)), both(40)) >= 0.85
+
+
+def test_a_named_validation_part_is_not_learned_from() -> None:
+    whole = scenes(60, 0)
+    splits = ["val" if i % 5 == 0 else "train" for i in range(60)]
+    named = made(list(whole.sequences()), [e.labels for e in whole.examples], splits)
+    trained = train_head(named, replace(SETTINGS, limits=Limits(3, 3)))
+    assert trained.val.tolist() == list(range(0, 60, 5)) and not set(trained.learned) & set(trained.val)
+
+
+def test_features_that_are_no_numbers_are_one_line() -> None:
+    broken = scenes(30, 0)
+    broken.embeddings[0] = np.nan
+    with pytest.raises(HeadError, match="no finite numbers"):
+        train_head(broken, replace(SETTINGS, limits=Limits(2, 2)))
+
+
+def test_rare_classes_count_more() -> None:
+    weights = class_weights(np.eye(2)[[0] * 90 + [1] * 10])
+    assert weights[1] / weights[0] == pytest.approx(3)
