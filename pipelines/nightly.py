@@ -18,7 +18,7 @@ from transforms.catalog import latest, schemas, storage
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
-from transforms.video.archive import covers, find_videos
+from transforms.video.archive import UNLISTED, covers, find_videos
 from transforms.video.bounds import Bounds
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video
@@ -90,12 +90,15 @@ def compare(catalog: Catalog, config: RunConfig, videos: Sequence[Video], archiv
 def _gone(catalog: Catalog, videos: Sequence[Video], archives: Sequence[str]) -> pa.Table:
     """Known videos that are not found: where these archives would hold them, or gone before."""
     found = {video.video_id for video in videos}
+    unlisted = tuple(f"{schemas.path_of_uri(video.uri)}/" for video in videos if video.fingerprint == UNLISTED)
     since = {row["video_id"]: row["since"] for row in latest.gone_table(catalog).to_pylist()}
     now = datetime.now(UTC)
     rows = [
         {"video_id": video_id, "uri": uri, "since": since.get(video_id, now)}
         for video_id, uri in sorted(latest.known_uris(catalog).items(), key=lambda pair: pair[1])
-        if video_id not in found and (video_id in since or any(covers(archive, uri) for archive in archives))
+        if video_id not in found
+        and not schemas.path_of_uri(uri).startswith(unlisted)
+        and (video_id in since or any(covers(archive, uri) for archive in archives))
     ]
     return pa.Table.from_pylist(rows, schemas.GONE)
 

@@ -2,15 +2,20 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from transforms.catalog import storage
 from transforms.catalog.schemas import path_of_uri, uri_of_path, video_id_of
 from transforms.video import fingerprint
+from transforms.video.folders import fits, walk
 from transforms.video.segments import Video
 from transforms.video.source import suffix_is_video
+
+UNLISTED: Final = "unlisted"
+"""Fingerprint of a folder below an archive that cannot be listed: it takes the place of the videos in it, as an input
+that fails, so that nobody takes them for gone."""
 
 
 class ArchiveError(ValueError):
@@ -42,7 +47,7 @@ def covers(archive: str, uri: str) -> bool:
     path = path_of_uri(uri)
     root = _absolute(archive)
     if _is_glob(root):
-        return fnmatchcase(path, root.replace("**/", "*"))
+        return fits(path, root)
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
@@ -57,40 +62,30 @@ def _find(archive: str, follow_links: bool) -> Iterator[Video]:
 
 def _local(root: str, follow_links: bool) -> Iterator[Video]:
     if os.path.isdir(root):
-        yield from _walk(root, os.path.realpath(root), follow_links)
+        yield from _walk(root, follow_links, suffix_is_video)
     elif os.path.exists(root):
         yield _video(root, os.stat(root))
     elif _is_glob(root):
-        paths = [path for path in glob.iglob(root, recursive=True, include_hidden=True) if os.path.isfile(path)]
-        base = os.path.realpath(_glob_base(root))
-        yield from (_video(p, os.stat(p)) for p in paths if follow_links or _stays_inside(p, base))
+        base = _glob_base(root)
+        if os.path.isdir(base):
+            depth = None if "**" in root else root.count("/") - base.rstrip("/").count("/")
+            yield from _walk(base, follow_links, lambda path: fits(path, root), depth)
     else:
         raise ArchiveError(f"no such file or folder: {root}")
 
 
-def _walk(folder: str, base: str, follow_links: bool) -> Iterator[Video]:
+def _walk(
+    folder: str, follow_links: bool, wanted: Callable[[str], bool], max_depth: int | None = None
+) -> Iterator[Video]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        for path, stat in walk(folder, follow_links=follow_links, max_depth=max_depth):
+            if stat is None:
+                uri = uri_of_path(path)
+                yield Video(video_id_of(uri), uri, 0, 0.0, UNLISTED)
+            elif wanted(path):
+                yield _video(path, stat)
     except OSError as error:
-        raise ArchiveError(f"cannot list {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.is_symlink() and not (follow_links or _stays_inside(entry.path, base)):
-            continue
-        if entry.is_dir():
-            # A link to a folder inside the archive would list the same files twice, or for ever.
-            if not entry.is_symlink() or (follow_links and not _is_ancestor(entry.path)):
-                yield from _walk(entry.path, base, follow_links)
-        elif suffix_is_video(entry.name) and entry.is_file():
-            yield _video(entry.path, entry.stat())
-
-
-def _stays_inside(path: str, base: str) -> bool:
-    real = os.path.realpath(path)
-    return real == base or real.startswith(base.rstrip("/") + "/")
-
-
-def _is_ancestor(link: str) -> bool:
-    return os.path.dirname(os.path.abspath(link)).startswith(os.path.realpath(link))
+        raise ArchiveError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
 def _remote(archive: str) -> Iterator[Video]:
@@ -112,12 +107,16 @@ def _remote(archive: str) -> Iterator[Video]:
 
 def _listed(list_path: str) -> Iterator[Video]:
     try:
-        lines = storage.read_bytes(list_path).decode("utf-8", "surrogateescape").splitlines()
+        lines = storage.read_bytes(list_path).decode("utf-8", "surrogateescape").split("\n")
     except OSError as error:
         raise ArchiveError(f"cannot read the list {list_path}: {error}") from error
     for line in lines:
+        line = line.removesuffix("\r")  # noqa: PLW2901
         if line.strip():
-            yield _one(line.strip())
+            # Names may begin or end with spaces; lists may too.
+            yield _one(
+                line if storage.is_local(line) and os.path.exists(_absolute(path_of_uri(line))) else line.strip()
+            )
 
 
 def _one(path: str) -> Video:
