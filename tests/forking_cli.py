@@ -58,13 +58,13 @@ def serve() -> None:
     import pipelines.dry_run
     import pipelines.index
     import pipelines.indexing
+    import pipelines.job
     import pipelines.nightly
     import pipelines.outcome_log
     import pipelines.summary  # noqa: F401
+    from transforms.video.decoder_pool import ready_forkserver
 
-    server = multiprocessing.forkserver._forkserver
-    server.set_forkserver_preload(["transforms.video.child"])
-    server.ensure_running()
+    ready_forkserver()
     for line in sys.stdin:
         with TemporaryDirectory() as folder:
             print(json.dumps(_run(json.loads(line), Path(folder))), flush=True)
@@ -89,7 +89,8 @@ def _be_the_command(asked: dict[str, Any], folder: Path) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(asked["env"])
         # The server of decoder children is the parent's child, not ours: nothing to look after.
-        multiprocessing.forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
+        for place in (multiprocessing.forkserver, multiprocessing.forkserver._forkserver):
+            place.ensure_running = lambda: None  # type: ignore[attr-defined]
         if "snapshots" in asked:
             _Snapshots(asked["arguments"], Path(asked["snapshots"])).watch()
         if "now" in asked:

@@ -9,6 +9,7 @@ from tests import videos
 from tests.benchmarks.fuzz import Report, run_batch
 from tests.mutants import MUTATIONS, generated_sources, mutant
 from transforms.video.failures import REASONS, VideoError
+from transforms.video.packets import PacketTable, UnusableTimes, plan
 from transforms.video.probe import probe
 
 MUTANTS = 200
@@ -92,3 +93,12 @@ def test_a_stream_without_a_decoder_is_unsupported(tmp_path: Path) -> None:
     with pytest.raises(VideoError) as caught:
         probe(str(path))
     assert caught.value.reason == "unsupported_codec"
+
+
+def test_keyframes_whose_times_run_backwards_are_decoded_in_order() -> None:
+    """Mutant 5966: a flipped time in a packet put a stretch's frames before those of the stretch before it."""
+    table = PacketTable(True, [0, 10, 5, 15], [True, False] * 2, [True, False] * 2, [True] * 4)
+    with pytest.raises(UnusableTimes):
+        plan(table, [0, 2, 1, 3])
+    table.pts = [0, 10, 20, 30]
+    assert [(one.first, one.last) for one in plan(table, [0, 1, 2, 3])] == [(0, 1), (2, 3)]

@@ -211,11 +211,18 @@ def plan(table: PacketTable, wanted: Sequence[int]) -> list[Stretch]:
 
     A stretch starts at a clean entry. One whose wanted frames lead their keyframe in presentation joins the stretch
     before it, which they may refer to.
+
+    Raises:
+        UnusableTimes: damaged times put one stretch's frames among another's.
     """
     stretches: list[Stretch] = []
+    last_t = -1
     for first, end in _runs(table, wanted):
         inside = frozenset(i for i in wanted if first <= i < end)
         if inside:
+            if min(table.pts[i] for i in inside) <= last_t:
+                raise UnusableTimes("frames out of order between keyframes")
+            last_t = max(table.pts[i] for i in inside)
             stretches.append(Stretch(first, max(inside), inside))
     return stretches
 
