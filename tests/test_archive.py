@@ -15,6 +15,7 @@ from tests.forking_cli import ForkingCli
 from tests.tables import contents
 from transforms.video.archive import UNLISTED, ArchiveError, covers, find_videos
 from transforms.video.folders import fits
+from transforms.video.sidecars import subtitle_words
 
 
 def make(root: Path, *names: str) -> None:
@@ -186,3 +187,23 @@ def test_special_files_are_no_videos(tmp_path: Path) -> None:
         assert [Path(row["uri"]).name for row in tables["videos"]] == ["good.avi"]
         assert {Path(row["uri"]).name: row["reason"] for row in tables["failures"]} == failed
         assert_whole(catalog)
+
+
+def test_subtitles_are_read_only_where_the_video_lies(tmp_path: Path) -> None:
+    archive, outside = tmp_path / "archive", tmp_path / "outside"
+    make(archive, "plain.mp4", "linked.mp4", "stolen.mp4", "pipe.mp4", "endless.mp4")
+    make(outside, "far.mp4", "secret.txt")
+    text = "1\n00:00:00,000 --> 00:00:01,000\nwords of the film\n"
+    for path in (archive / "plain.srt", outside / "far.srt", outside / "secret.txt"):
+        path.write_text(text)
+    (archive / "linked.srt").symlink_to(archive / "plain.srt")
+    (archive / "stolen.srt").symlink_to(outside / "secret.txt")
+    (archive / "endless.srt").symlink_to("/dev/zero")
+    os.mkfifo(archive / "pipe.srt")
+    (archive / "far.mp4").symlink_to(outside / "far.mp4")
+    (archive / "far.srt").symlink_to(outside / "far.srt")
+    words = {
+        name: subtitle_words(str(archive / f"{name}.mp4"))
+        for name in ("plain", "linked", "stolen", "pipe", "endless", "far")
+    }
+    assert words == {**dict.fromkeys(words, ""), **dict.fromkeys(("plain", "linked", "far"), "words of the film")}

@@ -1,10 +1,12 @@
 """Words that come with a video: its file name, its title, and subtitles that lie beside it (.srt, .vtt)."""
 
+import os
 import re
 from pathlib import PurePosixPath
 
 from transforms.catalog import storage
 from transforms.catalog.schemas import path_of_uri
+from transforms.video.folders import stays_inside
 
 SUBTITLES = (".srt", ".vtt")
 MAX_BYTES = 1 << 20
@@ -34,6 +36,8 @@ def subtitle_words(path: str) -> str:
     """What the subtitles beside a video say; empty where there are none or they cannot be read."""
     base = path.rsplit(".", 1)[0]
     for suffix in SUBTITLES:
+        if not _is_beside(base + suffix, path):
+            continue
         try:
             with storage.open_read(base + suffix) as file:
                 text = file.read(MAX_BYTES).decode("utf-8-sig", "replace")
@@ -41,6 +45,14 @@ def subtitle_words(path: str) -> str:
             continue
         return spoken(text)
     return ""
+
+
+def _is_beside(subtitles: str, video: str) -> bool:
+    """Whether a path can be read as a video's subtitles: no pipe, and no link to anywhere but where the video lies."""
+    if not storage.is_local(subtitles):
+        return True
+    folders = os.path.realpath(os.path.dirname(video)), os.path.dirname(os.path.realpath(video))
+    return os.path.isfile(subtitles) and any(stays_inside(subtitles, folder) for folder in folders)
 
 
 def spoken(text: str) -> str:
