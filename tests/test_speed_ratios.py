@@ -1,7 +1,7 @@
 """Speed as ratios that hold on any machine, in CPU seconds, which a busy machine changes little: never absolute times.
 
-The margins are wide (what was measured on a quiet and on a busy machine stands beside each): this guards against decoding
-everything, doing things twice, or a slow engine taken in silence, not against a few per cent. `tests/benchmarks` measures.
+The margins are wide (what was measured on a busy machine stands beside each): this guards against decoding everything,
+doing things twice, or a slow engine taken in silence, not against a few per cent. `tests/benchmarks` measures.
 """
 
 import subprocess
@@ -18,7 +18,6 @@ from tests.benchmarks import generated_archive
 from tests.benchmarks.measuring import measure
 from tests.conftest import ROOT
 from transforms.video.decode import DecodeReport, sample, sample_in_order
-from transforms.video.pixels import Painter
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut
@@ -77,19 +76,8 @@ def test_fewer_frames_take_less_decoding(clip: Path) -> None:
     everything = cpu_s(decode_everything(clip))
     one_fps = cpu_s(decode(clip, "1fps"))
     keyframes = cpu_s(decode(clip, "keyframes"))
-    assert everything > 1.2 * one_fps
-    assert one_fps > 3 * keyframes
-
-
-def test_scaling_first_is_cheaper_than_converting_first(clip: Path) -> None:
-    """The picture is scaled while it is converted; converting whole frames costs several times that."""
-    info, sampling = probe(str(clip)), Sampling.parse("1fps")
-    segment = cut(Video("0" * 16, str(clip), 0, 0.0, ""), info, sampling, Fraction(60))[0]
-    frames = [one.frame for one in sample(str(clip), info, segment.window(sampling), DecodeReport())]
-    painter = Painter(prepare("efficientnet_lite0", device="cpu").spec.preprocessing)
-    ours = cpu_s(lambda: [painter.paint(frame) for frame in frames * 4])
-    whole = cpu_s(lambda: [frame.reformat(format="rgb24").to_ndarray() for frame in frames * 4])
-    assert ours < 3 * whole
+    assert everything > 1.15 * one_fps, (everything, one_fps)  # 1.30 measured
+    assert one_fps > 3 * keyframes, (one_fps, keyframes)  # 16 measured
 
 
 class Job:
@@ -134,8 +122,8 @@ def test_the_whole_job_stays_near_the_limit_and_ahead_of_a_plain_loop(job: Job) 
     loop = job.work_cpu_s(
         lambda archive, out: ["tests.benchmarks.peers.opencv_loop", job.listed(archive), f"{out}.parquet"]
     )
-    assert ours < 1.6 * limit, (ours, limit)
-    assert loop > 1.2 * ours, (loop, ours)
+    assert ours < 1.5 * limit, (ours, limit)  # 1.03 measured
+    assert loop > 1.1 * ours, (loop, ours)  # 1.45 measured
 
 
 def test_nothing_new_starts_neither_beam_nor_decoders(job: Job, tmp_path: Path) -> None:

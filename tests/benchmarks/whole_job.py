@@ -26,6 +26,7 @@ from models.visual.bundle import ModelBundle, prepare
 from tests.benchmarks import generated_archive
 from tests.benchmarks.agreement import Agreement, compare, read_reelbeam, read_rows
 from tests.benchmarks.measuring import Measured, measure
+from tests.benchmarks.peers.pictures import FRAME_THREADS
 from transforms.catalog.runs import Catalog
 from transforms.video.archive import find_videos
 
@@ -139,14 +140,19 @@ def report(contest: Contest, rounds: list[Round]) -> None:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60, help="of generated video in the archive")
+    parser.add_argument("--minutes", type=float, help="of generated video; by default an hour with the real clips")
     parser.add_argument("--generated-only", action="store_true", help="leave the real clips of ../shared/data out")
     parser.add_argument("--archive", type=Path, help="a folder of your own instead")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument(
+        "--frame-threads", action="store_true", help="let peers that use PyAV decode with frame threads"
+    )
     parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     chosen = parser.parse_args()
     archive = chosen.archive or generated_archive.build(chosen.minutes, real=not chosen.generated_only)
+    if chosen.frame_threads:
+        os.environ[FRAME_THREADS] = "1"
     bundle = prepare("efficientnet_lite0")
     names = [name for name in NAMES if name in {*chosen.only, "reelbeam"}]
     with tempfile.TemporaryDirectory(prefix="reelbeam-bench-") as folder:

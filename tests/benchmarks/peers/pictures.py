@@ -1,5 +1,6 @@
 """Sampled frames by decoding every frame in order, as tutorials do; no line of the project's own decoding."""
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
@@ -13,6 +14,10 @@ from models.visual.preprocess import finish, scaled_size
 PREPROCESSING = efficientnet_lite.spec("efficientnet_lite0").preprocessing
 
 
+FRAME_THREADS = "BENCH_FRAME_THREADS"
+"""Environment variable: decode with FFmpeg's frame threads."""
+
+
 class Picture(NamedTuple):
     """A sampled frame: its file, seconds after the file's first frame, and the model's input uint8 [224, 224, 3]."""
 
@@ -24,11 +29,13 @@ class Picture(NamedTuple):
 def decode(path: str, rate: int = 1) -> Iterator[Picture]:
     """The first frame at or after every 1 / `rate` seconds; frames between are decoded and dropped.
 
-    FFmpeg chooses its own threads, and only sampled frames are converted and scaled.
+    Only sampled frames are converted and scaled. Threads are as PyAV sets them (slices only), unless frame threads are
+    asked for.
     """
     with av.open(path, metadata_errors="replace") as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        if FRAME_THREADS in os.environ:
+            stream.thread_type = "AUTO"
         half_tick = Fraction(stream.time_base) / 2
         first, due = None, 0
         for frame in container.decode(stream):
