@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.retrieval.scoring import centred_units
+from models.retrieval.threads import one_thread
 from models.retrieval.vectors import StoredVectors
 
 # Numbers (rows x dimensions) up to which every row is looked at: 256 MB in half precision, read at about 20 GB/s
@@ -63,6 +64,7 @@ class FlatScan:
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
             params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        scores, rows = self._index.search(query[None], count, params=params)
+        with one_thread():
+            scores, rows = self._index.search(query[None], count, params=params)
         found = rows[0] >= 0
         return scores[0][found], self.ids[rows[0][found]]

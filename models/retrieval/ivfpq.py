@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.retrieval.scoring import centred_units
+from models.retrieval.threads import one_thread
 from models.retrieval.vectors import StoredVectors, publish, read_mapped
 
 # FAISS's own advice is 30 to 256 training points a list; more than 40 moved recall by less than 0.001 here.
@@ -99,7 +100,8 @@ class Candidates:
         """Ids of about the `count` nearest rows for one unit query [d], from the `nprobe` nearest lists."""
         params = faiss.SearchParametersIVF(nprobe=min(nprobe, self.lists), sel=selector)
         padded = _prepared(query[None], self._quantiser.d)
-        found = [shard.search(padded, count, params=params) for shard in self._shards if shard.ntotal]
+        with one_thread():
+            found = [shard.search(padded, count, params=params) for shard in self._shards if shard.ntotal]
         if not found:
             return np.empty(0, dtype=np.int64)
         distances = np.concatenate([distance[0] for distance, _ in found])
