@@ -3,6 +3,7 @@ survived.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,24 @@ def test_a_gpu_that_is_not_there_says_so(tiny: ModelBundle) -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(ModelError, match="no GPU that TensorFlow can use"):
         open_engine(tiny, device="gpu")
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_gpus_are_told_to_take_memory_as_they_need_it(in_use: bool) -> None:
+    """TensorFlow's configuration is a stand-in: the real one lists no GPU on a machine without."""
+    told: list[tuple[str, bool]] = []
+
+    def set_memory_growth(gpu: str, enable: bool) -> None:
+        if in_use:
+            raise RuntimeError("physical devices cannot be modified after being initialized")
+        told.append((gpu, enable))
+
+    config = SimpleNamespace(
+        list_physical_devices=lambda kind: ["GPU:0", "GPU:1"] if kind == "GPU" else [],
+        experimental=SimpleNamespace(set_memory_growth=set_memory_growth),
+    )
+    assert target.list_gpus(SimpleNamespace(config=config)) == ["GPU:0", "GPU:1"]
+    assert told == ([] if in_use else [("GPU:0", True), ("GPU:1", True)])
 
 
 @pytest.mark.parametrize(
