@@ -34,7 +34,7 @@ class Architecture:
     """
 
     kind: Kind = "linear"
-    hidden: int = 256
+    hidden: int = 128
     dropout: float = 0.5
     window_frames: int = 17
 
