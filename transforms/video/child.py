@@ -3,10 +3,10 @@
 import os
 import resource
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkstemp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.visual.bundle import ModelBundle
 from models.visual.engine import Engine, Features, open_engine
 from models.visual.spec import VisualSpec
+from transforms.catalog import storage
 from transforms.catalog.faults import fault_point
 from transforms.video import bounds, fingerprint
 from transforms.video.bounds import Bounds
@@ -39,6 +40,7 @@ class ChildSettings:
         spool: folder for pictures, where the child does not infer.
         memory_bytes: limit on the child's address space; 0 for none.
         bounds: what a video may claim.
+        file_systems: options of Beam's file systems, see `storage.use_options`.
     """
 
     bundle: str | None
@@ -48,6 +50,7 @@ class ChildSettings:
     spool: str
     memory_bytes: int
     bounds: Bounds = bounds.DEFAULT
+    file_systems: dict[str, Any] = field(default_factory=dict)
 
 
 class FrameFeatures(NamedTuple):
@@ -109,6 +112,7 @@ def start(settings: ChildSettings) -> None:
     # Codec libraries write to standard error on their own account; what matters comes back as a result.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     bounds.enforce(settings.bounds)
+    storage.use_options(settings.file_systems)
     if settings.bundle is not None:
         bundle = ModelBundle.open(Path(settings.bundle))
         engine = open_engine(bundle, device="cpu") if settings.infers else None

@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from models.visual.bundle import ModelBundle
 from models.visual.engine import Engine, open_engine
 from transforms.catalog import schemas, storage
+from transforms.catalog.bundles import local_bundle
 from transforms.catalog.schemas import FileRecord
 from transforms.video import bounds, wire
 from transforms.video.batched_inference import BatchedInference
@@ -37,6 +37,9 @@ _LOG = logging.getLogger("reelbeam.extract")
 
 SEGMENTS_KEY = "reelbeam.segments"
 """Key of the chunk file's metadata that holds its `SegmentOutcome`s as JSON: what a resumed run reads back."""
+
+WORKER_HOST = "REELBEAM_WORKER_HOST"
+"""Environment variable that names where a worker runs, where one host runs several of a cluster's machines."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +150,20 @@ class ChunkExtractor:
 
     def __init__(self, settings: ExtractSettings) -> None:
         self.settings = settings
-        self.bundle = ModelBundle.open(Path(settings.bundle))
+        self.bundle = ModelBundle.open(local_bundle(settings.bundle))
         self._engine: Engine | None = None
         infers = self.bundle.engine == "litert"
         if not infers:
             self._engine = open_engine(self.bundle, batch_size=settings.batch_size)
         child = ChildSettings(
-            settings.bundle,
+            str(self.bundle.path),
             infers,
             settings.sampling,
             settings.top_labels,
             spool="",
             memory_bytes=settings.memory_bytes,
             bounds=settings.bounds,
+            file_systems=storage.options_in_force(),
         )
         self.pool = DecoderPool(PoolSettings(settings.decode_workers, child, settings.deadline_s))
 
@@ -314,8 +318,8 @@ def read_outcomes(path: str) -> tuple[SegmentOutcome, ...]:
 
 
 def worker_name() -> str:
-    """Which process did the work: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Which process did the work: host (or what `WORKER_HOST` says instead) and process id."""
+    return f"{os.environ.get(WORKER_HOST) or socket.gethostname()}:{os.getpid()}"
 
 
 def failed_result(bundle: ModelBundle, top_labels: int, error: VideoError) -> SegmentResult:

@@ -1,0 +1,262 @@
+"""The jobs on a real Flink cluster: the local run's rows and index, whatever is killed on the way."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import videos
+from tests.conftest import ROOT, Finished, Reelbeam
+from tests.tables import contents, leftovers
+from transforms.catalog.runs import Catalog
+
+pytestmark = pytest.mark.cluster
+
+DEPLOY = ROOT / "deploy" / "flink"
+OPTIONS = ("--model", "placeholder", "--sample", "10fps", "--segment-seconds", "2", "--chunk-frames", "20")
+TABLES = ("videos", "frames", "failures")
+
+
+@dataclass
+class Cluster:
+    """A running cluster."""
+
+    environment: dict[str, str]
+
+    def script(self, name: str, *arguments: object) -> Finished:
+        """Runs a script of `deploy/flink` to its end."""
+        command = [str(DEPLOY / name), *map(str, arguments)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=900, check=False)
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def submit(self, *arguments: object) -> Finished:
+        """A reelbeam command on the cluster, to its end."""
+        return self.script("submit.sh", *arguments)
+
+    def start(self, *arguments: object) -> subprocess.Popen:
+        """A reelbeam command on the cluster, under way."""
+        command = [str(DEPLOY / "submit.sh"), *map(str, arguments)]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def pid(self, name: str) -> int:
+        """Process id of ``jobmanager`` or ``tm-<n>``."""
+        (file,) = Path(self.environment["FLINK_RUN"], "pid").glob(f"flink-reelbeam-{name}-*.pid")
+        return int(file.read_text().split()[-1])
+
+    def workers(self, name: str) -> list[psutil.Process]:
+        """The Python workers that a TaskManager has started."""
+        return [p for p in psutil.Process(self.pid(name)).children() if "reelbeam-worker" in " ".join(p.cmdline())]
+
+    def get(self, path: str) -> dict:
+        """What Flink answers."""
+        with urllib.request.urlopen(f"http://localhost:{self.environment['FLINK_PORT']}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for all tests: a JobManager, two TaskManagers with two slots each."""
+    binaries = programs(tmp_path_factory.mktemp("bin"))
+    one = Cluster(
+        {
+            **os.environ,
+            "PATH": f"{binaries}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "PYTHON": sys.executable,
+            "FLINK_CACHE": os.environ.get("FLINK_CACHE", str(ROOT / ".cache" / "flink")),
+            "FLINK_RUN": str(tmp_path_factory.mktemp("flink")),
+            "FLINK_PORT": str(free_port()),
+            "FLINK_RPC_PORT": str(free_port()),
+        }
+    )
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            absent(f"needs {program}")
+    ready = one.script("cluster.sh", "setup")
+    if ready.code:
+        absent(ready.err.strip().splitlines()[-1])
+    try:
+        started = one.script("cluster.sh", "start")
+        assert started.code == 0, started.err
+        yield one
+    finally:
+        one.script("cluster.sh", "stop")
+
+
+def absent(reason: str) -> None:
+    """Skips the tests; in CI, which has all that they need, it fails them."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+
+
+def programs(folder: Path) -> Path:
+    """`reelbeam` and `reelbeam-worker` of this checkout and this Python, as an installation has them."""
+    for name, module in {"reelbeam": "main", "reelbeam-worker": "worker"}.items():
+        code = f"#!{sys.executable}\nfrom pipelines.{module} import main\nif __name__ == '__main__':\n    main()\n"
+        (folder / name).write_text(code)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One long video, some short ones, and one that is broken."""
+    folder = tmp_path_factory.mktemp("archive")
+    videos.encode(folder / "long.mp4", videos.RECIPES["mpeg4_mp4"], 120)
+    for name in ("h264_bframes", "mpeg4_avi", "gif"):
+        videos.make(folder, name, seconds=6)
+    (folder / "broken.mp4").write_bytes(b"this is no video" * 50)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalog of a local, undisturbed run."""
+    catalog = tmp_path_factory.mktemp("local") / "catalog"
+    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", archive, "--catalog", catalog, *OPTIONS]
+    subprocess.run([*map(str, command), "--json"], cwd=ROOT, check=True, capture_output=True)
+    return catalog
+
+
+def classify(archive: Path, catalog: Path, *more: str) -> tuple:
+    return "classify", "--archive", archive, "--catalog", catalog, *OPTIONS, "--json", *more
+
+
+def chunks(catalog: Path) -> dict[Path, int]:
+    """Chunk files that are complete, with the time each was written."""
+    return {path: path.stat().st_mtime_ns for path in catalog.glob("frames/run=*/chunk-*.parquet")}
+
+
+def wait_for_chunks(process: subprocess.Popen, catalog: Path, count: int) -> dict[Path, int]:
+    """Waits until the run has written some chunks, and returns them."""
+    until = time.monotonic() + 600
+    while time.monotonic() < until:
+        if len(found := chunks(catalog)) >= count:
+            return found
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError(f"the run never came to chunk {count}")
+
+
+def rows(catalog: Path) -> list[dict]:
+    """Rows of the newest run's files table that are chunks."""
+    opened = Catalog(str(catalog))
+    return [row for row in opened.file_rows(opened.newest_run().run_id) if row["table"] == "frames"]
+
+
+def same_tables(catalog: Path, local: Path) -> None:
+    """Every row and every number of both catalogs is the same: one and the same arithmetic made them."""
+    ours, theirs = contents(catalog), contents(local)
+    for table in TABLES:
+        assert ours[table] == theirs[table], table
+    assert leftovers(catalog) == []
+
+
+def same_manifest(catalog: Path, local: Path) -> None:
+    """The runs' records say the same of everything but times, names and the runner."""
+    ours, theirs = (Catalog(str(one)).newest_run() for one in (catalog, local))
+    for field in ("config", "archives", "counts", "video_s", "frames", "labels", "failures", "files_count", "version"):
+        assert getattr(ours, field) == getattr(theirs, field), field
+    assert (ours.runner, theirs.runner) == ("FlinkRunner", "FnApiRunner")
+    for name in ("frames_sampled", "frames_decoded", "chunks_written"):
+        assert ours.metrics[f"extract.{name}"] == theirs.metrics[f"extract.{name}"], name
+
+
+def test_the_local_runs_tables_with_work_on_both_taskmanagers(
+    cluster: Cluster, archive: Path, local: Path, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "catalog"
+    done = cluster.submit(*classify(archive, catalog))
+    assert done.code == 0, done.err
+    assert done.json["discovered"] == 5 and done.json["failed"] == 1
+    same_tables(catalog, local)
+    same_manifest(catalog, local)
+    hosts = {row["worker"].rsplit(":", 1)[0].rsplit("-tm-", 1)[1] for row in rows(catalog)}
+    assert hosts == {"1", "2"}, "the files table names the TaskManager of every chunk"
+    assert taskmanagers_of_long(catalog) == {"1", "2"}
+
+
+def taskmanagers_of_long(catalog: Path) -> set[str]:
+    """The TaskManagers that decoded a part of the long video."""
+    import pyarrow.parquet as pq
+
+    return {
+        row["worker"].rsplit(":", 1)[0].rsplit("-tm-", 1)[1]
+        for row in rows(catalog)
+        if any(
+            "long.mp4" in uri for uri in set(pq.read_table(catalog / row["path"], columns=["uri"])["uri"].to_pylist())
+        )
+    }
+
+
+@pytest.mark.parametrize("victim", ["taskmanager", "python worker"])
+def test_a_kill_in_the_middle_of_a_run(
+    cluster: Cluster, archive: Path, local: Path, tmp_path: Path, victim: str
+) -> None:
+    assert cluster.script("cluster.sh", "start").code == 0
+    catalog = tmp_path / "catalog"
+    running = cluster.start(*classify(archive, catalog, "--parallelism=2"))
+    before = wait_for_chunks(running, catalog, 6)
+    workers = cluster.workers("tm-1")
+    family = [child for worker in workers for child in worker.children(recursive=True)]
+    killed = [cluster.pid("tm-1")] if victim == "taskmanager" else [worker.pid for worker in workers]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    out, err = running.communicate(timeout=900)
+    assert running.returncode == 0, err
+    same_tables(catalog, local)
+    assert len(before) < len(rows(catalog)), "it was not in the middle"
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a chunk on disk was decoded again"
+    assert json.loads(out)["ok"] == 4
+    _, alive = psutil.wait_procs([*workers, *family], timeout=30)
+    assert not alive, "nothing outlives the worker that started it"
+
+
+def test_the_whole_cluster_killed_and_the_same_command_again(
+    cluster: Cluster, archive: Path, local: Path, tmp_path: Path
+) -> None:
+    assert cluster.script("cluster.sh", "start").code == 0
+    catalog = tmp_path / "catalog"
+    running = cluster.start(*classify(archive, catalog))
+    before = wait_for_chunks(running, catalog, 6)
+    for name in ("jobmanager", "tm-1", "tm-2"):
+        os.kill(cluster.pid(name), signal.SIGKILL)
+    out, err = running.communicate(timeout=900)
+    assert running.returncode == 1 and not out, "a run that lost its cluster does not commit"
+    assert "the job ended as FAILED on its runner" in err and "Traceback" not in err, err
+    assert cluster.script("cluster.sh", "start").code == 0
+    again = cluster.submit(*classify(archive, catalog))
+    assert again.code == 0 and again.json["resumed"], again.err
+    same_tables(catalog, local)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_local_runs_index(cluster: Cluster, local: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for catalog in (ours, theirs):
+        shutil.copytree(local, catalog)
+    done = cluster.submit("index", "--catalog", ours, "--json")
+    assert done.code == 0, done.err
+    expected = reelbeam("index", "--catalog", theirs, "--json").json
+    built = done.json
+    for summary in (built, expected):
+        summary.pop("index_id"), summary.pop("elapsed_s")
+    assert built == expected
