@@ -1,0 +1,128 @@
+"""Both jobs as the real DataflowRunner submits them, to a stand-in of the service on loopback."""
+
+import json
+from pathlib import Path
+
+import pytest
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import translations
+
+from tests.conftest import Finished, Reelbeam
+from tests.dataflow_endpoint import Endpoint
+
+pytest.importorskip("google.cloud.dataflow_v1beta3", reason="needs reelbeam[gcp]")
+
+ACCELERATOR = "type:nvidia-l4;count:1;install-nvidia-driver"
+HINT = common_urns.resource_hints.ACCELERATOR.urn
+WORKERS = (
+    "--sdk_container_image=registry.example/reelbeam-gpu:1",
+    "--worker_machine_type=g2-standard-8",
+    "--number_of_worker_harness_threads=2",
+    "--experiments=no_use_multiple_sdk_containers",
+    "--max_num_workers=20",
+)
+
+
+def submit(reelbeam: Reelbeam, folder: Path, endpoint: Endpoint, *arguments: object) -> Finished:
+    (folder / "staging").mkdir(exist_ok=True)
+    service = (
+        *("--runner=DataflowRunner", "--no_auth", f"--dataflow_endpoint={endpoint.address}", "--project=p"),
+        *("--region=europe-west4", f"--staging_location={folder}/staging", f"--temp_location={folder}/tmp"),
+        "--sdk_location=container",
+    )
+    return reelbeam(*arguments, *service, *WORKERS, timeout_s=900)
+
+
+def staged_pipeline(folder: Path) -> beam_runner_api_pb2.Pipeline:
+    return beam_runner_api_pb2.Pipeline.FromString((folder / "staging" / "pipeline.pb").read_bytes())
+
+
+def check_workers(job: dict) -> None:
+    (pool,) = job["environment"]["workerPools"]
+    assert pool["machineType"] == "g2-standard-8"
+    assert pool["numThreadsPerWorker"] == 2
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 20
+    images = {image["containerImage"] for image in pool["sdkHarnessContainerImages"]}
+    assert images == {"registry.example/reelbeam-gpu:1"}
+    assert {"use_runner_v2", "no_use_multiple_sdk_containers"} <= set(job["environment"]["experiments"])
+
+
+def test_the_nightly_job_is_asked_for_as_it_was_meant(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    catalog = tmp_path / "catalog"
+    with Endpoint().running() as endpoint:
+        done = submit(
+            reelbeam, tmp_path, endpoint, "classify", "--archive", clips, "--catalog", catalog, "--model", "placeholder",
+            "--extract-hint", f"accelerator={ACCELERATOR}", "--extract-hint", "min_ram=12GB", "--setup_file=./setup.py",
+        )  # fmt: skip
+    assert done.code == 1 and "the job ended as FAILED on its runner" in done.err and "Traceback" not in done.err
+    assert not list(catalog.glob("runs/*.json")), "a job that failed commits nothing"
+    (job,) = endpoint.jobs
+    check_workers(job)
+    packages = {package["name"] for package in job["environment"]["workerPools"][0]["packages"]}
+    assert "workflow.tar.gz" in packages and (tmp_path / "staging" / "workflow.tar.gz").stat().st_size > 10_000
+    check_extract(staged_pipeline(tmp_path))
+
+
+def check_extract(pipeline: beam_runner_api_pb2.Pipeline) -> None:
+    """Decoding, inferring and writing are one fused stage, the only one whose environment has the accelerator."""
+    environments = pipeline.components.environments
+    with_gpu = {name for name, one in environments.items() if one.resource_hints.get(HINT) == ACCELERATOR.encode()}
+    assert with_gpu
+    transforms = pipeline.components.transforms
+    hinted = {name for name, one in transforms.items() if one.environment_id in with_gpu and not one.subtransforms}
+    assert {transforms[name].unique_name.split("/")[0] for name in hinted} == {"ExtractFeatures"}
+    _, stages = translations.create_and_optimize_stages(
+        pipeline,
+        phases=translations.standard_optimize_phases(),
+        known_runner_urns=frozenset(),
+        use_state_iterables=False,
+    )
+    extract = [stage for stage in stages if any("Decode, infer, write" in t.unique_name for t in stage.transforms)]
+    assert len(extract) == 1
+    steps = {
+        t.unique_name.split("/")[0] for t in extract[0].transforms if t.spec.urn == common_urns.primitives.PAR_DO.urn
+    }
+    assert "ExtractFeatures" in steps and "PlanChunks" not in steps
+
+
+def test_one_accelerator_for_all_workers_is_a_service_option(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    with Endpoint().running() as endpoint:
+        option = f"--dataflow_service_options=worker_accelerator={ACCELERATOR}"
+        catalog = tmp_path / "catalog"
+        submit(
+            reelbeam,
+            tmp_path,
+            endpoint,
+            "classify",
+            "--archive",
+            clips,
+            "--catalog",
+            catalog,
+            "--model",
+            "placeholder",
+            option,
+        )
+    assert endpoint.jobs[0]["environment"]["serviceOptions"] == [f"worker_accelerator={ACCELERATOR}"]
+
+
+def test_the_index_job_is_asked_for_too(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    catalog = tmp_path / "catalog"
+    reelbeam("classify", "--archive", clips, "--catalog", catalog, "--model", "placeholder")
+    with Endpoint().running() as endpoint:
+        done = submit(reelbeam, tmp_path, endpoint, "index", "--catalog", catalog)
+    assert done.code == 1 and "the job ended as FAILED on its runner" in done.err, done.err
+    check_workers(endpoint.jobs[0])
+    assert any("WriteShards" in one.unique_name for one in staged_pipeline(tmp_path).components.transforms.values())
+
+
+def test_a_template_is_written_and_its_job_commits(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    template = tmp_path / "template.json"
+    with Endpoint().running() as endpoint:
+        done = submit(
+            reelbeam, tmp_path, endpoint, "classify", "--archive", clips, "--catalog", tmp_path / "catalog",
+            "--model", "placeholder", f"--template_location={template}",
+        )  # fmt: skip
+    assert done.code == 0 and "commits the run itself" in done.err, done.err
+    assert endpoint.jobs == [] and json.loads(template.read_text())["environment"]
+    assert any(one.unique_name == "Commit" for one in staged_pipeline(tmp_path).components.transforms.values())
