@@ -24,11 +24,10 @@ from itertools import islice
 
 import pyarrow as pa
 
-from pipelines.nightly import compare
+from pipelines.nightly import Backlog, commit, compare
 from tests.catalogs import CONFIG, NIGHT, SIZE, frame_rows, video_row, write_files_table
 from transforms.catalog import schemas
-from transforms.catalog.finish import Discovered, finish
-from transforms.catalog.runs import Catalog, StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import video_id_of
 from transforms.video import wire
 from transforms.video.archive_shards import read_shard, write_shards
@@ -122,13 +121,8 @@ def known_catalog(root: str, videos: int) -> Catalog:
         path = f"{catalog.table_folder('videos', run.run_id)}/part-{part:05d}.parquet"
         files.append(schemas.write_table(path, table, schemas.videos_schema(SIZE)))
     write_files_table(catalog, run.run_id, files)
-    return commit_written(catalog, run, videos // 2)
-
-
-def commit_written(catalog: Catalog, run: StartedRun, ok: int) -> Catalog:
-    """Commits what has been written."""
-    finish(catalog, run, Discovered(ok, 0, 0, 0), "none", {}, 1.0)
-    return Catalog(catalog.root)
+    commit(catalog, run, Backlog(videos // 2, [], 0, 0, schemas.GONE.empty_table()), {}, 1.0, "none")
+    return Catalog(root)
 
 
 def peak_mb() -> float:
