@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pipelines.training import TrainingSummary
 
 
-HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 20, 6
-LEARNING_RATE, FINE_TUNING_RATE = 5e-4, 1e-4
+HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
+LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
 SIDE, CLIP_FRAMES = 64, 12
 
 
@@ -67,11 +67,11 @@ SIDE, CLIP_FRAMES = 64, 12
     "--augment",
     default=None,
     metavar="LIST",
-    show_default="flip,crop,colour,time",
-    help="What is changed at random with --archive, or none; leave out flip where left and right matter.",
+    show_default="crop,colour,time",
+    help="What is changed at random with --archive: flip,crop,colour,time, or none.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(1), default=None, show_default="80, or 20 with --archive", help="At most."
+    "--epochs", type=click.IntRange(1), default=None, show_default="80, or 50 with --archive", help="At most."
 )
 @click.option(
     "--wanted-precision",

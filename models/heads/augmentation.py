@@ -14,13 +14,14 @@ class Augmentation:
     """What is changed at random while training.
 
     Attributes:
-        flip: left and right, for half of the clips; leave it out where classes tell left from right.
+        flip: left and right, for half of the clips; off unless asked for, because a fixed camera never sees its scene
+            mirrored, and classes may tell left from right.
         crop: any part of the margin instead of the centre.
         colour: brightness, contrast and saturation.
         time: other frames of a clip in every epoch, instead of evenly spread ones.
     """
 
-    flip: bool = True
+    flip: bool = False
     crop: bool = True
     colour: bool = True
     time: bool = True

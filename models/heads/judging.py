@@ -11,8 +11,9 @@ from models.heads.calibration import example_scores, log_loss
 
 Floats = NDArray[np.floating[Any]]
 
-LEAST_PROGRESS = 0.02
-"""Share by which a validation loss must be below the best one to count as better."""
+LEAST_PROGRESS = 0.01
+"""By how much a validation loss must be below the best one to count as better: less is chance among some hundred
+examples, and was followed into overfitting."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Judge:
         epoch = Epoch(loss, log_loss(scores, self._targets, multi_label), float(right.mean()))
         self.curve.append(epoch)
         best = self.curve[self.best_epoch - 1].val_loss if self.best_epoch else np.inf
-        if epoch.val_loss < best * (1 - LEAST_PROGRESS):
+        if epoch.val_loss < best - LEAST_PROGRESS:
             self.best_epoch, self.best_weights = len(self.curve), model.get_weights()
         if len(self.curve) - self.best_epoch >= self._limits.patience:
             model.stop_training = True
