@@ -67,6 +67,7 @@ def _print(summary: Any) -> None:
         if summary.kind == "flat"
         else f"{summary.nprobe} lists probed, recall@10 {summary.recall_at_10:.3f}"
     )
+    shards = f"{summary.shards} shard{'s' if summary.shards != 1 else ''}"
     out.print(f"\n[bold]Index {summary.index_id}[/bold]")
-    out.print(f"  {summary.videos} videos, {summary.frames} frames in {summary.shards} shards; {how}")
+    out.print(f"  {summary.videos} videos, {summary.frames} frames in {shards}; {how}")
     out.print(f"  {summary.added} videos added, {summary.removed} removed, {summary.elapsed_s:.1f} s\n")

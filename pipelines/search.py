@@ -1,5 +1,6 @@
 """`reelbeam search`: ask an index in words, with a picture or with a video."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,11 +122,11 @@ def _print(hits: "list[Hit]") -> None:
     if not hits:
         out.print("nothing found")
         return
-    table = Table(box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for name, justify in (("", "right"), ("score", "right"), ("where", "left"), ("labels", "left"), ("video", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for rank, hit in enumerate(hits, start=1):
-        where = ", ".join(f"{clock(one.start_s)}-{clock(one.end_s)}" for one in hit.ranges[:3])
+        where = ", ".join(f"{clock(one.start_s)}-{clock(math.ceil(one.end_s))}" for one in hit.ranges[:3])
         labels = ", ".join(one["label"] for one in hit.labels[:2])
         table.add_row(str(rank), f"{hit.score:.3f}", where, escape(printable(labels)), escape(printable(hit.uri)))
     out.print(table)
