@@ -142,7 +142,7 @@ def main() -> None:
     for videos in chosen.videos:
         command = [sys.executable, "-m", "tests.benchmarks.scale", "--one", str(videos)]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        print("  ".join(f"{name} {value:,.1f}" for name, value in found.items()), flush=True)
+        print("  ".join(f"{name} {value:,.2f}" for name, value in found.items()), flush=True)
 
 
 if __name__ == "__main__":
