@@ -238,7 +238,7 @@ def test_the_whole_cluster_killed_and_the_same_command_again(
     catalog = tmp_path / "catalog"
     running = cluster.start(*classify(archive, catalog))
     before = wait_for_chunks(running, catalog, 6)
-    # The driver too, which would give up after a minute and a half: the index test of Dataflow shows what it says then.
+    # The driver too, which gives up after a minute and a half; test_dataflow.py has what it says when a job is lost.
     for pid in [*(cluster.pid(name) for name in ("jobmanager", "tm-1", "tm-2")), running.pid]:
         os.kill(pid, signal.SIGKILL)
     running.communicate()

@@ -67,6 +67,17 @@ make_job_server() {
 
 start() {
     mkdir -p "$FLINK_LOG_DIR" "$FLINK_PID_DIR"
+    local second
+    for ((second = 0; second < 240; second++)); do
+        # Again every time: one that is just being killed still looks alive for a moment.
+        start_what_does_not_run
+        [[ $(slots) -ge $((TASKMANAGERS * SLOTS)) ]] && status && return
+        sleep 1
+    done
+    fail "the cluster did not come up in four minutes; see $FLINK_LOG_DIR"
+}
+
+start_what_does_not_run() {
     running jobmanager || as jobmanager "$FLINK_HOME/bin/jobmanager.sh" start "${OPTIONS[@]}" >/dev/null
     local n
     for ((n = 1; n <= TASKMANAGERS; n++)); do
@@ -74,12 +85,6 @@ start() {
         running "tm-$n" || REELBEAM_WORKER_HOST="$(hostname)-tm-$n" as "tm-$n" "$FLINK_HOME/bin/taskmanager.sh" start \
             -D "taskmanager.resource-id=tm-$n" "${OPTIONS[@]}" >/dev/null
     done
-    local second
-    for ((second = 0; second < 120; second++)); do
-        [[ $(slots) -ge $((TASKMANAGERS * SLOTS)) ]] && status && return
-        sleep 1
-    done
-    fail "the cluster did not come up in two minutes; see $FLINK_LOG_DIR"
 }
 
 stop() {

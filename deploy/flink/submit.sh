@@ -24,6 +24,7 @@ exec "$REELBEAM" "$command" \
     --runner=FlinkRunner \
     --flink_master="localhost:$FLINK_PORT" \
     --flink_job_server_jar="$JOB_SERVER_JAR" \
+    --job_server_java_launcher="$here/java.sh" \
     --environment_type=PROCESS \
     --environment_options="process_command=$(command -v "$REELBEAM-worker")" \
     --parallelism="$PARALLELISM" \
