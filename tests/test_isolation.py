@@ -197,6 +197,17 @@ def test_a_fault_that_passes_costs_nothing(
     assert rows(result) == undisturbed[1]
 
 
+def test_progress_hears_of_every_segment_before_the_chunk_is_whole(chunk: Chunk, extractor: ChunkExtractor) -> None:
+    heard: list[tuple[str, int, int]] = []
+
+    def hear(segment: Segment, frames: int) -> None:
+        assert not list(Path(extractor.settings.frames_folder).glob("chunk-*.parquet"))
+        heard.append((segment.video.uri, segment.index, frames))
+
+    result = extractor.collect(extractor.submit(chunk), hear)
+    assert heard == [(o.segment.video.uri, o.segment.index, o.rows) for o in result.outcomes]
+
+
 def test_no_child_outlives_the_faults(chunk: Chunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ExtractSettings(
         str(prepare("placeholder").path), str(tmp_path), SAMPLING, 3, "float32", 2, deadline_s=2.0

@@ -61,6 +61,7 @@ make_job_server() {
         mvn --quiet --batch-mode -f "$build/pom.xml" package ||
             fail "Maven cannot have the parts of Beam's Flink job server $BEAM_JAVA_VERSION"
     fi
+    rm -f "$build"/target/original-*.jar # what the shade plugin made the whole jar from
     mv "$build"/target/*job-server*.jar "$JOB_SERVER_JAR"
     rm -rf "$build"
 }

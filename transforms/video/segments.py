@@ -135,7 +135,7 @@ def _expected(whole: int, duration_s: Fraction, start_s: Fraction, end_s: Fracti
     if start_s == 0 and end_s is None:
         return whole
     length_s = (duration_s if end_s is None else min(end_s, duration_s)) - start_s
-    return max(1, int(whole * length_s / duration_s))
+    return max(1, round(whole * length_s / duration_s))
 
 
 def pack(videos: Iterable[list[Segment]], chunk_frames: int, salt: str) -> Iterator[Chunk]:
