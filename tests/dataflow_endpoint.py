@@ -7,6 +7,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+FAILED = {"id": "job-1", "currentState": "JOB_STATE_FAILED"}
+ERROR = {
+    "id": "1",
+    "time": "2026-11-24T02:00:00Z",
+    "messageImportance": "JOB_MESSAGE_ERROR",
+    "messageText": "out of quota",
+}
+MESSAGES = {"jobMessages": [ERROR]}
+
 
 class Endpoint:
     """What has been asked of the service.
@@ -41,8 +50,8 @@ class Endpoint:
                 self.answer({"id": "job-1", "name": jobs[-1]["name"], "currentState": "JOB_STATE_PENDING"})
 
             def do_GET(self) -> None:
-                job = self.path.split("?")[0].endswith("/jobs/job-1")
-                self.answer({"id": "job-1", "currentState": "JOB_STATE_FAILED"} if job else {})
+                asked = self.path.split("?")[0].rsplit("/", 1)[-1]
+                self.answer({"job-1": FAILED, "messages": MESSAGES}.get(asked, {}))
 
             def answer(self, content: dict[str, Any]) -> None:
                 data = json.dumps(content).encode()

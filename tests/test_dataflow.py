@@ -55,7 +55,11 @@ def test_the_nightly_job_is_asked_for_as_it_was_meant(clips: Path, tmp_path: Pat
             reelbeam, tmp_path, endpoint, "classify", "--archive", clips, "--catalog", catalog, "--model", "placeholder",
             "--extract-hint", f"accelerator={ACCELERATOR}", "--extract-hint", "min_ram=12GB", "--setup_file=./setup.py",
         )  # fmt: skip
-    assert done.code == 1 and "the job ended as FAILED on its runner" in done.err and "Traceback" not in done.err
+    assert (
+        done.code == 1
+        and "the job ended as FAILED on its runner (out of quota)" in done.err
+        and "Traceback" not in done.err
+    )
     assert not list(catalog.glob("runs/*.json")), "a job that failed commits nothing"
     (job,) = endpoint.jobs
     check_workers(job)
@@ -111,7 +115,7 @@ def test_the_index_job_is_asked_for_too(clips: Path, tmp_path: Path, reelbeam: R
     reelbeam("classify", "--archive", clips, "--catalog", catalog, "--model", "placeholder")
     with Endpoint().running() as endpoint:
         done = submit(reelbeam, tmp_path, endpoint, "index", "--catalog", catalog)
-    assert done.code == 1 and "the job ended as FAILED on its runner" in done.err, done.err
+    assert done.code == 1 and "the job ended as FAILED on its runner (out of quota)" in done.err, done.err
     check_workers(endpoint.jobs[0])
     assert any("WriteShards" in one.unique_name for one in staged_pipeline(tmp_path).components.transforms.values())
 
