@@ -10,6 +10,8 @@ from apache_beam.runners.portability.fn_api_runner import translations
 
 from tests.conftest import Finished, Reelbeam
 from tests.dataflow_endpoint import Endpoint
+from tests.tables import contents, leftovers
+from transforms.catalog.runs import Catalog
 
 pytest.importorskip("google.cloud.dataflow_v1beta3", reason="needs reelbeam[gcp]")
 
@@ -130,3 +132,18 @@ def test_a_template_is_written_and_its_job_commits(clips: Path, tmp_path: Path, 
     assert done.code == 0 and "commits the run itself" in done.err, done.err
     assert endpoint.jobs == [] and json.loads(template.read_text())["environment"]
     assert any(one.unique_name == "Commit" for one in staged_pipeline(tmp_path).components.transforms.values())
+
+
+def test_a_jobs_own_commit_gives_the_catalog_that_a_drivers_gives(
+    clips: Path, tmp_path: Path, reelbeam: Reelbeam
+) -> None:
+    """Beam's in-process runner knows no templates and runs the described job at once, to its last step."""
+    options = ("--archive", clips, "--model", "placeholder")
+    driver, job = tmp_path / "driver", tmp_path / "job"
+    assert reelbeam("classify", *options, "--catalog", driver).code == 0
+    described = reelbeam("classify", *options, "--catalog", job, f"--template_location={tmp_path}/template.json")
+    assert described.code == 0, described.err
+    assert contents(job) == contents(driver) and leftovers(job) == []
+    ours, theirs = (Catalog(str(catalog)).newest_run() for catalog in (job, driver))
+    assert ours is not None and theirs is not None
+    assert (ours.counts, ours.frames, ours.labels) == (theirs.counts, theirs.frames, theirs.labels)
