@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from transforms.catalog import lock
+from transforms.catalog import lock, storage
 from transforms.catalog.lock import CatalogLock, CatalogLocked, CatalogLockLost, Holder
 from transforms.catalog.storage import StorageError
 
@@ -201,3 +201,20 @@ def test_catalog_that_is_a_file_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file: it is a file, not a folder$"), CatalogLock(str(tmp_path / "file")):
         pass
+
+
+def test_a_claim_written_between_two_looks_is_seen(tmp_path, monkeypatch):
+    """On an object store reading may find nothing just before another start's claim is there."""
+    with CatalogLock(str(tmp_path)):
+        other, real, looks = CatalogLock(str(tmp_path)), storage.read_bytes, []
+
+        def late(path):
+            looks.append(path)
+            if len(looks) == 1:
+                raise FileNotFoundError(path)
+            return real(path)
+
+        monkeypatch.setattr(storage, "read_bytes", late)
+        with pytest.raises(CatalogLocked, match="is held by"):
+            other.__enter__()
+        assert len(looks) > 1

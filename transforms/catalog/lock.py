@@ -230,16 +230,21 @@ class CatalogLock:
             guard.release()
 
     def _read(self) -> Holder | None:
+        data = self._read_if_there()
         try:
-            return msgspec.json.decode(storage.read_bytes(self._path), type=Holder)
-        except OSError:
-            if storage.exists(self._path):
-                raise
-            return None
+            return None if data is None else msgspec.json.decode(data, type=Holder)
         except msgspec.MsgspecError as error:
             raise CatalogLocked(
                 f"{self._path} was not written by this version of reelbeam; delete it if no run is going on"
             ) from error
+
+    def _read_if_there(self) -> bytes | None:
+        try:
+            return storage.read_bytes(self._path)
+        except OSError:
+            if not storage.exists(self._path):
+                return None
+        return storage.read_bytes(self._path)  # another start wrote it between the two looks, or the error stays
 
     def _remove_partial(self) -> None:
         """Removes lock files that somebody was killed over; on object stores another start may be writing one."""
