@@ -1,6 +1,5 @@
 """`reelbeam classify`: the nightly job from the command line."""
 
-import contextlib
 import logging
 import os
 import sys
@@ -9,9 +8,11 @@ from typing import Any
 
 import click
 
+from pipelines.beam_command import PASSED_ON, job_options, ready
 from pipelines.failing import cannot_run
 from pipelines.json_text import json_text
-from pipelines.logs import configure, log, log_options
+from pipelines.logs import log
+from pipelines.quiet import stderr_to_devnull
 from transforms.video.bounds import DEFAULT, Bounds
 from transforms.video.sampling import Sampling, SamplingError
 
@@ -72,7 +73,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-@click.command("classify", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command("classify", context_settings=PASSED_ON)
 @click.option(
     "--archive",
     "archives",
@@ -206,9 +207,7 @@ def _cores() -> int:
     help="Exit with 3 if more of the processed videos fail.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@log_options
-@click.pass_context
+@job_options
 def command(context: click.Context, **chosen: Any) -> None:
     """Classify a video archive into Parquet tables.
 
@@ -216,9 +215,7 @@ def command(context: click.Context, **chosen: Any) -> None:
 
     Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 more failed than --max-failed allows.
     """  # fmt: skip
-    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
-    if not chosen["verbose"]:
-        quiet()
+    ready(chosen)
     if context.args:
         from pipelines.beam_options import beam_options
 
@@ -230,18 +227,13 @@ def command(context: click.Context, **chosen: Any) -> None:
             _run(chosen, context.args)
 
 
-def quiet() -> None:
-    """Silences libraries that write to standard error on their own account."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
-
-
 def _request(chosen: dict[str, Any]) -> Any:
     from pipelines.nightly import NightRequest
+    from transforms.catalog.storage import absolute
 
     return NightRequest(
         archives=chosen["archives"],
-        catalog=_absolute(chosen["catalog"]),
+        catalog=absolute(chosen["catalog"]),
         sampling=chosen["sampling"],
         top_labels=chosen["top_labels"],
         segment_s=Fraction(str(chosen["segment_seconds"])),
@@ -255,12 +247,6 @@ def _request(chosen: dict[str, Any]) -> Any:
         follow_links=chosen["follow_links"],
         extract_hints=dict(chosen["extract_hints"]),
     )
-
-
-def _absolute(path: str) -> str:
-    from transforms.catalog.storage import is_local
-
-    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path
 
 
 def _run(chosen: dict[str, Any], beam_arguments: list[str]) -> None:
@@ -307,20 +293,3 @@ def _dry_run(chosen: dict[str, Any]) -> None:
         click.echo(json_text(plan))
     else:
         print_plan(plan)
-
-
-@contextlib.contextmanager
-def stderr_to_devnull(active: bool) -> Any:
-    """Drops what C++ libraries print while a model is exported; errors come as exceptions."""
-    if not active:
-        yield
-        return
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from pipelines.beam_command import PASSED_ON, job_options, start
 from pipelines.failing import cannot_run
 from pipelines.json_text import json_text
-from pipelines.logs import configure, log_options
+from pipelines.quiet import stderr_to_devnull
 
 
 class EvaluateGroup(click.Group):
@@ -27,7 +28,7 @@ class EvaluateGroup(click.Group):
     "evaluate",
     cls=EvaluateGroup,
     invoke_without_command=True,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    context_settings=PASSED_ON,
 )
 @click.option("--catalog", metavar="FOLDER", help="The catalog's folder.")
 @click.option(
@@ -50,9 +51,7 @@ class EvaluateGroup(click.Group):
     show_default=True,
     help="What thresholds are chosen for.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
-@log_options
-@click.pass_context
+@job_options
 def command(context: click.Context, **chosen: Any) -> None:
     """Measure how good a classifier is on labelled videos, or how good a catalog's answers are (retrieval).
 
@@ -63,14 +62,7 @@ def command(context: click.Context, **chosen: Any) -> None:
     for name in ("catalog", "labels"):
         if chosen[name] is None:
             raise click.UsageError(f"Missing option '--{name}' (or a subcommand: retrieval).")
-    from pipelines.classify import quiet, stderr_to_devnull
-
-    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
-    if not chosen["verbose"]:
-        quiet()
-    from pipelines.beam_options import beam_options
-
-    options = beam_options(context.args, command)
+    options = start(context, chosen)
     with cannot_run():
         from pipelines.evaluating import EvaluationRequest, run_evaluation
         from transforms.catalog.storage import absolute

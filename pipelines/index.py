@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
+from pipelines.beam_command import PASSED_ON, job_options, start
 from pipelines.failing import cannot_run
 from pipelines.json_text import json_text
-from pipelines.logs import configure, log_options
 
 
-@click.command("index", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command("index", context_settings=PASSED_ON)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
 @click.option(
     "--kind",
@@ -27,22 +27,13 @@ from pipelines.logs import configure, log_options
     help="recall@10 that the number of probed lists is chosen for.",
 )
 @click.option("--rebuild", is_flag=True, help="Build from scratch: merges shards, or starts over with another model.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@log_options
-@click.pass_context
+@job_options
 def command(context: click.Context, **chosen: Any) -> None:
     """Build the retrieval index, or add what is new to it.
 
     Beam's own options (--runner, ...) may follow; they are passed on untouched.
     """  # fmt: skip
-    from pipelines.classify import quiet
-
-    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
-    if not chosen["verbose"]:
-        quiet()
-    from pipelines.beam_options import beam_options
-
-    options = beam_options(context.args, command)
+    options = start(context, chosen)
     with cannot_run():
         from pipelines.indexing import IndexRequest, run_index
         from transforms.catalog.storage import absolute

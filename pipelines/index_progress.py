@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipelines.progress import LINE_EVERY_S, alongside
+
 POLL_S = 0.5
-LINE_EVERY_S = 60.0
 
 
 @contextmanager
@@ -25,16 +26,10 @@ def step(text: str, folder: Path | None = None, pattern: str = "*", total: int =
         pattern: which files count.
         total: how many there will be; 0 where the step has no files to count.
     """
-    stop = threading.Event()
     shower = _show_bar if sys.stderr.isatty() else _show_lines
     counted = (folder, pattern, total) if folder is not None and total else None
-    thread = threading.Thread(target=shower, args=(text, counted, stop), name="progress", daemon=True)
-    thread.start()
-    try:
+    with alongside(shower, text, counted):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 _Counted = tuple[Path, str, int] | None

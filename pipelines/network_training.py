@@ -80,7 +80,8 @@ def run_network_training(request: NetworkRequest, watch: Watch, decoding: Decodi
             trained = train_network(model, pictures, request.settings, watcher)
         about = _about(request, trained, pictures, p)
         save(trained.model, about, request.output)
-        return _summary(request, trained, about, time.monotonic() - began)
+        elapsed_s = time.monotonic() - began
+        return TrainingSummary.of(request.output, request.architecture, about, trained.curve, elapsed_s)
 
 
 def _picture_set(clips: Clips, labels: tuple[str, ...]) -> PictureSet:
@@ -112,25 +113,4 @@ def _about(request: NetworkRequest, trained: TrainedNetwork, clips: PictureSet, 
         sampling=f"count:{request.clip_frames}",
         preprocessing=p,
         training=told,
-    )
-
-
-def _summary(
-    request: NetworkRequest, trained: TrainedNetwork, about: SavedHead, elapsed_s: float
-) -> TrainingSummary:  # fmt: skip
-    told = about.training
-    return TrainingSummary(
-        output=str(request.output),
-        kind=request.architecture,
-        labels=about.labels,
-        examples=told["examples"],
-        validation_examples=told["validation_examples"],
-        frames=told["frames"],
-        epochs=told["epochs"],
-        best_epoch=told["best_epoch"],
-        val_loss=told["val_loss"],
-        val_accuracy=told["val_accuracy"],
-        temperature=about.temperature,
-        elapsed_s=elapsed_s,
-        curve=[(e.loss, e.val_loss, e.val_accuracy) for e in trained.curve],
     )

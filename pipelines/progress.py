@@ -4,9 +4,10 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,9 +24,16 @@ LINE_EVERY_S = 60.0
 @contextmanager
 def watch(work_folder: str, videos: int) -> Iterator[None]:
     """Shows the progress that a run's workers write into `work_folder`, on standard error, while the block runs."""
-    stop = threading.Event()
     shower = _show_bar if sys.stderr.isatty() and not logs_json() else _show_lines
-    thread = threading.Thread(target=shower, args=(work_folder, videos, stop), name="progress", daemon=True)
+    with alongside(shower, work_folder, videos):
+        yield
+
+
+@contextmanager
+def alongside(shower: Callable[..., None], *what: Any) -> Iterator[None]:
+    """Runs ``shower(*what, stop)`` in a thread beside the block; the event `stop` is set when the block ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=shower, args=(*what, stop), name="progress", daemon=True)
     thread.start()
     try:
         yield
@@ -66,13 +74,14 @@ def _show_bar(work_folder: str, videos: int, stop: threading.Event) -> None:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, hours="planning, 0", speed="", failed="")
         while not stop.wait(poll_s):
-            totals = read_progress(work_folder)
-            speed = totals.done_s / (time.monotonic() - began)
-            bar.update(
-                task,
-                total=totals.planned_s or None,
-                completed=min(totals.done_s, totals.planned_s),
-                hours=f"{totals.done_s / 3600:.2f}/{totals.planned_s / 3600:.2f}",
-                speed=f"{speed:.0f}x real time",
-                failed=f"[red]{totals.failed} failed" if totals.failed else "",
-            )
+            with suppress(StorageError):
+                totals = read_progress(work_folder)
+                speed = totals.done_s / (time.monotonic() - began)
+                bar.update(
+                    task,
+                    total=totals.planned_s or None,
+                    completed=min(totals.done_s, totals.planned_s),
+                    hours=f"{totals.done_s / 3600:.2f}/{totals.planned_s / 3600:.2f}",
+                    speed=f"{speed:.0f}x real time",
+                    failed=f"[red]{totals.failed} failed" if totals.failed else "",
+                )

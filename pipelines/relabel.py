@@ -4,30 +4,22 @@ from typing import Any
 
 import click
 
+from pipelines.beam_command import PASSED_ON, job_options, start
 from pipelines.failing import cannot_run
 from pipelines.json_text import json_text
-from pipelines.logs import configure, log_options
+from pipelines.quiet import import_tensorflow
 
 
-@click.command("relabel", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command("relabel", context_settings=PASSED_ON)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
 @click.option("--model", required=True, metavar="FILE", help="A head that `reelbeam train` saved.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@log_options
-@click.pass_context
+@job_options
 def command(context: click.Context, **chosen: Any) -> None:
     """Give a whole catalog the labels of a head, as a run of its own; nothing is decoded.
 
     Beam's own options (--runner, ...) may follow; they are passed on untouched.
     """  # fmt: skip
-    from pipelines.classify import quiet, stderr_to_devnull
-
-    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
-    if not chosen["verbose"]:
-        quiet()
-    from pipelines.beam_options import beam_options
-
-    options = beam_options(context.args, command)
+    options = start(context, chosen)
     with cannot_run():
         from pipelines.progress import watch
         from pipelines.relabelling import RelabelRequest, run_relabel
@@ -35,8 +27,7 @@ def command(context: click.Context, **chosen: Any) -> None:
         from transforms.catalog.storage import absolute
 
         request = RelabelRequest(absolute(chosen["catalog"]), chosen["model"])
-        with stderr_to_devnull(not chosen["verbose"]):
-            import tensorflow  # noqa: F401 - whose C++ parts announce themselves
+        import_tensorflow(verbose=chosen["verbose"])
         record, resumed = run_relabel(request, options, watch)
         summary = summary_of(record, request.catalog, resumed)
     if chosen["as_json"]:

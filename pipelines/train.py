@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines.beam_command import PASSED_ON, job_options, start
 from pipelines.failing import cannot_run
 from pipelines.json_text import json_text
-from pipelines.logs import configure, log_options
+from pipelines.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from models.heads.judging import Watcher
@@ -22,7 +23,7 @@ LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
 SIDE, CLIP_FRAMES = 64, 12
 
 
-@click.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command("train", context_settings=PASSED_ON)
 @click.option("--catalog", metavar="FOLDER", help="Train a head on the features of this catalog: nothing is decoded.")
 @click.option(
     "--labels",
@@ -84,22 +85,13 @@ SIDE, CLIP_FRAMES = 64, 12
 @click.option(
     "--curve", type=click.Path(path_type=Path), metavar="PNG", help="Where to draw the learning curve."
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@log_options
-@click.pass_context
+@job_options
 def command(context: click.Context, **chosen: Any) -> None:
     """Train a classifier of your own classes.
 
     Beam's own options (--runner, ...) may follow; they are passed on untouched.
     """  # fmt: skip
-    from pipelines.classify import quiet
-
-    configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
-    if not chosen["verbose"]:
-        quiet()
-    from pipelines.beam_options import beam_options
-
-    options = beam_options(context.args, command)
+    options = start(context, chosen)
     with cannot_run():
         with_archive = _check(chosen)
         summary = _train_network(chosen) if with_archive else _train_head(chosen, options)
@@ -140,12 +132,10 @@ def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
     from models.heads.augmentation import Augmentation
     from models.heads.judging import Limits
     from models.heads.network_training import NetworkSettings
-    from pipelines.classify import stderr_to_devnull
     from pipelines.network_training import NetworkRequest, run_network_training
 
     augmentation = Augmentation.parse(chosen["augment"]) if chosen["augment"] is not None else Augmentation()
-    with stderr_to_devnull(not chosen["verbose"]):
-        import tensorflow  # noqa: F401 - whose C++ parts announce themselves
+    import_tensorflow(verbose=chosen["verbose"])
 
     architecture = chosen["architecture"] or "simple_cnn"
     settings = NetworkSettings(
@@ -172,12 +162,10 @@ def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":
     from models.heads.architectures import Architecture
     from models.heads.judging import Limits
     from models.heads.training import TrainingSettings
-    from pipelines.classify import stderr_to_devnull
     from pipelines.training import HeadRequest, run_training
     from transforms.catalog.storage import absolute
 
-    with stderr_to_devnull(not chosen["verbose"]):
-        import tensorflow  # noqa: F401 - whose C++ parts announce themselves
+    import_tensorflow(verbose=chosen["verbose"])
 
     settings = TrainingSettings(
         Architecture(chosen["head"]),

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.heads.feature_set import FeatureSet
-from models.heads.judging import Watcher
+from models.heads.judging import Epoch, Watcher
 from models.heads.labels_table import check_classes, read_labels
 from models.heads.saved import SavedHead, check_name, save
-from models.heads.training import TrainedHead, TrainingSettings, train_head
+from models.heads.training import TrainingSettings, train_head
 from transforms.catalog import storage
 from transforms.catalog.runs import Catalog
 from transforms.gather_features import GatherFeatures, gathered
@@ -74,6 +74,26 @@ class TrainingSummary:
     elapsed_s: float
     curve: list[tuple[float, float, float]]
 
+    @staticmethod
+    def of(output: Path, kind: str, about: SavedHead, curve: Sequence[Epoch], elapsed_s: float) -> "TrainingSummary":
+        """From what the saved file says of its training."""
+        told: dict[str, Any] = about.training
+        return TrainingSummary(
+            output=str(output),
+            kind=kind,
+            labels=about.labels,
+            examples=told["examples"],
+            validation_examples=told["validation_examples"],
+            frames=told["frames"],
+            epochs=told["epochs"],
+            best_epoch=told["best_epoch"],
+            val_loss=told["val_loss"],
+            val_accuracy=told["val_accuracy"],
+            temperature=about.temperature,
+            elapsed_s=elapsed_s,
+            curve=[(e.loss, e.val_loss, e.val_accuracy) for e in curve],
+        )
+
 
 Watch = Callable[[], AbstractContextManager[Watcher]]
 
@@ -115,7 +135,7 @@ def run_training(request: HeadRequest, options: PipelineOptions, watch: Watch) -
             training=trained.about(features, request.settings),
         )
         save(trained.model, about, request.output)
-        return _summary(request, features, trained, about, time.monotonic() - began)
+        return TrainingSummary.of(request.output, about.kind, about, trained.curve, time.monotonic() - began)
 
 
 def gather(videos: list[LabelledVideo], folder: str, into: Path, options: PipelineOptions) -> FeatureSet:
@@ -151,24 +171,3 @@ def work_folder(catalog: Catalog, kind: str) -> Iterator[str]:
 def _learnable(video: LabelledVideo) -> LabelledVideo:
     """Without the parts that are kept for testing."""
     return LabelledVideo(video.video, tuple(example for example in video.examples if example.split != "test"))
-
-
-def _summary(
-    request: HeadRequest, features: FeatureSet, trained: TrainedHead, about: SavedHead, elapsed_s: float
-) -> TrainingSummary:
-    told: dict[str, Any] = about.training
-    return TrainingSummary(
-        output=str(request.output),
-        kind=about.kind,
-        labels=about.labels,
-        examples=told["examples"],
-        validation_examples=told["validation_examples"],
-        frames=told["frames"],
-        epochs=told["epochs"],
-        best_epoch=told["best_epoch"],
-        val_loss=told["val_loss"],
-        val_accuracy=told["val_accuracy"],
-        temperature=about.temperature,
-        elapsed_s=elapsed_s,
-        curve=[(e.loss, e.val_loss, e.val_accuracy) for e in trained.curve],
-    )

@@ -91,7 +91,7 @@ class CountingProxy:
                     self.received_bytes += len(data)
                 target.sendall(data)
         except OSError:
-            pass
+            pass  # the other direction has closed both ends
         finally:
             for one in (source, target):
                 one.close()

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.visual.bundle import ModelBundle, prepare
-from models.visual.engine import Features
 from models.visual.errors import ModelError
+from models.visual.features import Features
+from models.visual.tensorflow_engine import CPU_BATCH
 from tests import videos
 from transforms.video.archive import find_videos
 from transforms.video.batched_inference import BatchedInference
@@ -64,6 +65,7 @@ def test_batches_are_full_whatever_the_segments(tiny: ModelBundle, sizes: list[i
     assert features.embeddings[:, 0].tolist() == numbers
     assert features.top_labels.shape == (len(numbers), 3)
     assert engine.calls == [batch] * (len(numbers) // batch) + [len(numbers) % batch] * bool(len(numbers) % batch)
+    assert inference.batch_frames == engine.calls
 
 
 def test_pictures_are_taken_while_the_engine_works(tiny: ModelBundle) -> None:
@@ -98,6 +100,8 @@ def rows_of(folder: Path, bundle: ModelBundle, archive: Path, batch_size: int | 
         result = extractor.collect(extractor.submit(Chunk("0" * 20, tuple(segments))))
         assert not list(Path(extractor.pool._spool.path).glob("*.frames")), "pictures are left behind"
     _check(result.outcomes, result.stats.infer_msec)
+    largest = 1 if bundle.engine == "litert" else batch_size or CPU_BATCH
+    assert (max(result.batch_frames), sum(result.batch_frames)) == (largest, result.file.rows)
     table = pq.read_table(result.file.path)
     return [tuple(row.values()) for row in table.select(["uri", "pts", "labels", "embedding"]).to_pylist()]
 

@@ -105,6 +105,7 @@ def test_reused_process_id_is_no_holder(tmp_path):
     plant(tmp_path, replace(mine, started_s=mine.started_s - 60))
     with CatalogLock(str(tmp_path)) as held:
         held.check()
+        assert read(tmp_path).started_s == Holder.this_process("now").started_s
 
 
 def test_exactly_one_of_eight_simultaneous_starts_wins(tmp_path):
@@ -139,6 +140,7 @@ def test_other_machine_that_fell_silent_is_taken_over(tmp_path, quick, hours):
     plant(tmp_path, elsewhere(heartbeat_at=hours_ago(hours)))
     with CatalogLock(str(tmp_path)) as mine:
         mine.check()
+        assert read(tmp_path).pid == os.getpid()
 
 
 def test_other_machine_whose_clock_is_wrong_but_lives_is_left_alone(tmp_path, quick):

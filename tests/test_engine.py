@@ -11,8 +11,9 @@ import pytest
 
 from models.visual import target
 from models.visual.bundle import ModelBundle, prepare
-from models.visual.engine import Engine, Features, open_engine
+from models.visual.engine import Engine, open_engine
 from models.visual.errors import ModelError
+from models.visual.features import Features
 from models.visual.litert_engine import LiteRtEngine
 from models.visual.tensorflow_engine import CPU_BATCH, TensorFlowEngine, import_graph
 

@@ -51,6 +51,8 @@ def test_a_first_night_fills_the_tables(archive: Path, tmp_path: Path, reelbeam:
     assert record is not None
     assert record.metrics["extract.frames_sampled"] == summary["frames"]
     assert record.metrics["extract.bytes_read"] > 0
+    batches = record.metrics["extract.frames_a_batch"]
+    assert (batches["sum"], batches["max"]) == (summary["frames"], 1), "LiteRT runs frame by frame"
     assert not leftovers(catalog)
 
 

@@ -61,6 +61,7 @@ class _ExtractChunk(beam.DoFn):
         self._pending: deque[tuple[int, PendingChunk]] = deque()
         self._counters = {name: Metrics.counter("extract", name) for name in COUNTERS}
         self._segment_frames = Metrics.distribution("extract", "frames_a_segment")
+        self._batch_frames = Metrics.distribution("extract", "frames_a_batch")
 
     def setup(self) -> None:
         self._extractor.get()
@@ -97,6 +98,8 @@ class _ExtractChunk(beam.DoFn):
         self._counters["chunks_reused" if result.reused else "chunks_written"].inc()
         if not result.reused:
             self._counters["bytes_written"].inc(result.file.size_bytes)
+        for frames in result.batch_frames:
+            self._batch_frames.update(frames)
         for outcome in result.outcomes:
             self._segment_frames.update(outcome.rows)
             if outcome.failure is not None:

@@ -7,17 +7,20 @@ from apache_beam.utils.shared import Shared
 
 from transforms.video.extract import ChunkExtractor, ExtractSettings
 
+_THE_PROCESS = Shared()
+"""Beam shares by handle: a handle of each DoFn's own would start the decoder children once for planning and again for
+extraction."""
+
 
 class SharedExtractor:
     """Hands out the process's `ChunkExtractor` for some settings, starting it on first use."""
 
     def __init__(self, settings: ExtractSettings) -> None:
         self._settings = settings
-        self._handle = Shared()
 
     def get(self) -> ChunkExtractor:
         """The extractor; started once a process and settings."""
-        return self._handle.acquire(self._start, tag=self._settings)
+        return _THE_PROCESS.acquire(self._start, tag=self._settings)
 
     def _start(self) -> ChunkExtractor:
         extractor = ChunkExtractor(self._settings)

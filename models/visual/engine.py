@@ -1,25 +1,14 @@
 """Engines: what runs a model. Pictures in, features out; which engine runs is not the caller's concern."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.visual.bundle import ModelBundle
+from models.visual.features import Features
 from models.visual.spec import VisualSpec
 from models.visual.target import Device
-
-
-class Features(NamedTuple):
-    """What a model says of n pictures.
-
-    Attributes:
-        embeddings: float32 [n, D].
-        scores: float32 [n, L], of the labels.
-    """
-
-    embeddings: NDArray[np.float32]
-    scores: NDArray[np.float32]
 
 
 class Engine(Protocol):

@@ -5,7 +5,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from models.visual.bundle import ModelBundle
-from models.visual.engine import Features
+from models.visual.features import Features
 
 
 class LiteRtEngine:

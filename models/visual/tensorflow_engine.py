@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.visual.bundle import ModelBundle
-from models.visual.engine import Features
 from models.visual.errors import ModelError
 from models.visual.export import EMBEDDING, INPUT, SCORES
+from models.visual.features import Features
 from models.visual.target import Device, list_gpus
 
 CPU_BATCH = 8

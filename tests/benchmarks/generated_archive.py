@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -59,21 +60,21 @@ def build(minutes: float | None = None, *, real: bool = True, jobs: int = 2) -> 
     """The folder of an archive; made if it is not kept.
 
     Args:
-        minutes: of generated clips, at least; by default an hour together with the real ones.
+        minutes: of generated clips, at least; 0 for none; by default an hour together with the real ones.
         real: whether the real clips are added.
         jobs: processes that encode.
     """
     real = real and SHARED.is_dir()
-    minutes = minutes or (20 if real else 60)
+    minutes = (20 if real else 60) if minutes is None else minutes
     folder = KEPT / f"archive-{minutes:g}{'-real' if real else ''}"
     if (folder / ".whole").exists():
         return folder
-    clips = [(kind, number) for kind in KINDS for number in range(_count(kind, minutes))]
+    clips = [(kind, number) for kind in KINDS for number in range(_count(kind, minutes))] if minutes else []
     masters = KEPT / "clips"
     masters.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
     with ProcessPoolExecutor(jobs) as pool:
-        for kind, number, path in pool.map(make_clip, *zip(*clips, strict=True), [masters] * len(clips)):
+        for kind, number, path in pool.map(partial(make_clip, folder=masters), *zip(*clips, strict=True)):
             _link(folder / f"{kind.name}-{number:03}.mp4", path)
     for path in real_clips() if real else []:
         _link(folder / f"real-{path.parent.name}-{path.name}", path)

@@ -24,6 +24,9 @@ class BatchedInference:
 
     Batches are of the engine's size whatever segments they are added from: a segment's last few pictures would else be
     padded to a whole batch.
+
+    Attributes:
+        batch_frames: pictures in each batch that the engine has run.
     """
 
     def __init__(self, engine: Engine, top_labels: int) -> None:
@@ -37,6 +40,7 @@ class BatchedInference:
         self._running: deque[Future[FrameFeatures]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._infer_s = 0.0
+        self.batch_frames: list[int] = []
 
     def __enter__(self) -> "BatchedInference":
         return self
@@ -92,4 +96,7 @@ class BatchedInference:
         began = time.perf_counter()
         features = top(self._engine.infer(batch), self._top_labels)
         self._infer_s += time.perf_counter() - began
+        # Now, not before: an engine out of memory halves its batches.
+        size = self._engine.batch_size
+        self.batch_frames += [min(size, len(batch) - first) for first in range(0, len(batch), size)]
         return features

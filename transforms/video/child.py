@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.visual.bundle import ModelBundle
-from models.visual.engine import Engine, Features, open_engine
+from models.visual.engine import Engine, open_engine
+from models.visual.features import Features
 from models.visual.spec import VisualSpec
 from transforms.catalog import storage
 from transforms.catalog.faults import fault_point

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +119,7 @@ class ChunkResult:
         outcomes: of its segments, in the order of the rows.
         file: the chunk file.
         stats: work done.
+        batch_frames: frames in each batch that a model ran; none where an earlier attempt's file was found.
         reused: whether an earlier attempt had written the file.
         worker: which worker wrote it.
     """
@@ -126,6 +127,7 @@ class ChunkResult:
     outcomes: tuple[SegmentOutcome, ...]
     file: FileRecord
     stats: ChunkStats
+    batch_frames: tuple[int, ...]
     reused: bool
     worker: str
 
@@ -200,7 +202,7 @@ class ChunkExtractor:
             metadata={SEGMENTS_KEY: wire.encode_json(outcomes)},
         )
         stats = _stats(results, gathered.retried, gathered.infer_msec)
-        return ChunkResult(outcomes, record, stats, reused=False, worker=worker_name())
+        return ChunkResult(outcomes, record, stats, tuple(gathered.batch_frames), reused=False, worker=worker_name())
 
     def _path(self, chunk: Chunk) -> str:
         return storage.join(self.settings.frames_folder, f"chunk-{chunk.chunk_id}.parquet")
@@ -213,7 +215,7 @@ class ChunkExtractor:
         outcomes = read_outcomes(path)
         for one in outcomes:
             done(one.segment, one.rows)
-        return ChunkResult(outcomes, schemas.describe_file(path, "frames"), ChunkStats(), True, worker_name())
+        return ChunkResult(outcomes, schemas.describe_file(path, "frames"), ChunkStats(), (), True, worker_name())
 
     def _gather(self, pending: PendingChunk, done: SegmentDone) -> "_Gathered":
         """Every segment's result and features; where this process infers, it does while the children decode on."""
@@ -224,7 +226,7 @@ class ChunkExtractor:
         with BatchedInference(self._engine, self.settings.top_labels) as inference:
             self._receive(pending, done, gathered, inference)
             features = inference.finish()
-            gathered.infer_msec = inference.infer_msec
+            gathered.infer_msec, gathered.batch_frames = inference.infer_msec, inference.batch_frames
         gathered.share_out(features)
         return gathered
 
@@ -236,6 +238,7 @@ class ChunkExtractor:
             gathered.retried += again
             if result.features is not None:
                 gathered.features[index] = result.features
+                gathered.batch_frames += [1] * len(result.pts)  # a child infers frame by frame as it decodes
             elif inference is not None:
                 try:
                     inference.add(self._pictures(result))
@@ -298,6 +301,7 @@ class _Gathered:
     features: dict[int, FrameFeatures]
     retried: int = 0
     infer_msec: float = 0.0
+    batch_frames: list[int] = field(default_factory=list)
 
     def share_out(self, features: FrameFeatures) -> None:
         """Gives every segment that has none its part of the features, which are in the order of arrival."""

@@ -49,7 +49,7 @@ class Sampling:
             if number:
                 return cls("every" if number[1] == "every" else "count", _positive(Fraction(number[2])))
         except (ValueError, ZeroDivisionError):
-            pass
+            pass  # as what has no known form at all: see below
         raise SamplingError(
             f"cannot understand the sampling {text!r}: use for example 1fps, 0.2fps, keyframes, every:10 or count:16"
         )

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.visual.bundle import ModelBundle
-from models.visual.engine import Features
+from models.visual.features import Features
 from models.visual.head_engine import HeadEngine
 from transforms.video.child import top
 from transforms.video.extract import label_lists

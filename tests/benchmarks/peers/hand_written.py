@@ -60,6 +60,7 @@ def classify(path: str, graph: Graph, rows: dict[str, list[Any]], labels: tuple[
         base = Fraction(stream.time_base)
         wanted = wanted_packets([packet.pts for packet in packets], base)
         due = {packets[i].pts for i in wanted}
+        aspect = stream.sample_aspect_ratio or 1
         first = min(packet.pts for packet in packets)
         reformatter = VideoReformatter()
         starts = [i for i, packet in enumerate(packets) if packet.is_keyframe]
@@ -69,15 +70,15 @@ def classify(path: str, graph: Graph, rows: dict[str, list[Any]], labels: tuple[
                 continue
             for i in range(start, last + 1):
                 context.skip_frame = "DEFAULT" if i in wanted else "NONREF"
-                keep(context.decode(packets[i]), due, first, base, path, graph, rows, labels, reformatter)
-            keep(context.decode(None), due, first, base, path, graph, rows, labels, reformatter)
+                keep(context.decode(packets[i]), due, first, base, aspect, path, graph, rows, labels, reformatter)
+            keep(context.decode(None), due, first, base, aspect, path, graph, rows, labels, reformatter)
             context.flush_buffers()
 
 
-def keep(frames, due, first, base, path, graph, rows, labels, reformatter) -> None:
+def keep(frames, due, first, base, aspect, path, graph, rows, labels, reformatter) -> None:
     for frame in frames:
         if frame.pts in due:
-            height, width = scaled_size(frame.height, frame.width, PREPROCESSING)
+            height, width = scaled_size(frame.height, round(frame.width * aspect), PREPROCESSING)
             small = reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
             embedding, scores = graph(finish(small.to_ndarray(), PREPROCESSING))
             best = int(scores.argmax())

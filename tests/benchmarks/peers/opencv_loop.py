@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from models.visual import efficientnet_lite
 from models.visual.labels import imagenet_labels
-from models.visual.preprocess import preprocess
+from models.visual.preprocess import finish, scaled_size
 from tests.benchmarks.peers.keras_model import BATCH
 from tests.benchmarks.peers.pictures import PREPROCESSING
 
@@ -40,6 +40,7 @@ def main(list_file: str, out: str) -> None:
 def sampled(path: str) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds after the first frame, picture) of the first frame at or after every second."""
     capture = cv2.VideoCapture(path)
+    aspect = (capture.get(cv2.CAP_PROP_SAR_NUM) or 1) / (capture.get(cv2.CAP_PROP_SAR_DEN) or 1)
     first_s, due_s = None, 0.0
     while True:
         ok, frame = capture.read()
@@ -49,7 +50,15 @@ def sampled(path: str) -> Iterator[tuple[float, np.ndarray]]:
         first_s = stamp_s if first_s is None else first_s
         if stamp_s - first_s + HALF_TICK_S >= due_s:
             due_s = int(stamp_s - first_s + HALF_TICK_S) + 1
-            yield stamp_s - first_s, preprocess(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), PREPROCESSING)
+            yield stamp_s - first_s, paint(frame, aspect)
+
+
+def paint(frame: np.ndarray, pixel_aspect: float) -> np.ndarray:
+    """The model's input of a BGR frame, from its pixels' width over their height."""
+    height, width = scaled_size(frame.shape[0], round(frame.shape[1] * pixel_aspect), PREPROCESSING)
+    interpolation = cv2.INTER_AREA if height < frame.shape[0] else cv2.INTER_LINEAR
+    small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), (width, height), interpolation=interpolation)
+    return finish(small.astype(np.uint8), PREPROCESSING)
 
 
 if __name__ == "__main__":

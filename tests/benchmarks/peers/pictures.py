@@ -37,17 +37,18 @@ def decode(path: str, rate: int = 1) -> Iterator[Picture]:
         if FRAME_THREADS in os.environ:
             stream.thread_type = "AUTO"
         half_tick = Fraction(stream.time_base) / 2
+        pixel_aspect = stream.sample_aspect_ratio or 1
         first, due = None, 0
         for frame in container.decode(stream):
             first = frame.pts if first is None else first
             time_s = (frame.pts - first) * Fraction(stream.time_base)
             if time_s >= Fraction(due, rate) - half_tick:
                 due = int((time_s + half_tick) * rate) + 1
-                yield Picture(path, float(time_s), paint(frame))
+                yield Picture(path, float(time_s), paint(frame, pixel_aspect))
 
 
-def paint(frame: av.VideoFrame) -> np.ndarray:
-    """The model's input of a frame that needs no turning."""
-    height, width = scaled_size(frame.height, frame.width, PREPROCESSING)
+def paint(frame: av.VideoFrame, pixel_aspect: Fraction | int) -> np.ndarray:
+    """The model's input of a frame that needs no turning, from its pixels' width over their height."""
+    height, width = scaled_size(frame.height, round(frame.width * pixel_aspect), PREPROCESSING)
     small = frame.reformat(width, height, "rgb24", interpolation="AREA")
     return finish(small.to_ndarray(), PREPROCESSING)
