@@ -16,7 +16,7 @@ from models.heads.hierarchy import read_hierarchy, roll_up
 from models.heads.labels_table import Example, read_labels
 from models.visual.bundle import ModelBundle, prepare
 from pipelines.nightly import publish
-from pipelines.training import work_folder
+from pipelines.work_folder import work_folder
 from transforms.catalog.runs import Catalog, RunConfig
 from transforms.collect import Collect, read_collected
 from transforms.labelled_videos import (

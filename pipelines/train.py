@@ -142,6 +142,7 @@ def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
         Limits(chosen["epochs"] or NETWORK_EPOCHS, NETWORK_PATIENCE),
         learning_rate=LEARNING_RATE if architecture == "simple_cnn" else FINE_TUNING_RATE,
         precision=chosen["wanted_precision"],
+        probe_first=architecture != "simple_cnn",
         augmentation=augmentation,
         seed=chosen["seed"],
     )

@@ -1,9 +1,8 @@
 """Training a head on a catalog: a Beam job gathers the labelled features, then gradient descent on this machine."""
 
-import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from models.heads.judging import Epoch, Watcher
 from models.heads.labels_table import check_classes, read_labels
 from models.heads.saved import SavedHead, check_name, save
 from models.heads.training import TrainingSettings, train_head
-from transforms.catalog import storage
+from pipelines.work_folder import work_folder
 from transforms.catalog.runs import Catalog
 from transforms.gather_features import GatherFeatures, gathered
 from transforms.labelled_videos import (
@@ -156,16 +155,6 @@ def gather(videos: list[LabelledVideo], folder: str, into: Path, options: Pipeli
             | GatherFeatures(folder)
         )
     return gathered(folder, parts, into)
-
-
-@contextmanager
-def work_folder(catalog: Catalog, kind: str) -> Iterator[str]:
-    """A folder of the catalog that every worker reaches, removed in the end."""
-    folder = catalog.path(f"{kind}-{secrets.token_hex(6)}")
-    try:
-        yield folder
-    finally:
-        storage.delete_tree(folder)
 
 
 def _learnable(video: LabelledVideo) -> LabelledVideo:

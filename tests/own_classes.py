@@ -4,7 +4,7 @@
 """
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +16,21 @@ SIZE = (64, 48)
 RECIPE = videos.Recipe(".mp4", "libx264", {"preset": "veryfast", "g": "4"}, fps=videos.Fraction(4))
 
 
-def make_archive(folder: Path, clips: int = 16, seconds: float = 4) -> Path:
-    """Writes ``cam<0|1>/<class>-<n>.mp4``, `clips` of each class; the same every time."""
+def make_archive(folder: Path, clips: int = 16, seconds: float = 4, tinted: Collection[int] = ()) -> Path:
+    """Writes ``cam<0|1>/<class>-<n>.mp4``, `clips` of each class, those of some numbers tinted; the same every time."""
     for number in range(clips):
         for label in CLASSES:
             camera = folder / f"cam{number % 2}"
             camera.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng([number, CLASSES.index(label)])
-            pictures = _pictures(rng, label, round(seconds * RECIPE.fps))
+            pictures = _pictures(rng, label, round(seconds * RECIPE.fps), number in tinted)
             videos.encode(camera / f"{label}-{number:02d}{RECIPE.suffix}", RECIPE, seconds, SIZE, pictures)
     return folder
 
 
-def _pictures(rng: np.random.Generator, label: str, count: int) -> Iterable[np.ndarray]:
+def _pictures(rng: np.random.Generator, label: str, count: int, tinted: bool) -> Iterable[np.ndarray]:
     coarse = rng.integers(0, 90, (6, 8, 3))
-    bright = 130 if label == "day" else 20
+    bright = (130 if label == "day" else 20) + np.array([0, 0, 100 * tinted])
     for _ in range(count):
         picture = np.kron(coarse, np.ones((8, 8, 1), int)) + bright + rng.integers(-15, 16, (SIZE[1], SIZE[0], 3))
         yield np.clip(picture, 0, 255).astype(np.uint8)

@@ -47,6 +47,22 @@ def test_simple_cnn_learns_from_scratch(archive: Path, tmp_path: Path, reelbeam:
     assert figures["accuracy"] >= 0.9
 
 
+def test_a_real_pretrained_backbone_is_fine_tuned(archive: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    """EfficientNet-Lite0 with its ImageNet weights, whole: trained, classified with, evaluated."""
+    labels, model = labels_of(archive, tmp_path / "train.csv", range(12)), tmp_path / "tuned.keras"
+    done = run_command(
+        "train", "--archive", archive, "--labels", labels, "--output", model, "--architecture", "efficientnet_lite0",
+        "--epochs", 4, "--clip-frames", 2, "--json", timeout_s=900,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["kind"] == "efficientnet_lite0" and saved.read(model).labels == ("day", "night")
+    options = ("--catalog", tmp_path / "c", "--model", model, "--json")
+    done = reelbeam("classify", "--archive", archive, *options, timeout_s=900)
+    assert done.code == 0, done.err
+    val = labels_of(archive, tmp_path / "val.csv", range(12, 16))
+    assert run_command("evaluate", "--labels", val, *options).json["accuracy"] >= 0.8, "chance is 0.5"
+
+
 def bright_and_dark(clips: int, frames: int = 3, side: int = 37) -> PictureSet:
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 90, (clips * frames, side, side, 3))

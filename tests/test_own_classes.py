@@ -1,7 +1,9 @@
 """Teaching it one's own classes, run as a person runs it: classify, train on the stored features, classify with that."""
 
 import csv
+import os
 import shutil
+import time
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,7 @@ from models.heads.errors import HeadError, LabelsError
 from models.heads.training import TrainingSettings
 from pipelines.train import show_epochs
 from pipelines.training import HeadRequest, run_training
+from pipelines.work_folder import FORSAKEN_S, work_folder
 from tests.conftest import Reelbeam, run_command
 from tests.own_classes import CLASSES, labels_of, make_archive, write_labels
 from transforms.catalog.latest import latest_videos
@@ -130,7 +133,56 @@ def test_evaluation_tells_how_good_it_is(archive: Path, catalog: Path, linear: P
     assert page.count("data:image/jpeg;base64,") == 8, "a thumbnail of each clip"
     assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 9
     assert msgspec.json.decode((tmp_path / "out" / "figures.json").read_bytes()) == figures
-    assert not [p.name for p in catalog.iterdir() if p.name.startswith(("training", "evaluation"))]
+    assert not list((catalog / "work").glob("*-*")), "no work folder stays"
+
+
+def test_what_a_killed_command_left_is_removed_once_it_is_old(catalog: Path) -> None:
+    old, new = (catalog / "work" / name for name in ("training-old", "evaluation-new"))
+    for folder, age_s in ((old, 2 * FORSAKEN_S), (new, FORSAKEN_S / 2)):
+        folder.mkdir(parents=True)
+        (folder / "part-00000.npy").write_bytes(b"x")
+        os.utime(folder / "part-00000.npy", (0, time.time() - age_s))
+    with work_folder(Catalog(str(catalog)), "training") as mine:
+        Path(mine).mkdir()
+        assert new.exists() and not old.exists(), "another's may be at work"
+        assert Catalog(str(catalog)).unfinished() is None, "none of them is a run"
+    assert not Path(mine).exists()
+    shutil.rmtree(new)
+
+
+def test_classes_that_do_not_exclude_each_other(tmp_path: Path, reelbeam: Reelbeam) -> None:
+    """Two labels on some clips: from the table to `label_ranges`, each class is a question of its own."""
+    tinted = [number for number in range(16) if number % 4 < 2]
+    archive = make_archive(tmp_path / "archive", tinted=tinted)
+
+    def table(name: str, numbers: range) -> Path:
+        clips = [(label, number) for number in numbers for label in CLASSES]
+        rows = [{"uri": f"{label}-{number:02d}.mp4", "label": label} for label, number in clips]
+        both = [{"uri": f"{label}-{number:02d}.mp4", "label": "tinted"} for label, number in clips if number in tinted]
+        return write_labels(tmp_path / name, rows + both)
+
+    model, catalog = tmp_path / "several.keras", tmp_path / "c"
+    reelbeam("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder")
+    done = run_command(
+        "train", "--catalog", catalog, "--labels", table("train.csv", LEARNED), "--output", model, "--json"
+    )
+    assert done.code == 0, done.err
+    assert done.json["labels"] == ["day", "night", "tinted"] and saved.read(model).multi_label
+    figures = run_command(
+        "evaluate", "--catalog", catalog, "--labels", table("val.csv", HELD_OUT), "--model", model, "--json"
+    ).json
+    assert figures["examples"] == 8 and figures["per_class"]["tinted"]["support"] == 4
+    assert figures["macro_f1"] >= 0.8 and figures["per_class"]["tinted"]["f1"] >= 0.8, "chance is about 0.5"
+    done = reelbeam("relabel", "--catalog", catalog, "--model", model, "--json")
+    assert done.code == 0, done.err
+    rows = latest_videos(Catalog(str(catalog)), ["uri", "label_ranges"]).to_pylist()
+    seen = {Path(row["uri"]).stem: {one["label"] for one in row["label_ranges"] if one["ranges"]} for row in rows}
+    expected = {
+        f"{label}-{number:02d}": {label} | ({"tinted"} if number in tinted else set())
+        for number in HELD_OUT
+        for label in CLASSES
+    }
+    assert sum(seen[name] == labels for name, labels in expected.items()) >= 6, {name: seen[name] for name in expected}
 
 
 def test_what_a_catalog_says_is_evaluated_as_well(archive: Path, catalog: Path, linear: Path, tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ Indices = NDArray[np.int64]
 JUDGED_PICTURES = 32
 """Pictures in a forward pass over the validation part."""
 
+PROBE_EPOCHS, PROBE_RATE, PROBE_DECAY = 30, 1e-3, 0.02
+"""Of the last layer's own training before fine-tuning."""
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -33,6 +36,8 @@ class NetworkSettings:
         weight_decay: of the same.
         validation_share: share of the examples to validate on, where the table names none.
         precision: wanted of the classes' thresholds.
+        probe_first: whether the last layer is fitted to the network's embeddings before anything else is changed, as a
+            pretrained one wants it: a last layer drawn at random would first spoil what lies below (Kumar et al. 2022).
         augmentation: what is changed at random.
         seed: of everything that is drawn.
     """
@@ -44,6 +49,7 @@ class NetworkSettings:
     weight_decay: float = 0.01
     validation_share: float = 0.2
     precision: float = 0.9
+    probe_first: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 7
 
@@ -109,6 +115,8 @@ def train_network(
     judge = Judge(
         lambda model: clip_logits(model, clips, val), clips.targets[val], clips.multi_label, settings.limits, watch
     )
+    if settings.probe_first:
+        _fit_last_layer(model, clips, learned)
     _fit(model, clips, learned, settings, judge)
     if judge.best_weights is None:
         raise HeadError("training gave no finite numbers: lower the learning rate")
@@ -141,10 +149,7 @@ def _fit(model: Any, clips: PictureSet, learned: Indices, settings: NetworkSetti
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, total - steps, warmup_target=settings.learning_rate, warmup_steps=steps
     )  # fmt: skip
-    loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True)
-    if clips.multi_label:
-        loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(rate, settings.weight_decay), loss)
+    model.compile(keras.optimizers.AdamW(rate, settings.weight_decay), _loss(clips.multi_label))
     model.fit(
         _batches(model, clips, learned, settings),
         epochs=settings.limits.epochs,
@@ -153,6 +158,37 @@ def _fit(model: Any, clips: PictureSet, learned: Indices, settings: NetworkSetti
         verbose=0,
         callbacks=[judge.callback()],
     )
+
+
+def _loss(multi_label: bool) -> Any:
+    import keras
+
+    kind = keras.losses.BinaryCrossentropy if multi_label else keras.losses.CategoricalCrossentropy
+    return kind(from_logits=True)
+
+
+def _fit_last_layer(model: Any, clips: PictureSet, learned: Indices) -> None:
+    """Linear probing: the layer ``logits`` learns from the embeddings of unchanged pictures, all else stays."""
+    import keras
+
+    last = model.get_layer("logits")
+    embeddings = clip_logits(keras.Model(model.inputs, last.input), clips, learned)
+    frames = [len(one) for one in embeddings]
+    targets = clips.targets[learned]
+    weights = class_weights(targets)
+    x = np.concatenate(embeddings)
+    scale = float(x.std()) or 1.0
+    probe = keras.Sequential([keras.Input((x.shape[1],)), keras.layers.Dense(targets.shape[1])])
+    probe.compile(keras.optimizers.AdamW(PROBE_RATE, PROBE_DECAY), _loss(clips.multi_label))
+    probe.fit(
+        x / scale,
+        np.repeat(targets, frames, axis=0),
+        sample_weight=np.repeat([example_weight(target, weights) for target in targets], frames),
+        epochs=PROBE_EPOCHS,
+        verbose=0,
+    )
+    kernel, bias = probe.layers[-1].get_weights()
+    last.set_weights([kernel / scale, bias])
 
 
 def _batches(model: Any, clips: PictureSet, learned: Indices, settings: NetworkSettings) -> Any:

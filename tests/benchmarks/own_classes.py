@@ -1,9 +1,10 @@
 """How good classifiers of a user's own classes are, and how long they take: the table of docs/classes.md.
 
-    python -m tests.benchmarks.own_classes [--only heads|scratch|motion|places] [--work FOLDER]
+    python -m tests.benchmarks.own_classes [--only heads|scratch|tuned|motion|places] [--work FOLDER]
 
 heads: the tank wagon of ../shared/data/tank, heads on EfficientNet-Lite0's features, default options; trained on
-train_data.csv, measured on val_data.csv. scratch: simple_cnn on the same. places: heads trained on all places but one,
+train_data.csv, measured on val_data.csv. scratch: simple_cnn on the same. tuned: EfficientNet-Lite0 fine-tuned on the
+same, for a few epochs. places: heads trained on all places but one,
 measured on that one. motion: generated clips of two scenes that only movement tells apart, the mean over frames against
 the temporal head, trained on one scene and measured on both. All through the command line, as a user would.
 """
@@ -27,11 +28,14 @@ HEADS = ("linear", "mlp", "temporal")
 PLACES = ("rusty_bridge", "turquoise_bridge", "gate")
 LEARNED_PAIRS, HELD_OUT_PAIRS = 60, 25
 MOTION_SAMPLE = "8fps"
+TUNED_EPOCHS = 5
 
 
 def main() -> None:
     """Runs the benchmark."""
-    parts: dict[str, Callable[[Path], None]] = {"heads": heads, "places": places, "motion": motion, "scratch": scratch}
+    parts: dict[str, Callable[[Path], None]] = {
+        "heads": heads, "places": places, "motion": motion, "scratch": scratch, "tuned": tuned,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=parts, action="append")
     parser.add_argument("--work", type=Path, help="keeps catalogs, models and reports there, and uses those that are")
@@ -92,13 +96,24 @@ def motion(work: Path) -> None:
 
 def scratch(work: Path) -> None:
     """simple_cnn from scratch on the tank wagon's pictures."""
+    end_to_end(work, "simple_cnn")
+
+
+def tuned(work: Path) -> None:
+    """EfficientNet-Lite0 fine-tuned on the tank wagon's pictures, for as long as two cores can be asked to."""
+    end_to_end(work, "efficientnet_lite0", "--epochs", TUNED_EPOCHS, "--clip-frames", 4)
+
+
+def end_to_end(work: Path, architecture: str, *options: object) -> None:
+    """A network trained on the tank wagon's pictures."""
     train = tank_labels(work / "tank-train.csv", "train_data.csv")
     val = tank_labels(work / "tank-val.csv", "val_data.csv")
-    model, catalog = work / "tank-scratch.keras", work / "tank-scratch-catalog"
-    took, _ = run("train", "--archive", TANK, "--labels", train, "--output", model, "--architecture", "simple_cnn")
+    model, catalog = work / f"tank-{architecture}.keras", work / f"tank-{architecture}-catalog"
+    ask = ("--labels", train, "--output", model, "--architecture", architecture, *options)
+    took, _ = run("train", "--archive", TANK, *ask)
     run("classify", "--archive", TANK, "--catalog", catalog, "--model", model)
     _, figures = run("evaluate", "--catalog", catalog, "--labels", val, "--model", model)
-    told(f"tank, simple_cnn from scratch, trained in {took:.0f} s", figures)
+    told(f"tank, {architecture} end to end, trained in {took:.0f} s", figures)
 
 
 def tank_catalog(work: Path) -> Path:

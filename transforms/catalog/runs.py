@@ -307,7 +307,8 @@ class Catalog:
 
     def _work_ids(self) -> list[str]:
         """Ids of the runs that have a work folder, oldest first."""
-        return [name.removeprefix("run=") for name in storage.list_folders(self.path("work"))]
+        names = storage.list_folders(self.path("work"))
+        return [name.removeprefix("run=") for name in names if name.startswith("run=")]
 
     def _start_record(self, run_id: str) -> str:
         return storage.join(self.work_folder(run_id), "run.json")
