@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from transforms.catalog.lock import CatalogLock, CatalogLocked
 from transforms.catalog.runs import Catalog
 from transforms.catalog.status import status_of
 from transforms.catalog.storage import StorageError
+from transforms.video.archive import find_videos
 
 boto3 = pytest.importorskip("boto3", reason="needs reelbeam[s3]")
 pytest.importorskip("moto.server", reason="needs moto[s3,server]")
@@ -112,14 +115,19 @@ def test_nights_on_an_object_store(bucket):
     assert not [key for key in keys(f"{bucket}/catalog") if run.run_id in key]
 
 
-def test_listing_takes_one_request_a_thousand_keys(bucket, server, monkeypatch):
+def test_ten_thousand_keys_are_listed_by_one_request_a_thousand(bucket, server, monkeypatch):
+    """Whoever lists: the catalog's own storage, and the archive of a night."""
     client = boto3.client("s3")
-    for index in range(1100):
-        client.put_object(Bucket="archive", Key=f"videos/{index:05d}.mp4", Body=b"")
+    put = partial(client.put_object, Bucket="archive", Body=b"x")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda index: put(Key=f"videos/{index:05d}.mp4"), range(10_000)))
     with CountingProxy(server) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
-        assert len(storage.list_files(f"{bucket}/videos")) == 1100
-        assert len(proxy.requests) == 2, proxy.requests
+        assert len(storage.list_files(f"{bucket}/videos")) == 10_000
+        assert len(proxy.requests) == 10, proxy.requests
+        proxy.reset()
+        assert len(list(find_videos([f"{bucket}/videos"]))) == 10_000
+        assert len(proxy.requests) <= 11, proxy.requests
 
 
 def test_one_of_several_starts_wins_and_a_dead_holder_is_taken_over(bucket):

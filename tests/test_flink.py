@@ -18,6 +18,7 @@ import pytest
 
 from tests import videos
 from tests.conftest import ROOT, Finished, Reelbeam
+from tests.own_classes import write_labels
 from tests.tables import contents, leftovers
 from transforms.catalog.runs import Catalog
 
@@ -295,7 +296,44 @@ def test_the_local_runs_index(
 def index_files(catalog: Path, index_id: str) -> dict[str, object]:
     """Every file of an index; the manifest without its name and time of birth."""
     folder = catalog / "index" / index_id
-    files: dict[str, object] = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".json"}
-    assert {Path(name).suffix for name in files} == {".parquet", ".faiss"}
+    files: dict[str, object] = {
+        path.name.replace(index_id, "ID"): path.read_bytes() for path in folder.iterdir() if path.suffix != ".json"
+    }
+    assert {Path(name).suffix for name in files} >= {".parquet", ".faiss"}
     manifest = json.loads((folder / "manifest.json").read_text().replace(index_id, "ID"))
     return files | {"manifest": {**manifest, "created_at": ""}}
+
+
+def test_own_classes_learned_judged_and_given_on_the_cluster(
+    cluster: Cluster, local: Path, tmp_path: Path, reelbeam: Reelbeam
+) -> None:
+    """The jobs of train, evaluate and relabel: the local runs' figures and rows."""
+    assert cluster.script("cluster.sh", "start").code == 0
+    parts = [
+        {"uri": "long.mp4", "label": "ab"[i % 2], "start_s": 20 * i, "end_s": 20 * i + 20, "group": f"part {i}"}
+        for i in range(6)
+    ]
+    labels = write_labels(tmp_path / "labels.csv", parts)
+    figures: list[dict] = []
+    catalogs = [tmp_path / "ours", tmp_path / "theirs"]
+    for catalog, run in zip(catalogs, (cluster.submit, reelbeam), strict=True):
+        shutil.copytree(local, catalog)
+        model = tmp_path / f"{catalog.name}.keras"
+        ask = ("--catalog", catalog, "--labels", labels, "--json")
+        trained = run("train", *ask, "--output", model, "--head", "linear", "--epochs", 3)
+        assert trained.code == 0, trained.err
+        judged = run("evaluate", *ask, "--model", model)
+        assert judged.code == 0, judged.err
+        figures.append({**judged.json, "catalog": "", "model": ""})
+        relabelled = run("relabel", "--catalog", catalog, "--model", model, "--json")
+        assert relabelled.code == 0, relabelled.err
+    assert figures[0] == figures[1] and figures[0]["examples"] == 6
+    ours, theirs = map(contents, catalogs)
+    assert len(ours["videos"]) == 4 and {one["label"] for one in ours["videos"][0]["labels"]} == {"a", "b"}
+    for table in TABLES:
+        assert without_models(ours[table]) == without_models(theirs[table]), table
+
+
+def without_models(rows: list[dict]) -> list[dict]:
+    """Without the name of the head's file and its fingerprint, which the file's times change."""
+    return [{**row, "model": "", "model_fingerprint": ""} for row in rows]

@@ -13,7 +13,7 @@ source "$here/settings.sh"
 : "${REELBEAM:=reelbeam}"
 : "${PARALLELISM:=$((TASKMANAGERS * SLOTS))}"
 
-[[ $# -gt 0 ]] || fail "usage: $(basename "$0") classify|index OPTIONS..."
+[[ $# -gt 0 ]] || fail "usage: $(basename "$0") classify|index|train|evaluate|relabel OPTIONS..."
 [[ -s $JOB_SERVER_JAR ]] || fail "no job server: run $here/cluster.sh start first"
 need "$REELBEAM" "install reelbeam, or activate its environment"
 need "$REELBEAM-worker" "install reelbeam, or activate its environment"
