@@ -14,6 +14,7 @@ CORE = [
     "pyarrow>=20",
     "duckdb>=1.3",
     "click>=8.2",
+    "click-didyoumean>=0.3",
     "rich>=14",
     "Pebble>=5.2,<6",
     "psutil>=6",

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import click
+from click_didyoumean import DYMGroup
 
 COMMANDS = {
     "classify": "Classify a video archive into Parquet tables.",
@@ -21,7 +22,7 @@ COMMANDS = {
 """Subcommands with their one-line help; each lives in `pipelines/<name>.py` as `command`."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(DYMGroup):
     """A group that imports a subcommand's module when it runs, so that `--help` starts at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -218,6 +218,7 @@ def test_what_cannot_be_indexed_or_has_no_index_is_one_line(tmp_path: Path) -> N
     options = ["--archive", archive, "--catalog", catalog, "--model", "placeholder"]
     refused(1, "nowhere", "index", "--catalog", tmp_path / "nowhere")
     refused(2, "no such option", "index", "--catalog", catalog, "--rebuilt")
+    refused(2, "Did you mean one of these?\n    search", "serach", "--catalog", catalog, "dog")
     reelbeam("classify", *options)
     refused(1, "nothing to index", "index", "--catalog", catalog)
     refused(1, "build it first with `reelbeam index`", "search", "--catalog", catalog, "dog")

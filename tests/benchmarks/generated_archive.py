@@ -24,7 +24,8 @@ SHARED = ROOT.parent / "shared" / "data"
 KEPT = ROOT / ".bench"
 
 REAL_EVERY = 2
-"""Of the 496 short clips of a fixed camera among the real ones, every other is used, so that they do not outweigh the rest."""
+"""Of the 496 short clips of a fixed camera among the real ones, every other is used beside generated video, so that they do not
+outweigh the rest."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,15 @@ def build(minutes: float | None = None, *, real: bool = True, jobs: int = 2) -> 
     with ProcessPoolExecutor(jobs) as pool:
         for kind, number, path in pool.map(partial(make_clip, folder=masters), *zip(*clips, strict=True)):
             _link(folder / f"{kind.name}-{number:03}.mp4", path)
-    for path in real_clips() if real else []:
+    for path in real_clips(REAL_EVERY if minutes else 1) if real else []:
         _link(folder / f"real-{path.parent.name}-{path.name}", path)
     (folder / ".whole").touch()
     return folder
 
 
-def real_clips() -> list[Path]:
-    """Real videos beside the checkout, where they are."""
-    fixed = sorted((SHARED / "tank").rglob("*.mp4"))[::REAL_EVERY]
+def real_clips(every: int) -> list[Path]:
+    """Real videos beside the checkout, where they are; of the fixed camera's, one in `every`."""
+    fixed = sorted((SHARED / "tank").rglob("*.mp4"))[::every]
     return [*fixed, *sorted((SHARED / "longer").rglob("*.mp4")), *sorted((SHARED / "captioned").rglob("*.mp4"))]
 
 

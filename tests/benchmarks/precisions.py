@@ -29,7 +29,9 @@ CALIBRATION, TESTED = 100, 300
 
 def real_pictures() -> np.ndarray:
     """Sampled frames of real clips as the model takes them, shuffled: uint8 [n, 224, 224, 3]."""
-    clips = generated_archive.real_clips() + sorted((generated_archive.SHARED / "captioned").rglob("*.avi"))
+    clips = generated_archive.real_clips(generated_archive.REAL_EVERY) + sorted(
+        (generated_archive.SHARED / "captioned").rglob("*.avi")
+    )
     found = list(itertools.chain.from_iterable(map(_frames, clips)))
     return np.random.default_rng(0).permutation(np.stack(found))
 

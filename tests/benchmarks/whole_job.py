@@ -4,9 +4,9 @@
     python -m tests.benchmarks.whole_job --minutes 10 --repeats 1 --only reelbeam limit
 
 Programs run in turn, each a process of its own from start to end, repeated in rotating order: this project's command
-(`reelbeam`), plain Beam (`beam`), Ray Data (`ray`), a loop over OpenCV with `model.predict` (`opencv`), and processes
-written by hand around the same decoding shortcut and exported graph, with no framework (`limit`). All must give the same
-frames; the labels are compared. Prints a table and writes JSON; exits with 1 where a program took other frames, or gave
+(`reelbeam`), plain Beam (`beam`), Ray Data (`ray`), a loop over OpenCV with `model.predict` (`opencv`, and in batches),
+and processes written by hand around the same decoding shortcut and exported graph, with no framework (`limit`). All must
+give the same frames; the labels are compared. Prints a table and writes JSON; exits with 1 where a program took other frames, or gave
 other labels where this project's are sure.
 """
 
@@ -27,6 +27,7 @@ from models.visual.bundle import ModelBundle, prepare
 from tests.benchmarks import generated_archive
 from tests.benchmarks.agreement import Agreement, compare, read_reelbeam, read_rows
 from tests.benchmarks.measuring import Measured, measure
+from tests.benchmarks.peers.keras_model import BATCH
 from tests.benchmarks.peers.pictures import FRAME_THREADS
 from transforms.catalog.runs import Catalog
 from transforms.video.archive import find_videos
@@ -36,11 +37,12 @@ NAMES = {
     "limit": "the limit: hand-written processes",
     "beam": "plain Beam: FlatMap, RunInference, WriteToParquet",
     "ray": "Ray Data: flat_map, map_batches, write_parquet",
-    "opencv": "OpenCV loop, model.predict",
+    "opencv": "OpenCV loop, model.predict frame by frame",
+    "opencv-batches": "OpenCV loop, model.predict video by video",
 }
-AGREED = 0.98
+AGREED = 0.95
 """Share of frames with the same best label, where this project's is sure, below which a program did other work: OpenCV's
-conversion from YUV alone moves a hundredth of them."""
+conversion before scaling alone moves two hundredths of them; ignoring pixel aspect moved a sixth."""
 
 Round = dict[str, Measured]
 
@@ -62,7 +64,10 @@ class Contest:
         self._bundle = bundle
         self._folder = folder
         self._list = folder / "list.txt"
-        self._list.write_text("\n".join(video.uri for video in find_videos([str(archive)], follow_links=True)))
+        videos = [video.uri for video in find_videos([str(archive)], follow_links=True)]
+        self._list.write_text("\n".join(videos))
+        for uri in videos:
+            Path(uri).read_bytes()  # else the first program waits for the disk, and the others do not
 
     def round(self, names: list[str], number: int) -> Round:
         """Runs every program once, beginning with another one each time."""
@@ -79,10 +84,14 @@ class Contest:
     def _run(self, name: str, out: Path) -> Measured:
         if name == "reelbeam":
             return self._reelbeam(out)
-        module = {"limit": "hand_written", "beam": "plain_beam", "ray": "ray_data", "opencv": "opencv_loop"}[name]
-        extra = [str(self._bundle.path)] if name == "limit" else []
-        target = out / "rows" if name == "beam" else out.with_suffix(".parquet") if name == "opencv" else out
-        return _python("-m", f"tests.benchmarks.peers.{module}", str(self._list), str(target), *extra)
+        module, target, *options = {
+            "limit": ("hand_written", out, str(self._bundle.path)),
+            "beam": ("plain_beam", out / "rows"),
+            "ray": ("ray_data", out),
+            "opencv": ("opencv_loop", out.with_suffix(".parquet")),
+            "opencv-batches": ("opencv_loop", out.with_suffix(".parquet"), str(BATCH)),
+        }[name]
+        return _python("-m", f"tests.benchmarks.peers.{module}", str(self._list), str(target), *options)
 
     def _reelbeam(self, out: Path) -> Measured:
         options = ["--archive", str(self.archive), "--follow-links", "--catalog", str(out), "--json"]

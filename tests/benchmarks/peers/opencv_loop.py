@@ -1,4 +1,7 @@
-"""What people write first: OpenCV reads every frame, one a second goes through `model.predict`, rows go to Parquet."""
+"""What people write first: OpenCV reads every frame, one a second goes through `model.predict`, rows go to Parquet.
+
+Frame by frame, as tutorials do, or a video's frames together.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -12,22 +15,21 @@ import pyarrow.parquet as pq
 from models.visual import efficientnet_lite
 from models.visual.labels import imagenet_labels
 from models.visual.preprocess import finish, scaled_size
-from tests.benchmarks.peers.keras_model import BATCH
 from tests.benchmarks.peers.pictures import PREPROCESSING
 
 HALF_TICK_S = 1e-4
 """OpenCV does not tell the time base; this is less than half a unit of any in use but more than its rounding."""
 
 
-def main(list_file: str, out: str) -> None:
-    """Classifies the listed videos at 1 fps into one Parquet file."""
+def main(list_file: str, out: str, batch: str = "1") -> None:
+    """Classifies the listed videos at 1 fps into one Parquet file, `batch` frames of a video at once."""
     model = efficientnet_lite.build("efficientnet_lite0")
     labels = imagenet_labels()
     rows: dict[str, list] = {name: [] for name in ("uri", "time_s", "embedding", "label", "score")}
     for path in Path(list_file).read_text().splitlines():
         frames = list(sampled(path))
-        for first in range(0, len(frames), BATCH):
-            times, pictures = zip(*frames[first : first + BATCH], strict=True)
+        for first in range(0, len(frames), int(batch)):
+            times, pictures = zip(*frames[first : first + int(batch)], strict=True)
             embeddings, scores = model.predict(np.stack(pictures).astype(np.float32), verbose=0)
             rows["uri"] += [path] * len(times)
             rows["time_s"] += times
@@ -62,4 +64,4 @@ def paint(frame: np.ndarray, pixel_aspect: float) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])
