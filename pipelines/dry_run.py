@@ -1,12 +1,15 @@
 """A night on paper: what would be processed and about how long it would take. Writes nothing."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 from models.visual.bundle import Precision, fingerprint_of_model
-from pipelines.nightly import NightRequest, compare, list_archive
+from pipelines.nightly import NightRequest, list_archive
 from transforms.catalog.runs import Catalog, RunConfig
+from transforms.video.backlog import Comparison
 from transforms.video.child import ChildSettings
 from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome
 from transforms.video.failures import VideoError
@@ -14,6 +17,7 @@ from transforms.video.result_check import check_info
 from transforms.video.segments import Segment, Video, cut, pack
 
 RUNS_TO_JUDGE_BY = 5
+PROBES_AHEAD = 1000
 
 
 def plan_night(request: NightRequest, model: str, precision: Precision, weights: str | None) -> dict[str, Any]:
@@ -32,37 +36,53 @@ def plan_night(request: NightRequest, model: str, precision: Precision, weights:
         request.embedding_dtype,
         embedding_size=0,
     )
-    backlog = compare(catalog, config, list_archive(request), request.archives)
-    planned = list(_cut_all(backlog.todo, request))
-    segments = [segment for one in planned for segment in one]
-    video_s = sum(segment.duration_s for segment in segments)
+    with Comparison() as comparison:
+        list_archive(request, comparison)
+        backlog = comparison.compare(catalog, config)
+        planned, segments, frames, chunks, video_s = 0, 0, 0, 0, 0.0
+        for chunk in pack(_cut_all(comparison.todo(), request), request.chunk_frames, ""):
+            chunks += 1
+            for segment in chunk.segments:
+                planned += segment.index == 0
+                segments += 1
+                frames += segment.expected_frames
+                video_s += segment.duration_s
     speed = _usual_speed(catalog)
     return {
-        "files": len(backlog.todo),
+        "files": backlog.todo,
         "skipped": backlog.skipped,
-        "failing": len(backlog.todo) - len(planned),
+        "failing": backlog.todo - planned,
         "video_hours": video_s / 3600,
-        "frames": sum(segment.expected_frames for segment in segments),
-        "segments": len(segments),
-        "chunks": sum(1 for _ in pack(planned, request.chunk_frames, "")),
+        "frames": frames,
+        "segments": segments,
+        "chunks": chunks,
         "estimate_s": video_s / speed if speed else None,
     }
 
 
-def _cut_all(videos: Sequence[Video], request: NightRequest) -> Iterator[list[Segment]]:
+def _cut_all(videos: Iterable[Video], request: NightRequest) -> Iterator[list[Segment]]:
     child = ChildSettings(
         None, False, request.sampling, request.top_labels, spool="", memory_bytes=request.memory_bytes,
         bounds=request.bounds,
     )  # fmt: skip
     with DecoderPool(PoolSettings(request.decode_workers, child)) as pool:
-        futures = [(video, pool.probe(video.uri)) for video in videos]
-        for video, future in futures:
+        for video, future in _ahead((video, pool.probe(video.uri)) for video in videos):
             try:
                 info = check_info(outcome(future, "probe"))
             except VideoError:
                 continue
             if not isinstance(info, tuple):
                 yield cut(video, info, request.sampling, request.segment_s)
+
+
+def _ahead(probes: Iterable[tuple[Video, Future]]) -> Iterator[tuple[Video, Future]]:
+    """The same, with `PROBES_AHEAD` begun before the first is waited for."""
+    begun: deque[tuple[Video, Future]] = deque()
+    for probe in probes:
+        begun.append(probe)
+        if len(begun) > PROBES_AHEAD:
+            yield begun.popleft()
+    yield from begun
 
 
 def _usual_speed(catalog: Catalog) -> float | None:

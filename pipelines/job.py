@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOpt
 
 from models.visual.bundle import ModelBundle
 from pipelines.beam_options import pipeline_options
-from pipelines.nightly import Backlog, NightRequest, commit
+from pipelines.nightly import JobInput, NightRequest, commit
 from transforms.catalog import storage
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.runs import Catalog, StartedRun
@@ -20,7 +19,7 @@ from transforms.extract_features import FILES, ExtractFeatures
 from transforms.plan_chunks import FAILURES, PlanChunks, PlanSettings
 from transforms.pool_videos import PoolVideos
 from transforms.score_sequences import ScoreSequences, SequenceSettings
-from transforms.video.archive_shards import write_shards
+from transforms.video.backlog import Backlog
 from transforms.video.extract import ExtractSettings
 from transforms.video.pooling import PoolSettings
 from transforms.write_files_table import WriteFilesTable
@@ -71,7 +70,7 @@ def build(
 
 def run_job(
     catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, backlog: Backlog,
-    beam_arguments: Sequence[str],
+    start: JobInput, beam_arguments: Sequence[str],
 ) -> tuple[dict[str, Any], str] | None:  # fmt: skip
     """Runs the job over what is to do; returns its metrics and the name of its runner, or None for a template.
 
@@ -87,9 +86,6 @@ def run_job(
         chunks_folder = storage.join(work, "chunks")
         kept = request.top_labels, request.embedding_dtype
         sequences = SequenceSettings(model_folder, chunks_folder, frames_folder, *kept)
-    stays = (storage.join(work, "run.json"), storage.join(work, "chunks/"))
-    storage.delete(file.path for file in storage.list_files(work) if not file.path.startswith(stays))
-    attempt = Attempt.begin(work)
     extract = ExtractSettings(
         bundle=model_folder,
         frames_folder=chunks_folder,
@@ -113,10 +109,10 @@ def run_job(
         datetime.fromisoformat(run.started_at).timestamp(),
     )
     pipeline = beam.Pipeline(options=options)
-    shards = write_shards(work, backlog.todo)
-    written = build(pipeline, shards, plan, extract, pool, catalog, run, sequences, attempt, request.extract_hints)
+    attempt, hints = start.attempt, request.extract_hints
+    written = build(pipeline, start.shards, plan, extract, pool, catalog, run, sequences, attempt, hints)
     if options.view_as(GoogleCloudOptions).template_location:
-        end = partial(_commit, catalog.root, run, replace(backlog, todo=[]), runner, attempt, time.time())
+        end = partial(_commit, catalog.root, run, backlog, runner, attempt, time.time())
         _ = written | "Commit" >> beam.Map(end)
         pipeline.run()
         return None

@@ -3,28 +3,28 @@
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from models.visual.bundle import ModelBundle
-from transforms.catalog import latest, schemas, storage
+from transforms.catalog import schemas, storage
+from transforms.catalog.attempt import Attempt
 from transforms.catalog.bundles import copy_bundle
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
-from transforms.video.archive import UNLISTED, covers, find_videos
+from transforms.video.archive import each_video
+from transforms.video.archive_shards import write_shards
+from transforms.video.backlog import Backlog, Comparison
 from transforms.video.bounds import Bounds
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video
-
-MAX_ATTEMPTS = 3
-"""Nights on which a file that fails is tried before it is left alone until it changes."""
 
 
 class NothingFound(ValueError):
@@ -51,70 +51,27 @@ class NightRequest:
     extract_hints: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Backlog:
-    """What a night has to do and what it may leave.
+class JobInput(NamedTuple):
+    """What the job of a run starts from.
 
     Attributes:
-        found: videos in the archive.
-        todo: those to process, sorted by uri.
-        skipped: how many are left out.
-        given_up: of those, how many because they failed too often.
-        gone: rows of the `gone` table.
+        attempt: this start of the run.
+        shards: numbers and paths of the lists of what is to do.
     """
 
-    found: int
-    todo: list[Video]
-    skipped: int
-    given_up: int
-    gone: pa.Table
+    attempt: Attempt
+    shards: list[tuple[int, str]]
 
 
-def compare(catalog: Catalog, config: RunConfig, videos: Sequence[Video], archives: Sequence[str]) -> Backlog:
-    """Splits the archive's videos by what the catalog already has under `config`."""
-    known = latest.outcomes(catalog, config)
-    todo, given_up = [], 0
-    for video in videos:
-        before = known.get(video.video_id)
-        if before is None or before["fingerprint"] != video.fingerprint:
-            todo.append(video)
-        elif before["failed"]:
-            if before["attempts"] >= MAX_ATTEMPTS:
-                given_up += 1
-            else:
-                first_s = before["first_seen"].timestamp()
-                todo.append(replace(video, attempts=before["attempts"], first_failed_s=first_s))
-    gone = _gone(catalog, videos, archives)
-    return Backlog(len(videos), todo, len(videos) - len(todo), given_up, gone)
-
-
-def _gone(catalog: Catalog, videos: Sequence[Video], archives: Sequence[str]) -> pa.Table:
-    """Known videos that are not found: where these archives would hold them, or gone before."""
-    found = {video.video_id for video in videos}
-    unlisted = tuple(f"{schemas.path_of_uri(video.uri)}/" for video in videos if video.fingerprint == UNLISTED)
-    since = {row["video_id"]: row["since"] for row in latest.gone_table(catalog).to_pylist()}
-    now = datetime.now(UTC)
-    rows = [
-        {"video_id": video_id, "uri": uri, "since": since.get(video_id, now)}
-        for video_id, uri in sorted(latest.known_uris(catalog).items(), key=lambda pair: pair[1])
-        if video_id not in found
-        and not schemas.path_of_uri(uri).startswith(unlisted)
-        and (video_id in since or any(covers(archive, uri) for archive in archives))
-    ]
-    return pa.Table.from_pylist(rows, schemas.GONE)
-
-
-def list_archive(request: NightRequest) -> list[Video]:
-    """The archive's videos.
+def list_archive(request: NightRequest, comparison: Comparison) -> None:
+    """Takes the archive's videos into a comparison.
 
     Raises:
         ArchiveError: it cannot be listed.
         NothingFound: it is empty.
     """
-    videos = find_videos(request.archives, follow_links=request.follow_links)
-    if not videos:
+    if not comparison.list_videos(each_video(request.archives, follow_links=request.follow_links)):
         raise NothingFound(f"no videos found in {', '.join(request.archives)}; nothing was changed")
-    return videos
 
 
 def config_of(request: NightRequest, bundle: ModelBundle, model: str) -> RunConfig:
@@ -157,37 +114,53 @@ def run_night(
     began = time.monotonic()
     catalog = Catalog(request.catalog)
     config = config_of(request, bundle, model)
-    videos = list_archive(request)
-    with CatalogLock(request.catalog):
-        backlog = compare(catalog, config, videos, request.archives)
-        unfinished = catalog.unfinished()
-        run = catalog.start_run(config, request.archives, datetime.now(UTC))
-        metrics: dict[str, Any] = {}
-        runner = ""
-        if backlog.todo:
-            publish(bundle, catalog)
-            with watch(catalog.work_folder(run.run_id), len(backlog.todo)):
-                # Beam and the decoders take a second to import: a night with nothing new does without.
-                from transforms.video.decoder_pool import ready_forkserver
+    with Comparison() as comparison:
+        list_archive(request, comparison)
+        with CatalogLock(request.catalog):
+            backlog = comparison.compare(catalog, config)
+            unfinished = catalog.unfinished()
+            run = catalog.start_run(config, request.archives, datetime.now(UTC))
+            write_gone(catalog, run, comparison.gone(request.archives))
+            metrics: dict[str, Any] = {}
+            runner = ""
+            if backlog.todo:
+                publish(bundle, catalog)
+                start = prepare_job(catalog, run, comparison.todo())
+                comparison.close()  # the job needs the memory
+                with watch(catalog.work_folder(run.run_id), backlog.todo):
+                    # Beam and the decoders take a second to import: a night with nothing new does without.
+                    from transforms.video.decoder_pool import ready_forkserver
 
-                ready_forkserver()
-                from pipelines.job import run_job
+                    ready_forkserver()
+                    from pipelines.job import run_job
 
-                done = run_job(catalog, run, request, bundle, backlog, beam_arguments)
-            if done is None:
-                return None, False
-            metrics, runner = done
-        else:
-            write_files_table(catalog.files_table(run.run_id), catalog.root, [])
-        record = commit(catalog, run, backlog, metrics, time.monotonic() - began, runner)
+                    done = run_job(catalog, run, request, bundle, backlog, start, beam_arguments)
+                if done is None:
+                    return None, False
+                metrics, runner = done
+            else:
+                write_files_table(catalog.files_table(run.run_id), catalog.root, [])
+            record = commit(catalog, run, backlog, metrics, time.monotonic() - began, runner)
     return record, unfinished is not None and unfinished.run_id == run.run_id
+
+
+def prepare_job(catalog: Catalog, run: StartedRun, videos: Iterable[Video]) -> JobInput:
+    """Clears a run's work folder of what earlier starts left, but for finished chunks, and writes the lists of videos.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    work = catalog.work_folder(run.run_id)
+    stays = (storage.join(work, "run.json"), storage.join(work, "chunks/"))
+    storage.delete(file.path for file in storage.list_files(work) if not file.path.startswith(stays))
+    return JobInput(Attempt.begin(work), write_shards(work, videos))
 
 
 def commit(
     catalog: Catalog, run: StartedRun, backlog: Backlog, metrics: dict[str, Any], elapsed_s: float, runner: str
 ) -> RunRecord:
-    """Ends a run whose job has written its files: what is gone, no strays, the record."""
-    add_gone(catalog, run, backlog.gone)
+    """Ends a run whose job and `write_gone` have written its files: no strays, the record."""
+    add_gone(catalog, run)
     catalog.remove_strays(run.run_id, (row["path"] for row in catalog.file_rows(run.run_id)))
     record = record_of(catalog, run, backlog, metrics, elapsed_s, runner)
     catalog.commit(record)
@@ -201,14 +174,22 @@ def publish(bundle: ModelBundle, catalog: Catalog) -> str:
     return folder
 
 
-def add_gone(catalog: Catalog, run: StartedRun, gone: pa.Table) -> None:
-    """Writes a run's `gone` table and puts it into its files table."""
-    path = storage.join(catalog.table_folder("gone", run.run_id), "part-00000.parquet")
-    record = schemas.write_table(path, gone, schemas.GONE)
+def write_gone(catalog: Catalog, run: StartedRun, rows: Iterable[pa.RecordBatch]) -> None:
+    """Writes a run's `gone` table."""
+    schemas.write_table(_gone_path(catalog, run), rows, schemas.GONE)
+
+
+def add_gone(catalog: Catalog, run: StartedRun) -> None:
+    """Puts the `gone` table that was written into the run's files table."""
+    record = schemas.describe_file(_gone_path(catalog, run), "gone")
     rows: list[dict[str, Any]] = [row for row in catalog.file_rows(run.run_id) if row["table"] != "gone"]
     empty = {"segments": 0, "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
     rows.append({**record._asdict(), "worker": socket.gethostname(), **empty})
     write_files_table(catalog.files_table(run.run_id), catalog.root, rows)
+
+
+def _gone_path(catalog: Catalog, run: StartedRun) -> str:
+    return storage.join(catalog.table_folder("gone", run.run_id), "part-00000.parquet")
 
 
 def record_of(
@@ -234,6 +215,7 @@ def record_of(
     failures: Counter[str] = Counter()
     for table in catalog.read_files("failures", run.run_id, ["reason"]):
         failures.update(table["reason"].to_pylist())
+    gone = sum(len(batch) for batch in catalog.read_batches("gone", run.run_id, ["video_id"]))
     files = schemas.describe_file(catalog.files_table(run.run_id), "files")
     return RunRecord(
         run_id=run.run_id,
@@ -247,7 +229,7 @@ def record_of(
             ok=statuses["ok"],
             partial=statuses["partial"],
             failed=failures.total(),
-            gone=len(backlog.gone),
+            gone=gone,
             given_up=backlog.given_up,
         ),
         video_s=video_s,

@@ -17,7 +17,7 @@ from models.visual.bundle import ModelBundle, prepare
 from models.visual.errors import ModelError
 from models.visual.user_model import is_head
 from pipelines.job import metrics_of
-from pipelines.nightly import Backlog, add_gone, publish, record_of
+from pipelines.nightly import add_gone, publish, record_of, write_gone
 from transforms.catalog import latest, schemas, storage
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.index_source import IndexedVideo, live_videos
@@ -26,6 +26,7 @@ from transforms.catalog.progress import Progress
 from transforms.catalog.runs import Catalog, RunConfig, RunRecord, StartedRun
 from transforms.labelled_videos import catalog_bundle, newest_config
 from transforms.relabel_videos import RelabelSettings, RelabelVideos, places_of_videos, plan_batches
+from transforms.video.backlog import Backlog
 from transforms.write_files_table import WriteFilesTable
 
 
@@ -70,7 +71,6 @@ def run_relabel(
         assert newest is not None
         config = replace(newest.config, model=request.model, model_fingerprint=bundle.fingerprint)
         todo = _todo(catalog, config)
-        gone = latest.gone_table(catalog).select(schemas.GONE.names)
         unfinished = catalog.unfinished()
         places = places_of_videos(catalog, sorted({video.run_id for video in todo.videos}))
         run = catalog.start_run(config, newest.archives, datetime.now(UTC))
@@ -82,10 +82,11 @@ def run_relabel(
         else:
             write_files_table(catalog.files_table(run.run_id), catalog.root, [])
         _add_failures(catalog, run, todo.failures)
-        add_gone(catalog, run, gone)
+        write_gone(catalog, run, catalog.read_batches("gone", newest.run_id, schemas.GONE.names))
+        add_gone(catalog, run)
         catalog.remove_strays(run.run_id, (row["path"] for row in catalog.file_rows(run.run_id)))
         found = todo.skipped + len(todo.videos) + len(todo.failures)
-        backlog = Backlog(found, [], todo.skipped, 0, gone)
+        backlog = Backlog(found, found - todo.skipped, todo.skipped, given_up=0)
         runner = options.view_as(StandardOptions).runner or ""
         record = record_of(catalog, run, backlog, metrics, time.monotonic() - began, runner)
         catalog.commit(record)
@@ -116,7 +117,7 @@ def head_for(catalog: Catalog, config: RunConfig, model: str) -> ModelBundle:
 
 def _todo(catalog: Catalog, config: RunConfig) -> _Todo:
     """Splits the latest rows by whether the head has labelled the same file before."""
-    known = {video_id: one["fingerprint"] for video_id, one in latest.outcomes(catalog, config).items()}
+    known = latest.known_fingerprints(catalog, config)
     fingerprints = latest.latest_videos(catalog, ["video_id", "fingerprint"])
     current = dict(zip(fingerprints["video_id"].to_pylist(), fingerprints["fingerprint"].to_pylist(), strict=True))
     live = live_videos(catalog, also_gone=True)

@@ -97,9 +97,9 @@ def test_a_path_longer_than_the_system_opens_is_one_failing_input(tmp_path: Path
 def test_a_folder_that_cannot_be_listed_fails_alone_and_nothing_in_it_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.nightly import _gone
-    from tests.catalogs import commit_night
+    from tests.catalogs import CONFIG, commit_night
     from transforms.catalog.runs import Catalog
+    from transforms.video.backlog import Comparison
 
     archive = tmp_path / "archive"
     make(archive, "open/a.mp4", "shut/b.mp4", "open/c.mp4")
@@ -119,8 +119,11 @@ def test_a_folder_that_cannot_be_listed_fails_alone_and_nothing_in_it_is_gone(
         str(archive / "open" / "a.mp4"): False,
         str(archive / "shut"): True,
     }
-    gone = _gone(catalog, listed, [str(archive)])
-    assert gone["uri"].to_pylist() == [str(archive / "open" / "c.mp4")]
+    with Comparison() as comparison:
+        comparison.list_videos(listed)
+        comparison.compare(catalog, CONFIG)
+        gone = [uri for batch in comparison.gone([str(archive)]) for uri in batch["uri"].to_pylist()]
+    assert gone == [str(archive / "open" / "c.mp4")]
     with pytest.raises(ArchiveError, match=r"cannot list .*shut: Permission denied"):
         find_videos([str(archive / "shut")])
 

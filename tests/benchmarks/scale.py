@@ -2,17 +2,19 @@
 
 python -m tests.benchmarks.scale --videos 10000 100000 1000000
 
-The driver's part is done for every video: comparing the archive with a catalog that knows every other one, and writing
-lists of what is to do. The workers' part is done for at most 100 lists of about 1,000 videos and scaled from there: lists
-are planned one by one, on any number of workers. Probe results are made up (durations log-normal with a mean of one hour, a keyframe every two seconds); the planning is the
-job's own. Each size runs in a process of its own, so that its peak of memory is its own too.
+The driver's part is done for every video, by the code of a night: an archive that comes in no order is compared with a
+catalog that knows every other video and a tenth as many that are gone, with a chunk file for each video; the `gone` table and
+the lists of what is to do are written. The workers' part is done for at most 100 lists of about 1,000 videos and scaled from
+there: lists are planned one by one, on any number of workers. Probe results are made up (durations log-normal with a mean of
+one hour, a keyframe every two seconds); the planning is the job's own. Each size runs in a process of its own, which finds
+its catalog made, so that its peak of memory is its own too.
 """
 
 import argparse
 import json
 import math
 import random
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,21 +22,26 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
+from hashlib import sha256
+from itertools import chain, islice
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pipelines.nightly import Backlog, commit, compare
-from tests.catalogs import CONFIG, NIGHT, SIZE, frame_rows, video_row, write_files_table
-from transforms.catalog import schemas
+from tests.catalogs import CONFIG, NIGHT, SIZE, frame_rows, video_row, write_files_table, write_night
+from transforms.catalog import schemas, storage
 from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import video_id_of
 from transforms.video import wire
 from transforms.video.archive_shards import read_shard, write_shards
+from transforms.video.backlog import Comparison
 from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut, pack
 
+STEP = 7919
+"""Has no divisor in common with powers of ten."""
 PLANNED_SHARDS = 100
 MEAN_S = 3600.0
 SIGMA = 1.0
@@ -45,10 +52,14 @@ ROW_BYTES = 5_600
 
 
 def archive(videos: int) -> Iterator[Video]:
-    """Made-up listings, sorted by uri as the driver has them."""
-    for index in range(videos):
-        uri = f"s3://archive/{index // 1000:05d}/{index:07d}.mp4"
-        yield Video(video_id_of(uri), uri, 900_000_000, 1.7e9 + index, f"900000000-{index}")
+    """Made-up listings, in no order."""
+    return (made_up(index * STEP % videos) for index in range(videos))
+
+
+def made_up(index: int) -> Video:
+    """The video of a number."""
+    uri = f"s3://archive/{index // 1000:05d}/{index:07d}.mp4"
+    return Video(video_id_of(uri), uri, 900_000_000, 1.7e9 + index, f"900000000-{index}")
 
 
 def probed(video: Video) -> VideoInfo:
@@ -62,21 +73,24 @@ def probed(video: Video) -> VideoInfo:
     return replace(info, keyframe_t=tuple(range(0, seconds * TICKS_A_SECOND, KEYFRAME_S * TICKS_A_SECOND)))
 
 
-def measure(videos: int) -> dict[str, float]:
-    """One size, in this process."""
+def measure(videos: int, root: str) -> dict[str, float]:
+    """One size, in this process, with the catalog that `make_catalog` made."""
     sampling, segment_s = Sampling.parse("1fps"), Fraction(60)
     idle_mb = peak_mb()
     with tempfile.TemporaryDirectory() as work:
-        catalog = known_catalog(f"{work}/catalog", videos)
-        made_mb = peak_mb()
         began = time.process_time()
-        backlog = compare(catalog, CONFIG, list(archive(videos)), ["s3://archive"])
-        assert (len(backlog.todo), backlog.skipped) == (videos - videos // 2, videos // 2)
-        compare_s = time.process_time() - began
-        began = time.process_time()
-        shards = write_shards(work, backlog.todo)
-        write_s, driver_mb = time.process_time() - began, peak_mb() - idle_mb
-        del backlog
+        with Comparison() as comparison:
+            comparison.list_videos(archive(videos))
+            list_s = time.process_time() - began
+            backlog = comparison.compare(Catalog(root), CONFIG)
+            assert (backlog.todo, backlog.skipped) == (videos - videos // 2, videos // 2)
+            gone = schemas.write_table(f"{work}/gone.parquet", comparison.gone(["s3://archive"]), schemas.GONE)
+            assert gone.rows == videos // 10
+            compare_s = time.process_time() - began - list_s
+            shards = write_shards(work, comparison.todo())
+            write_s = time.process_time() - began - list_s - compare_s
+            disk_mb = sum(file.size_bytes for file in storage.list_files(comparison.folder)) / 1e6
+        driver_mb = peak_mb() - idle_mb
         seconds = chunks = segments = frames = shuffled = largest = 0
         began = time.process_time()
         made_up_s = 0.0
@@ -99,49 +113,66 @@ def measure(videos: int) -> dict[str, float]:
     }  # fmt: skip
     whole = len(shards) / min(len(shards), PLANNED_SHARDS)
     return {
-        "videos": videos, "compare_s": compare_s, "write_s": write_s, "making_mb": made_mb - idle_mb,
-        "driver_mb": driver_mb, "shards": len(shards), "largest_chunk_kb": largest / 1e3,
+        "videos": videos, "list_s": list_s, "compare_s": compare_s, "write_s": write_s, "driver_mb": driver_mb,
+        "driver_disk_mb": disk_mb, "shards": len(shards), "largest_chunk_kb": largest / 1e3,
         **{name: value * whole for name, value in planned.items()},
     }  # fmt: skip
 
 
-def known_catalog(root: str, videos: int) -> Catalog:
-    """A catalog whose one run knows every other video of `archive`."""
+def make_catalog(root: str, videos: int) -> None:
+    """A catalog whose one run knows every other video of `archive`, and a tenth as many that are not in it."""
     catalog = Catalog(root)
     run = catalog.start_run(CONFIG, ["s3://archive"], NIGHT)
+    record = write_night(catalog, run, {})
     template = pa.Table.from_pylist([video_row("/a", frame_rows("/a", 2))] * 10_000, schemas.videos_schema(SIZE))
-    known = (video for index, video in enumerate(archive(videos)) if index % 2)
+    known = map(made_up, chain(range(1, videos, 2), range(videos, videos + videos // 10)))
     files = []
-    for part in range(math.ceil(videos // 2 / 10_000)):
-        some = list(islice(known, 10_000))
+    while some := list(islice(known, 10_000)):
         table = template.slice(0, len(some))
         for name in ("video_id", "uri", "fingerprint"):
             column = pa.array([getattr(video, name) for video in some])
             table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
-        path = f"{catalog.table_folder('videos', run.run_id)}/part-{part:05d}.parquet"
+        path = f"{catalog.table_folder('videos', run.run_id)}/part-{len(files):05d}.parquet"
         files.append(schemas.write_table(path, table, schemas.videos_schema(SIZE)))
     write_files_table(catalog, run.run_id, files)
-    commit(catalog, run, Backlog(videos // 2, [], 0, 0, schemas.GONE.empty_table()), {}, 1.0, "none")
-    return Catalog(root)
+    of_videos = pq.read_table(catalog.files_table(run.run_id), partitioning=None)
+    rows = chain(of_videos.to_batches(), chunk_files(run.run_id, videos))
+    schemas.write_table(catalog.files_table(run.run_id), rows, schemas.FILES)
+    catalog.commit(record)
+
+
+def chunk_files(run_id: str, count: int) -> Iterator[pa.RecordBatch]:
+    """Made-up rows of a files table: what a run lists beside its few files of `videos`."""
+    for first in range(0, count, 10_000):
+        names = (sha256(str(number).encode()).hexdigest() for number in range(first, min(first + 10_000, count)))
+        rows = [
+            {"path": f"frames/run={run_id}/chunk-{name[:20]}.parquet", "table": "frames", "rows": 2000, "sha256": name}
+            for name in names
+        ]
+        yield pa.RecordBatch.from_pylist(rows, schemas.FILES)
 
 
 def peak_mb() -> float:
-    """This process's peak resident set."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """This process's peak resident set. (What `getrusage` says begins with that of the process which started it.)"""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 
 
 def main() -> None:
     """Measures every size in a process of its own and prints a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--videos", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--one", type=int)
+    parser.add_argument("--catalog", help="measure one size, with the catalog made for it")
     chosen = parser.parse_args()
-    if chosen.one:
-        print(json.dumps(measure(chosen.one)))
+    if chosen.catalog:
+        print(json.dumps(measure(*chosen.videos, chosen.catalog)))
         return
     for videos in chosen.videos:
-        command = [sys.executable, "-m", "tests.benchmarks.scale", "--one", str(videos)]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            make_catalog(f"{folder}/catalog", videos)
+            command = [sys.executable, "-m", "tests.benchmarks.scale", "--videos", str(videos), "--catalog"]
+            done = subprocess.run([*command, f"{folder}/catalog"], capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
         print("  ".join(f"{name} {value:,.2f}" for name, value in found.items()), flush=True)
 
 

@@ -10,7 +10,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -137,16 +137,6 @@ def _rows_of(
             yield kept
 
 
-def known_uris(catalog: Catalog) -> dict[str, str]:
-    """video_id -> uri of every video that any committed run, of whatever model, has a row for."""
-    known: dict[str, str] = {}
-    for run_id in catalog.run_ids():
-        for table in ("videos", "failures"):
-            for part in catalog.read_files(table, run_id, ["video_id", "uri"]):
-                known.update(zip(part["video_id"].to_pylist(), part["uri"].to_pylist(), strict=True))
-    return known
-
-
 def gone_table(catalog: Catalog, at: str | datetime | None = None) -> pa.Table:
     """The complete `gone` table of the newest run (up to `at`): video_id, uri, since, run_id."""
     runs = comparable_runs(catalog, at)
@@ -162,18 +152,11 @@ def gone_ids(catalog: Catalog) -> list[str]:
     return ids
 
 
-def outcomes(catalog: Catalog, config: RunConfig) -> dict[str, dict[str, Any]]:
-    """video_id -> its newest outcome with the rows that `config` gives: what the nightly job decides by.
-
-    Each has video_id, fingerprint, status (``ok``, ``partial`` or ``failed``), failed, attempts and first_seen (0 and
-    None unless failed) and run_id. Reads no embeddings.
-    """
-    known: dict[str, dict[str, Any]] = {}
+def known_fingerprints(catalog: Catalog, config: RunConfig) -> dict[str, str]:
+    """video_id -> fingerprint of the file that its newest outcome with the rows that `config` gives was made from."""
+    known: dict[str, str] = {}
     for run in (run for run in catalog.runs() if run.config.rows_key == config.rows_key):
-        for part in catalog.read_files("videos", run.run_id, ["video_id", "fingerprint", "status"]):
-            for row in part.to_pylist():
-                known[row["video_id"]] = {**row, "failed": False, "attempts": 0, "first_seen": None}
-        for part in catalog.read_files("failures", run.run_id, ["video_id", "fingerprint", "attempts", "first_seen"]):
-            for row in part.to_pylist():
-                known[row["video_id"]] = {**row, "failed": True, "status": "failed"}
+        for table in ("videos", "failures"):
+            for part in catalog.read_files(table, run.run_id, ["video_id", "fingerprint"]):
+                known.update(zip(part["video_id"].to_pylist(), part["fingerprint"].to_pylist(), strict=True))
     return known

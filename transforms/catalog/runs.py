@@ -7,12 +7,14 @@ reader of this module.
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms.catalog import schemas, storage
@@ -24,6 +26,9 @@ TABLES: Final = ("frames", "videos", "failures", "gone", "files")
 
 NO_RUN: Final = "none"
 """Partition of one empty file of each table: no run is called so, and every glob over a catalog finds a schema."""
+
+BATCH_ROWS: Final = 10_000
+"""Rows that are read at once where a table need not be in memory whole."""
 
 _RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
@@ -182,7 +187,7 @@ class Catalog:
             raise CatalogError(f"{storage.printable(root)} is not valid UTF-8; choose another folder for the catalog")
         # Of committed runs, which never change: an object store takes long for every look.
         self._records: dict[str, RunRecord] = {}
-        self._files: dict[str, list[dict[str, Any]]] = {}
+        self._paths: dict[str, dict[str, list[str]]] = {}
 
     @classmethod
     def open(cls, root: str) -> "Catalog":
@@ -364,12 +369,24 @@ class Catalog:
         Raises:
             CatalogError: it cannot be read.
         """
-        if run_id in self._files:
-            return self._files[run_id]
         rows: list[dict[str, Any]] = self._read_file(self.files_table(run_id), "files", None).to_pylist()
-        if run_id in self._records:
-            self._files[run_id] = rows
         return rows
+
+    def _paths_of(self, table: str, run_id: str) -> list[str]:
+        """Paths, below the catalog, of a run's files of one table. Those of `frames`, a thousand times as many, are not
+        kept, and nobody who asks for another table holds them.
+        """
+        if table != "frames" and run_id in self._paths:
+            return self._paths[run_id].get(table, [])
+        wanted = pc.equal if table == "frames" else pc.not_equal
+        found: dict[str, list[str]] = {}
+        with self._opened(self.files_table(run_id), "files") as parquet:
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=["path", "table"]):
+                for row in batch.filter(wanted(batch["table"], "frames")).to_pylist():
+                    found.setdefault(row["table"], []).append(row["path"])
+        if table != "frames" and run_id in self._records:
+            self._paths[run_id] = found
+        return found.get(table, [])
 
     def read(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """A run's rows of one table with a column ``run_id``; None where it has none. Errors as `read_files`."""
@@ -383,19 +400,29 @@ class Catalog:
             CatalogError: a file is missing or damaged.
             SchemaError: a file of a newer version.
         """
-        for row in self.file_rows(run_id):
-            if row["table"] == table:
-                part = self._read_file(self.path(row["path"]), table, columns)
-                yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
+        for path in self._paths_of(table, run_id):
+            part = self._read_file(self.path(path), table, columns)
+            yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
+
+    def read_batches(self, table: str, run_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """A run's rows of one table in batches that stay small, however large its files. Errors as `read_files`."""
+        for path in self._paths_of(table, run_id):
+            with self._opened(self.path(path), table) as parquet:
+                yield from parquet.iter_batches(BATCH_ROWS, columns=list(columns))
 
     def _read_file(self, path: str, table: str, columns: Sequence[str] | None) -> pa.Table:
+        with self._opened(path, table) as parquet:
+            part = parquet.read(columns=list(columns) if columns is not None else None)
+        return part.replace_schema_metadata(None)
+
+    @contextmanager
+    def _opened(self, path: str, table: str) -> Iterator[pq.ParquetFile]:
         try:
             with storage.open_read(path) as file:
                 parquet = pq.ParquetFile(file)
                 schemas.check_table(parquet.schema_arrow, table)
-                part = parquet.read(columns=list(columns) if columns is not None else None)
+                yield parquet
         except schemas.SchemaError as error:
             raise schemas.SchemaError(f"{path}: {error}") from error
         except (OSError, pa.ArrowException) as error:
             raise CatalogError(f"{path} cannot be read ({error}); `reelbeam verify` lists all damage") from error
-        return part.replace_schema_metadata(None)

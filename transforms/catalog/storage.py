@@ -127,9 +127,21 @@ def match(pattern: str) -> list[File]:
     Raises:
         StorageError: they cannot be listed.
     """
+    return sorted(each_match(pattern))
+
+
+def each_match(pattern: str) -> Iterator[File]:
+    """The same as they are met. Of what it has met, an object store's client in Beam keeps the names."""
     with one_line_errors(pattern):
-        found = _beam(pattern).match([pattern])[0].metadata_list
-    return sorted(File(m.path, m.size_in_bytes, m.last_updated_in_seconds or 0.0) for m in found)
+        system = _beam(pattern).get_filesystem(pattern)
+        prefix = re.split(r"[[*?]", pattern, maxsplit=1)[0]
+        if prefix == pattern or pattern.endswith("/") or system.has_dirs():
+            found = system.match([pattern])[0].metadata_list
+        else:
+            # What `match` does, which makes a list of all.
+            found = system.match_files(system._list(prefix), pattern)
+        for m in found:
+            yield File(m.path, m.size_in_bytes, m.last_updated_in_seconds or 0.0)
 
 
 def list_files(folder: str) -> list[File]:
@@ -138,12 +150,23 @@ def list_files(folder: str) -> list[File]:
     Raises:
         StorageError: a folder cannot be listed.
     """
+    return sorted(each_file(folder))
+
+
+def each_file(folder: str) -> Iterator[File]:
+    """The same as they are met."""
     if is_local(folder):
         with one_line_errors(folder):
-            return sorted(_scan(folder))
+            yield from _scan(folder)
+        return
     escaped = glob.escape(folder.rstrip("/"))
+    found = False
+    for file in each_match(f"{escaped}/**"):
+        found = True
+        yield file
     is_bucket = escaped.count("/") == 2
-    return match(f"{escaped}/**") or ([] if is_bucket else match(escaped))
+    if not found and not is_bucket:
+        yield from each_match(escaped)
 
 
 def _scan(folder: str) -> Iterator[File]:

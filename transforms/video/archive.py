@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,15 @@ class ArchiveError(ValueError):
 
 
 def find_videos(archives: Iterable[str], *, follow_links: bool = False) -> list[Video]:
-    """Every video of the archives, each once, sorted by uri.
+    """Every video of the archives, each once, sorted by uri. Arguments and errors are those of `each_video`."""
+    found: dict[str, Video] = {}
+    for video in each_video(archives, follow_links=follow_links):
+        found.setdefault(video.uri, video)
+    return [found[uri] for uri in sorted(found)]
+
+
+def each_video(archives: Iterable[str], *, follow_links: bool = False) -> Iterator[Video]:
+    """The videos of the archives as they are met; one that is found twice comes twice.
 
     Args:
         archives: folders (walked for files that are named like videos), globs, single files, or ``@list`` files with
@@ -33,11 +42,8 @@ def find_videos(archives: Iterable[str], *, follow_links: bool = False) -> list[
     Raises:
         ArchiveError: an archive that does not exist or cannot be read.
     """
-    found: dict[str, Video] = {}
     for archive in archives:
-        for video in _find(archive, follow_links):
-            found.setdefault(video.uri, video)
-    return [found[uri] for uri in sorted(found)]
+        yield from _find(archive, follow_links)
 
 
 def covers(archive: str, uri: str) -> bool:
@@ -90,12 +96,12 @@ def _walk(
 
 def _remote(archive: str) -> Iterator[Video]:
     if _is_glob(archive):
-        listed = storage.match(archive)
+        files = storage.each_match(archive)
     else:
-        listed = [f for f in storage.list_files(archive) if f.path == archive or suffix_is_video(f.path)]
-    if not listed:
-        raise ArchiveError(f"nothing found at {archive}")
-    for file in listed:
+        files = (f for f in storage.each_file(archive) if f.path == archive or suffix_is_video(f.path))
+    found = False
+    for file in files:
+        found = True
         yield Video(
             video_id_of(file.path),
             file.path,
@@ -103,20 +109,27 @@ def _remote(archive: str) -> Iterator[Video]:
             file.modified_s,
             fingerprint.of_listed(file),
         )
+    if not found:
+        raise ArchiveError(f"nothing found at {archive}")
 
 
 def _listed(list_path: str) -> Iterator[Video]:
-    try:
-        lines = storage.read_bytes(list_path).decode("utf-8", "surrogateescape").split("\n")
-    except OSError as error:
-        raise ArchiveError(f"cannot read the list {list_path}: {error}") from error
-    for line in lines:
-        line = line.removesuffix("\r")  # noqa: PLW2901
+    for line in _lines(list_path):
         if line.strip():
             # Names may begin or end with spaces; lists may too.
             yield _one(
                 line if storage.is_local(line) and os.path.exists(_absolute(path_of_uri(line))) else line.strip()
             )
+
+
+def _lines(list_path: str) -> Iterator[str]:
+    """The lines of a list, which end in nothing but newlines: other separators may be part of a name."""
+    try:
+        with storage.open_read(list_path) as file:
+            for line in TextIOWrapper(file, "utf-8", "surrogateescape", newline="\n"):
+                yield line.removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise ArchiveError(f"cannot read the list {list_path}: {error}") from error
 
 
 def _one(path: str) -> Video:

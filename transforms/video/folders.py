@@ -15,7 +15,8 @@ class Found(NamedTuple):
 
 
 def walk(root: str, *, follow_links: bool, max_depth: int | None = None) -> Iterator[Found]:
-    """The files below a folder.
+    """The files below a folder, as they are met: a folder's files in no order, its folders by name, so that of several
+    links to a folder the same one is followed every time.
 
     Args:
         root: the folder.
@@ -33,9 +34,9 @@ def walk(root: str, *, follow_links: bool, max_depth: int | None = None) -> Iter
         folder, depth = folders.popleft() if folders else links.popleft()
         if follow_links and folder != root and not _is_new(folder, seen):
             continue
+        below: list[os.DirEntry[str]] = []
         try:
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+            yield from _list(folder, base, follow_links, below)
         except FileNotFoundError:
             if folder == root:
                 raise
@@ -45,14 +46,22 @@ def walk(root: str, *, follow_links: bool, max_depth: int | None = None) -> Iter
                 raise
             yield Found(folder, None)
             continue
-        for entry in listed:
+        if max_depth is None or depth < max_depth:
+            for entry in sorted(below, key=lambda entry: entry.name):
+                _queue(entry, depth, follow_links, folders, links)
+
+
+def _list(folder: str, base: str, follow_links: bool, below: "list[os.DirEntry[str]]") -> Iterator[Found]:
+    """Gives the files of one folder as they come, so that a million of them need no memory; adds folders to `below`."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
             if entry.is_symlink() and not (follow_links or stays_inside(entry.path, base)):
                 continue
             kind = _kind(entry)
             if kind == "file":
                 yield from _file(entry)
-            elif kind == "folder" and (max_depth is None or depth < max_depth):
-                _queue(entry, depth, follow_links, folders, links)
+            elif kind == "folder":
+                below.append(entry)
 
 
 def _queue(

@@ -16,9 +16,9 @@ SETTLED_S: Final = 60.0
 
 
 class Spool:
-    """A folder for pictures on their way from a decoder child to its worker.
+    """A folder for pictures on their way from a decoder child to its worker, and for what a comparison keeps on disk.
 
-    The worker holds a lock inside it, which the operating system lets go when the worker dies; whoever opens a spool
+    The owner holds a lock inside it, which the operating system lets go when the owner dies; whoever opens a spool
     next removes folders whose lock nobody holds.
     """
 
