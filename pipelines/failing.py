@@ -12,8 +12,8 @@ from pipelines.logs import LOG, log, logs_json
 from transforms.catalog.storage import printable
 
 KNOWN = (
-    "ArchiveError", "AttemptSuperseded", "CatalogError", "CatalogLockLost", "CatalogLocked", "HeadError",
-    "IndexFormatError", "LabelTextsError", "LabelsError", "MixedModelsError", "ModelError", "NoIndexError",
+    "ArchiveError", "AttemptSuperseded", "CatalogError", "CatalogLockLost", "CatalogLocked", "ComparisonError",
+    "HeadError", "IndexFormatError", "LabelTextsError", "LabelsError", "MixedModelsError", "ModelError", "NoIndexError",
     "NothingFound", "RetrievalError", "SchemaError", "StorageError", "TextModelError",
 )  # fmt: skip
 """Errors whose message is written for a person. Beam wraps them in its own, with the traceback as text."""

@@ -27,7 +27,7 @@ from transforms.catalog.runs import Catalog, RunConfig
 from transforms.catalog.schemas import video_id_of
 from transforms.video import backlog
 from transforms.video.archive import UNLISTED
-from transforms.video.backlog import Backlog, Comparison
+from transforms.video.backlog import Backlog, Comparison, ComparisonError
 from transforms.video.segments import Video
 
 OTHER_FILES = replace(CONFIG, chunk_frames=7)
@@ -159,3 +159,12 @@ def test_more_than_fits_in_memory_goes_to_disk(tmp_path: Path, monkeypatch: pyte
         assert sum(path.stat().st_size for path in tmp_path.rglob("duckdb*")) > 1_000_000
         assert list(comparison.todo()) == videos
     assert not list(tmp_path.iterdir())
+
+
+def test_no_room_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "MEMORY_LIMIT", "2MB")
+    videos = (video(f"/archive/{number:032}.mp4") for number in range(50_000))
+    with Comparison() as comparison, pytest.raises(ComparisonError, match=r"^no room in /[^\n]*; let TMPDIR name"):
+        comparison.list_videos(videos)
+        comparison.compare(Catalog(str(tmp_path / "catalog")), CONFIG)
+        list(comparison.todo())

@@ -4,6 +4,7 @@ Both are streamed into tables of DuckDB, which sorts and joins them and moves to
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -75,6 +76,10 @@ FROM known ANTI JOIN found USING (video_id) LEFT JOIN gone_before USING (video_i
 """
 
 
+class ComparisonError(RuntimeError):
+    """Too little disk, or memory, to compare an archive with a catalog; one line that says what to do."""
+
+
 @dataclass(frozen=True)
 class Backlog:
     """What a night has to do and what it may leave, in numbers of videos.
@@ -112,7 +117,7 @@ class Comparison:
                 "threads": 1,
             }
         )
-        self._database.execute(_TABLES)
+        self._execute(_TABLES)
 
     def __enter__(self) -> "Comparison":
         return self
@@ -139,11 +144,11 @@ class Comparison:
 
         Raises:
             CatalogError: a file of the catalog is missing or damaged.
+            ComparisonError: there is no room for it, as from every method here.
         """
         self._read_outcomes(catalog, config)
-        self._database.execute(_COMPARE)
-        counts = self._database.execute(_COUNT).fetchone()
-        assert counts is not None
+        self._execute(_COMPARE)
+        (counts,) = self._execute(_COUNT)
         return Backlog(*counts)
 
     def todo(self) -> Iterator[Video]:
@@ -172,7 +177,7 @@ class Comparison:
 
     def _unlisted(self) -> tuple[str, ...]:
         """What the paths begin with that lie in folders that could not be listed."""
-        rows = self._database.execute("SELECT uri FROM found WHERE fingerprint = ?", [UNLISTED]).fetchall()
+        rows = self._execute("SELECT uri FROM found WHERE fingerprint = $unlisted", {"unlisted": UNLISTED})
         return tuple(f"{schemas.path_of_uri(uri)}/" for (uri,) in rows)
 
     def _read_outcomes(self, catalog: Catalog, config: RunConfig) -> None:
@@ -192,13 +197,30 @@ class Comparison:
     def _insert(self, table: str, columns: Mapping[str, Any], **constants: bool) -> None:
         self._database.register("arriving", pa.table(dict(columns)))
         more = "".join(f", ${name} AS {name}" for name in constants)
-        self._database.execute(f"INSERT INTO {table} BY NAME SELECT *{more} FROM arriving", constants or None)
+        self._execute(f"INSERT INTO {table} BY NAME SELECT *{more} FROM arriving", constants)
         self._database.unregister("arriving")
+
+    def _execute(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with self._room():
+            return self._database.execute(statement, values or None).fetchall()
 
     def _batches(self, query: str) -> Iterator[pa.RecordBatch]:
         # On a cursor, because a result that is being read keeps its connection from other queries.
-        with self._database.cursor() as cursor, cursor.sql(query).to_arrow_reader(BATCH_ROWS) as reader:
+        with (
+            self._room(),
+            self._database.cursor() as cursor,
+            cursor.sql(query).to_arrow_reader(BATCH_ROWS) as reader,
+        ):
             yield from reader
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Turns a lack of memory or disk, which Arrow passes on as an error of its own, into a `ComparisonError`."""
+        try:
+            yield
+        except (duckdb.OperationalError, pa.ArrowException, OSError) as error:
+            why = str(error).split("\n", 1)[0]
+            raise ComparisonError(f"no room in {self.folder} ({why}); let TMPDIR name a folder with more") from error
 
 
 def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
