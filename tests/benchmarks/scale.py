@@ -4,7 +4,7 @@ python -m tests.benchmarks.scale --videos 10000 100000 1000000
 
 The driver's part is done for every video, by the code of a night: an archive that comes in no order is compared with a
 catalog that knows every other video and a tenth as many that are gone, with a chunk file for each video; the `gone` table and
-the lists of what is to do are written. The workers' part is done for at most 100 lists of about 1,000 videos and scaled from
+the lists of what is to do are written. The workers' part is done for 100 lists (`--lists`) of about 1,000 videos and scaled from
 there: lists are planned one by one, on any number of workers. Probe results are made up (durations log-normal with a mean of
 one hour, a keyframe every two seconds); the planning is the job's own. Each size runs in a process of its own, which finds
 its catalog made, so that its peak of memory is its own too.
@@ -42,7 +42,6 @@ from transforms.video.segments import Video, cut, pack
 
 STEP = 7919
 """Has no divisor in common with powers of ten."""
-PLANNED_SHARDS = 100
 MEAN_S = 3600.0
 SIGMA = 1.0
 KEYFRAME_S = 2
@@ -73,8 +72,8 @@ def probed(video: Video) -> VideoInfo:
     return replace(info, keyframe_t=tuple(range(0, seconds * TICKS_A_SECOND, KEYFRAME_S * TICKS_A_SECOND)))
 
 
-def measure(videos: int, root: str) -> dict[str, float]:
-    """One size, in this process, with the catalog that `make_catalog` made."""
+def measure(videos: int, root: str, lists: int) -> dict[str, float]:
+    """One size, in this process, with the catalog that `make_catalog` made; at most so many lists are planned."""
     sampling, segment_s = Sampling.parse("1fps"), Fraction(60)
     idle_mb = peak_mb()
     with tempfile.TemporaryDirectory() as work:
@@ -94,7 +93,7 @@ def measure(videos: int, root: str) -> dict[str, float]:
         seconds = chunks = segments = frames = shuffled = largest = 0
         began = time.process_time()
         made_up_s = 0.0
-        for _, path in shards[:PLANNED_SHARDS]:
+        for _, path in shards[:lists]:
             batch = read_shard(path)
             before = time.process_time()
             infos = [probed(video) for video in batch]
@@ -111,7 +110,7 @@ def measure(videos: int, root: str) -> dict[str, float]:
         "hours": seconds / 3600, "plan_s": plan_s, "chunks": chunks, "segments": segments, "frames": frames,
         "shuffled_mb": shuffled / 1e6, "frames_table_tb": frames * ROW_BYTES / 1e12,
     }  # fmt: skip
-    whole = len(shards) / min(len(shards), PLANNED_SHARDS)
+    whole = len(shards) / min(len(shards), lists)
     return {
         "videos": videos, "list_s": list_s, "compare_s": compare_s, "write_s": write_s, "driver_mb": driver_mb,
         "driver_disk_mb": disk_mb, "shards": len(shards), "largest_chunk_kb": largest / 1e3,
@@ -162,16 +161,18 @@ def main() -> None:
     """Measures every size in a process of its own and prints a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--videos", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--lists", type=int, default=100, help="of what is to do, that are planned")
     parser.add_argument("--catalog", help="measure one size, with the catalog made for it")
     chosen = parser.parse_args()
     if chosen.catalog:
-        print(json.dumps(measure(*chosen.videos, chosen.catalog)))
+        print(json.dumps(measure(*chosen.videos, chosen.catalog, chosen.lists)))
         return
     for videos in chosen.videos:
         with tempfile.TemporaryDirectory() as folder:
             make_catalog(f"{folder}/catalog", videos)
-            command = [sys.executable, "-m", "tests.benchmarks.scale", "--videos", str(videos), "--catalog"]
-            done = subprocess.run([*command, f"{folder}/catalog"], capture_output=True, text=True, check=True)
+            options = ["--videos", str(videos), "--lists", str(chosen.lists), "--catalog", f"{folder}/catalog"]
+            command = [sys.executable, "-m", "tests.benchmarks.scale", *options]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(done.stdout)
         print("  ".join(f"{name} {value:,.2f}" for name, value in found.items()), flush=True)
 

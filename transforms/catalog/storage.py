@@ -134,7 +134,7 @@ def each_match(pattern: str) -> Iterator[File]:
     """The same as they are met. Of what it has met, an object store's client in Beam keeps the names."""
     with one_line_errors(pattern):
         system = _beam(pattern).get_filesystem(pattern)
-        prefix = re.split(r"[[*?]", pattern, maxsplit=1)[0]
+        prefix = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
         if prefix == pattern or pattern.endswith("/") or system.has_dirs():
             found = system.match([pattern])[0].metadata_list
         else:

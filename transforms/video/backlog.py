@@ -23,7 +23,7 @@ from transforms.video.spool import Spool
 MAX_ATTEMPTS: Final = 3
 """Nights on which a file that fails is tried before it is left alone until it changes."""
 
-MEMORY_LIMIT: Final = "256MB"
+MEMORY_LIMIT: Final = "128MB"
 """Of DuckDB, for the tables and for sorting and joining them."""
 
 BATCH_ROWS: Final = 10_000
