@@ -3,6 +3,8 @@
 import glob
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,28 @@ def test_a_folder_that_cannot_be_listed_fails_alone_and_nothing_in_it_is_gone(
     assert gone == [str(archive / "open" / "c.mp4")]
     with pytest.raises(ArchiveError, match=r"cannot list .*shut: Permission denied"):
         find_videos([str(archive / "shut")])
+
+
+def test_a_listing_that_breaks_off_keeps_what_came_and_counts_as_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "good/a.mp4", "worn/b.mp4", "worn/c.mp4", "worn/deep/d.mp4")
+    scandir = os.scandir
+
+    @contextmanager
+    def breaking_off(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        def entries() -> Iterator[os.DirEntry[str]]:
+            for entry in sorted(found, key=lambda entry: entry.name):
+                if entry.name == "c.mp4":
+                    raise OSError(5, "Input/output error", path)
+                yield entry
+
+        with scandir(path) as found:
+            yield entries()
+
+    monkeypatch.setattr(os, "scandir", breaking_off)
+    listed = {video.uri: video.fingerprint == UNLISTED for video in find_videos([str(tmp_path)])}
+    assert listed == {f"{tmp_path}/good/a.mp4": False, f"{tmp_path}/worn": True, f"{tmp_path}/worn/b.mp4": False}
 
 
 def test_a_list_may_hold_any_name_but_newlines(tmp_path: Path) -> None:
