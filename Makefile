@@ -1,4 +1,4 @@
-# make demo                      set up .venv, classify three real clips, show what was found
+# make demo                      set up .venv, classify a few real clips, show what was found
 # make demo ARCHIVE=/my/videos   the same on your own folder
 # make test                      set up .venv with what the tests need, and run them
 # make bench BENCH="--repeats 2" the whole job beside its peers, in an environment of its own; takes half an hour
