@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pipelines.logs import configure, log_options
-from pipelines.memory import return_freed_memory
 from pipelines.quiet import quiet
 
 if TYPE_CHECKING:
@@ -23,8 +22,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ready(chosen: dict[str, Any]) -> None:
-    """Sets up logs as chosen, and how memory is given back."""
-    return_freed_memory()
+    """Sets up logs as chosen."""
     configure(chosen["log_level"], chosen["log_json"], chosen["verbose"])
     if not chosen["verbose"]:
         quiet()

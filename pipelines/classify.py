@@ -12,6 +12,7 @@ from pipelines.beam_command import PASSED_ON, job_options, ready
 from pipelines.failing import cannot_run
 from pipelines.json_text import json_text
 from pipelines.logs import log
+from pipelines.memory import return_freed_memory
 from pipelines.quiet import stderr_to_devnull
 from transforms.video.bounds import DEFAULT, Bounds
 from transforms.video.sampling import Sampling, SamplingError
@@ -216,6 +217,7 @@ def command(context: click.Context, **chosen: Any) -> None:
     Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 more failed than --max-failed allows.
     """  # fmt: skip
     ready(chosen)
+    return_freed_memory()
     if context.args:
         from pipelines.beam_options import beam_options
 

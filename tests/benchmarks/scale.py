@@ -29,6 +29,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.retrieval.shards import shard_frames
 from tests.catalogs import CONFIG, NIGHT, SIZE, frame_rows, video_row, write_files_table, write_night
 from transforms.catalog import schemas, storage
 from transforms.catalog.runs import Catalog
@@ -46,6 +47,7 @@ MEAN_S = 3600.0
 SIGMA = 1.0
 KEYFRAME_S = 2
 TICKS_A_SECOND = 12_800
+EMBEDDING_SIZE = 1280
 ROW_BYTES = 5_600
 """Of a frames table's row with a float32 embedding of 1,280 numbers and ten labels, as Parquet keeps it: 5,120 + labels."""
 
@@ -109,6 +111,7 @@ def measure(videos: int, root: str, lists: int) -> dict[str, float]:
     planned = {
         "hours": seconds / 3600, "plan_s": plan_s, "chunks": chunks, "segments": segments, "frames": frames,
         "shuffled_mb": shuffled / 1e6, "frames_table_tb": frames * ROW_BYTES / 1e12,
+        "index_shards": frames / shard_frames(EMBEDDING_SIZE),
     }  # fmt: skip
     whole = len(shards) / min(len(shards), lists)
     return {
