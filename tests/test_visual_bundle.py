@@ -19,17 +19,15 @@ from models.visual.engine import open_engine
 from models.visual.errors import ModelError
 
 PREPARE = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from models.visual.bundle import prepare
 from models.visual.engine import open_engine
 import numpy as np
-begin = time.perf_counter()
 bundle = prepare(sys.argv[2], cache_dir=Path(sys.argv[1]), device="cpu")
-prepared_s = time.perf_counter() - begin
 p = bundle.spec.preprocessing
 open_engine(bundle, device="cpu").infer(np.zeros((1, p.height, p.width, p.channels), np.uint8))
-print(json.dumps([bundle.fingerprint, prepared_s, "tensorflow" in sys.modules]))
+print(json.dumps([bundle.fingerprint, "tensorflow" in sys.modules]))
 """
 
 
@@ -68,10 +66,9 @@ def test_a_cached_bundle_needs_no_tensorflow(bundle: ModelBundle, cache: Path, m
     if model == "efficientnet_lite0":  # made already, and 10 s to make again
         made = prepare(model, device="cpu")
         shutil.copytree(made.path, cache / "models" / made.fingerprint)
-    fingerprint, prepared_s, tensorflow = answer(in_a_process(cache, model))
+    fingerprint, tensorflow = answer(in_a_process(cache, model))
     assert fingerprint == fingerprint_of_model(model, device="cpu")
     assert not tensorflow
-    assert prepared_s < 0.5, "0.04 s on a quiet machine"
 
 
 def test_two_processes_may_make_the_same_bundle_at_once(bundle: ModelBundle, tmp_path: Path) -> None:
