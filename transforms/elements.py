@@ -1,11 +1,13 @@
-"""Coders for the plans and outcomes that cross between workers: compact, and the same on every runner."""
+"""Coders for the plans that cross between workers: compact, and the same on every runner.
+
+Outcomes cross as the bytes of `transforms.video.wire`, a chunk's at once: grouping by key would pickle anything else.
+"""
 
 from typing import Any
 
 import apache_beam as beam
 
 from transforms.video import wire
-from transforms.video.extract import SegmentOutcome
 from transforms.video.pooling import ProbeFailure
 from transforms.video.segments import Chunk, Video
 
@@ -36,17 +38,13 @@ class _ChunkCoder(WireCoder):
     kind = Chunk
 
 
-class _OutcomeCoder(WireCoder):
-    kind = SegmentOutcome
-
-
 class _ProbeFailureCoder(WireCoder):
     kind = ProbeFailure
 
 
 def register() -> None:
     """Tells Beam the coder of each element type; importing this module does it."""
-    for coder in (_VideoCoder, _ChunkCoder, _OutcomeCoder, _ProbeFailureCoder):
+    for coder in (_VideoCoder, _ChunkCoder, _ProbeFailureCoder):
         beam.coders.registry.register_coder(coder.kind, coder)
 
 

@@ -16,7 +16,7 @@ from transforms.video.extract import (
     ChunkResult,
     ExtractSettings,
     PendingChunk,
-    SegmentOutcome,
+    pack_outcomes,
     worker_name,
 )
 from transforms.video.segments import Chunk, Segment
@@ -35,7 +35,7 @@ CHUNKS_AHEAD = 1
 
 
 class ExtractFeatures(beam.PTransform):
-    """Turns (shard, `Chunk`) into (shard, `SegmentOutcome`), with the chunk files as a side effect.
+    """Turns (shard, `Chunk`) into (shard, packed outcomes of its segments), with the chunk files as a side effect.
 
     Files are named by their chunk's content and renamed into place, so a retried bundle finds or overwrites its own.
     """
@@ -70,7 +70,7 @@ class _ExtractChunk(beam.DoFn):
         self._pending.clear()
         self._progress = Progress(self._progress_folder, f"extract-{worker_name().replace(':', '-')}-{id(self):x}")
 
-    def process(self, element: tuple[int, Chunk]) -> Iterator[tuple[int, SegmentOutcome]]:
+    def process(self, element: tuple[int, Chunk]) -> Iterator[tuple[int, bytes]]:
         shard, chunk = element
         self._attempt.require()
         self._pending.append((shard, self._extractor.get().submit(chunk)))
@@ -82,12 +82,11 @@ class _ExtractChunk(beam.DoFn):
             for element in self._collect(self._extractor.get()):
                 yield _in_global_window(element)
 
-    def _collect(self, extractor: ChunkExtractor) -> Iterator[tuple[int, SegmentOutcome]]:
+    def _collect(self, extractor: ChunkExtractor) -> Iterator[tuple[int, bytes]]:
         shard, pending = self._pending.popleft()
         result = extractor.collect(pending, self._report)
         self._measure(result)
-        for outcome in result.outcomes:
-            yield shard, outcome
+        yield shard, pack_outcomes(result.outcomes)
         yield beam.pvalue.TaggedOutput(FILES, _files_row(result))
 
     def _measure(self, result: ChunkResult) -> None:

@@ -1,5 +1,6 @@
 """PlanChunks: todo shards -> chunks, by probing every video of a shard and packing its segments."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -85,8 +86,9 @@ class _PlanShard(beam.DoFn):
 
     def _probe(self, videos: list[Video]) -> Iterator[tuple[Video, VideoInfo | ProbeFailure]]:
         pool = self._extractor.get().pool
-        futures = [(video, pool.probe(video.uri)) for video in videos]
-        for video, future in futures:
+        futures = deque((video, pool.probe(video.uri)) for video in videos)
+        while futures:
+            video, future = futures.popleft()  # and forgets where its keyframes are
             self._probed.inc()
             try:
                 result = check_info(outcome(future, "probe"))

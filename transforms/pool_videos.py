@@ -1,6 +1,7 @@
 """PoolVideos: segment outcomes and probe failures -> one row a video, in the tables `videos` and `failures`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 import apache_beam as beam
@@ -10,12 +11,15 @@ from apache_beam.metrics import Metrics
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms.catalog import schemas, storage
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.video.extract import worker_name
+from transforms.video.extract import SegmentOutcome, unpack_outcomes, worker_name
 from transforms.video.pooling import PoolSettings, failure_row, pool_videos
+
+BATCH_ROWS = 64
+"""Videos that are rows in memory at once: a third of a megabyte of embeddings."""
 
 
 class PoolVideos(beam.PTransform):
-    """Takes {"outcomes": (shard, `SegmentOutcome`), "failures": (shard, `ProbeFailure`)}; gives `files` rows.
+    """Takes {"outcomes": (shard, packed outcomes), "failures": (shard, `ProbeFailure`)}; gives `files` rows.
 
     Each shard becomes one part file of `videos` and one of `failures` (where it has any), named by the shard.
     """
@@ -51,24 +55,34 @@ class _PoolShard(beam.DoFn):
 
     def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[dict[str, object]]:
         shard, groups = element
-        videos, failures = [], [failure_row(failure, self._settings) for failure in groups["failures"]]
-        for video, failure in pool_videos(groups["outcomes"], self._settings):
+        name = f"part-{shard:05d}.parquet"
+        failures = [failure_row(failure, self._settings) for failure in groups["failures"]]
+        videos = self._pooled(unpack_outcomes(groups["outcomes"]), failures)
+        self._attempt.require()
+        first = next(videos, None)
+        if first is not None:
+            yield _write(storage.join(self._videos_folder, name), chain([first], videos), self._schema)
+        if failures:
+            failures.sort(key=lambda row: row["uri"])
+            yield _write(storage.join(self._failures_folder, name), failures, schemas.FAILURES)
+
+    def _pooled(self, outcomes: list[SegmentOutcome], failures: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Rows of `videos` as they are asked for; those of `failures` that come up are added to the others."""
+        for video, failure in pool_videos(outcomes, self._settings):
             self._videos.inc()
-            if video is not None:
-                videos.append(video)
             if failure is not None:
                 failures.append(failure)
                 Metrics.counter("failures", failure["reason"]).inc()
-        failures.sort(key=lambda row: row["uri"])
-        name = f"part-{shard:05d}.parquet"
-        self._attempt.require()
-        if videos:
-            yield _write(storage.join(self._videos_folder, name), videos, self._schema)
-        if failures:
-            yield _write(storage.join(self._failures_folder, name), failures, schemas.FAILURES)
+            if video is not None:
+                yield video
 
 
-def _write(path: str, rows: list[dict[str, Any]], schema: pa.Schema) -> dict[str, object]:
-    record = schemas.write_table(path, pa.Table.from_pylist(rows, schema), schema)
+def _write(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> dict[str, object]:
+    record = schemas.write_table(path, _batches(iter(rows), schema), schema)
     empty = {"segments": 0, "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
     return {**record._asdict(), "worker": worker_name(), **empty}
+
+
+def _batches(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while batch := list(islice(rows, BATCH_ROWS)):
+        yield pa.RecordBatch.from_pylist(batch, schema)

@@ -19,7 +19,7 @@ from apache_beam.utils.shared import Shared
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms.catalog import schemas, storage
 from transforms.catalog.bundles import local_bundle
-from transforms.video.extract import SegmentOutcome, worker_name
+from transforms.video.extract import SegmentOutcome, pack_outcomes, unpack_outcomes, worker_name
 from transforms.video.sequence_labels import SequenceLabeller
 
 FILES = "files"
@@ -46,7 +46,7 @@ class SequenceSettings:
 
 
 class ScoreSequences(beam.PTransform):
-    """Turns (shard, `SegmentOutcome`) into the same with the place of the final rows; one frames file a shard."""
+    """Turns (shard, packed outcomes) into the same with the place of the final rows; one frames file a shard."""
 
     def __init__(self, settings: SequenceSettings) -> None:
         super().__init__()
@@ -67,26 +67,23 @@ class _ScoreShard(beam.DoFn):
         self._labeller = Shared()
         self._frames = Metrics.counter("sequences", "frames_scored")
 
-    def process(self, element: tuple[int, Iterable[SegmentOutcome]]) -> Iterator[tuple[int, SegmentOutcome]]:
-        shard, outcomes = element
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+        shard, packed = element
         settings = self._settings
         labeller = self._labeller.acquire(
             lambda: SequenceLabeller(local_bundle(settings.bundle), settings.top_labels), tag=settings.bundle
         )
-        placed, record = score_shard(outcomes, settings, labeller)
-        for outcome in placed:
-            self._frames.inc(outcome.rows)
-            yield shard, outcome
+        placed, record = score_shard(unpack_outcomes(packed), settings, labeller)
+        self._frames.inc(sum(outcome.rows for outcome in placed))
+        yield shard, pack_outcomes(placed)
         work = {"segments": len(placed), "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
         yield beam.pvalue.TaggedOutput(FILES, {**record._asdict(), "worker": worker_name(), **work})
 
 
 def score_shard(
-    outcomes: Iterable[SegmentOutcome], settings: SequenceSettings, labeller: SequenceLabeller
+    in_order: Sequence[SegmentOutcome], settings: SequenceSettings, labeller: SequenceLabeller
 ) -> tuple[list[SegmentOutcome], schemas.FileRecord]:
     """Scores the videos of a shard and writes their frames into one file, named by the chunks that they come from."""
-    unique = {(o.segment.video.uri, o.segment.index): o for o in outcomes}
-    in_order = [unique[key] for key in sorted(unique)]
     name = hashlib.sha256("|".join(sorted({o.chunk_id for o in in_order})).encode()).hexdigest()[:20]
     placed: list[SegmentOutcome] = []
     row = 0

@@ -7,7 +7,7 @@ so that the children decode the next chunk while the rows of the last are writte
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -319,6 +319,18 @@ def read_outcomes(path: str) -> tuple[SegmentOutcome, ...]:
     with storage.open_read(path) as file:
         metadata = pq.read_metadata(file).metadata
     return wire.decode_json(metadata[SEGMENTS_KEY.encode()], tuple[SegmentOutcome, ...])
+
+
+def pack_outcomes(outcomes: Sequence[SegmentOutcome]) -> bytes:
+    """Outcomes as they cross between workers."""
+    return wire.encode(outcomes)
+
+
+def unpack_outcomes(packed: Iterable[bytes]) -> list[SegmentOutcome]:
+    """Each segment's outcome once, by uri and segment; a retried bundle may have given some of them twice."""
+    unpacked = (one for data in packed for one in wire.decode(data, tuple[SegmentOutcome, ...]))
+    unique = {(one.segment.video.uri, one.segment.index): one for one in unpacked}
+    return [unique[key] for key in sorted(unique)]
 
 
 def worker_name() -> str:

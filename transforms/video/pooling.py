@@ -140,17 +140,15 @@ class Fold:
 
 
 def pool_videos(
-    outcomes: Iterable[SegmentOutcome], settings: PoolSettings
+    in_order: Iterable[SegmentOutcome], settings: PoolSettings
 ) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
     """For each video (its row of `videos`, None) or (None, its row of `failures`), in the order of the uris.
 
     Args:
-        outcomes: of all segments of some videos, in any order; a segment may come twice (a retried bundle).
+        in_order: outcomes of all segments of some videos, by uri and segment.
         settings: what the rows have in common.
     """
     reader = ChunkReader(settings.frames_folder)
-    unique = {(o.segment.video.uri, o.segment.index): o for o in outcomes}
-    in_order = [unique[key] for key in sorted(unique)]
     for _, group in groupby(in_order, key=lambda o: o.segment.video.uri):
         yield _pool(list(group), reader, settings)
 
