@@ -37,6 +37,11 @@ SLOWEST_BYTES_PER_S = 200_000
 
 PROBE_DEADLINE_S = 60.0
 
+CHILD_TASKS = 1000
+"""Videos probed and segments decoded by a child before a fresh one takes its place: libraries that decode whatever the
+world put there keep a little of it (2 kB a short video measured), and a long night must not take more than a short
+one."""
+
 NO_MEMORY_LEFT = "decoding needs more memory than --decoder-memory-gb allows"
 
 
@@ -69,6 +74,7 @@ class DecoderPool:
             max_workers=settings.workers,
             initializer=child.start,
             initargs=[self._settings.child],
+            max_tasks=CHILD_TASKS,
             context=ready_forkserver(),
         )
 
