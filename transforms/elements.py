@@ -1,6 +1,7 @@
 """Coders for the plans that cross between workers: compact, and the same on every runner.
 
-Outcomes cross as the bytes of `transforms.video.wire`, a chunk's at once: grouping by key would pickle anything else.
+Outcomes cross as the bytes of `transforms.video.wire`, a chunk's at once: what has no coder of Beam's own is pickled by
+CoGroupByKey.
 """
 
 from typing import Any

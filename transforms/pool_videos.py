@@ -58,7 +58,6 @@ class _PoolShard(beam.DoFn):
         name = f"part-{shard:05d}.parquet"
         failures = [failure_row(failure, self._settings) for failure in groups["failures"]]
         videos = self._pooled(unpack_outcomes(groups["outcomes"]), failures)
-        self._attempt.require()
         first = next(videos, None)
         if first is not None:
             yield _write(storage.join(self._videos_folder, name), chain([first], videos), self._schema)
@@ -75,6 +74,7 @@ class _PoolShard(beam.DoFn):
                 Metrics.counter("failures", failure["reason"]).inc()
             if video is not None:
                 yield video
+        self._attempt.require()  # pooling takes its time: asked at the last moment before a file gets its name
 
 
 def _write(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> dict[str, object]:
