@@ -16,7 +16,6 @@ CORE = [
     "click>=8.2",
     "click-didyoumean>=0.3",
     "rich>=14",
-    "Pebble>=5.2,<6",
     "psutil>=6",
     "filelock>=3.16",
     "msgspec>=0.19",

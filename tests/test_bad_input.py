@@ -197,7 +197,7 @@ def _allocate() -> str:
 @pytest.mark.parametrize(("fault", "reason"), [(_hang, "deadline"), (_abort, "decoder_crash")])
 def test_a_child_that_hangs_or_dies_is_replaced(clips: Path, fault: object, reason: str) -> None:
     with pool() as children:
-        lost = children._pool.schedule(fault, timeout=1.0)
+        lost = children.processes.submit(fault, deadline_s=1.0)
         with pytest.raises(VideoError) as caught:
             outcome(lost, "decode")
         assert caught.value.reason == reason
@@ -207,7 +207,7 @@ def test_a_child_that_hangs_or_dies_is_replaced(clips: Path, fault: object, reas
 
 def test_a_child_cannot_take_all_memory() -> None:
     with pool(memory_bytes=4 << 30) as children:
-        assert outcome(children._pool.schedule(_allocate), "decode") == "refused"
+        assert outcome(children.processes.submit(_allocate, deadline_s=60), "decode") == "refused"
 
 
 def test_children_and_spool_are_gone_after_the_pool(clips: Path) -> None:

@@ -36,7 +36,7 @@ def results(settings: PoolSettings, clip: Path) -> list[SegmentResult]:
 def test_a_child_is_replaced_after_its_tasks(settings: PoolSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_pool, "CHILD_TASKS", 5)
     with DecoderPool(settings) as pool:
-        pids = [pool._pool.schedule(os.getpid).result() for _ in range(TASKS)]
+        pids = [pool.processes.submit(os.getpid, deadline_s=60).result() for _ in range(TASKS)]
     assert len(set(pids)) == 3
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [5, 5, 2]
 

@@ -161,9 +161,8 @@ def break_decoder(
         asked.append(segment)
         if segment != victim or asked.count(victim) > times:
             return healthy(segment)
-        return extractor.pool._pool.schedule(
-            fault, args=[segment, segment.video.uri], timeout=extractor.pool.deadline_s(segment)
-        )
+        pool = extractor.pool
+        return pool.processes.submit(fault, segment, segment.video.uri, deadline_s=pool.deadline_s(segment))
 
     monkeypatch.setattr(extractor.pool, "run", run)
     return asked
@@ -215,6 +214,6 @@ def test_no_child_outlives_the_faults(chunk: Chunk, tmp_path: Path, monkeypatch:
     with ChunkExtractor(settings) as one:
         break_decoder(one, monkeypatch, chunk.segments[VICTIM], spins, times=2)
         one.collect(one.submit(chunk))
-        family = [worker.pid for worker in one.pool._pool._pool_manager.worker_manager.workers.values()]
+        family = one.pool.processes.pids()
         assert family
     assert not [pid for pid in family if psutil.pid_exists(pid)]

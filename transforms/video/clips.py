@@ -14,17 +14,17 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
-from pebble import ProcessPool
 
 from models.heads.errors import HeadError
 from models.heads.labels_table import Example
 from models.visual.spec import Preprocessing
 from transforms.catalog.schemas import path_of_uri
 from transforms.video.decode import DecodeReport, sample
-from transforms.video.decoder_pool import outcome
+from transforms.video.decoder_pool import CHILD_TASKS, outcome
 from transforms.video.failures import VideoError
 from transforms.video.pixels import Painter
 from transforms.video.probe import probe
+from transforms.video.processes import ChildPlan, ChildProcesses
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Segment, Video
 
@@ -113,10 +113,10 @@ def _part(example: Example, info: Any, frames: int) -> tuple[Segment, Sampling]:
     return Segment(Video("", example.uri, 0, 0.0, ""), info, 0, 1, start_s, end_s, frames), Sampling("rate", rate)
 
 
-def _pool(workers: int) -> ProcessPool:
+def _pool(workers: int) -> ChildProcesses:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["transforms.video.clips"])
-    return ProcessPool(max_workers=workers, initializer=_start, context=context)
+    return ChildProcesses(workers, ChildPlan(context, _start, CHILD_TASKS))
 
 
 def _start() -> None:
@@ -124,12 +124,12 @@ def _start() -> None:
 
 
 def _decoded(
-    pool: ProcessPool, examples: Sequence[Example], preprocessing: Preprocessing, frames: int, workers: int
+    pool: ChildProcesses, examples: Sequence[Example], preprocessing: Preprocessing, frames: int, workers: int
 ) -> Iterator[tuple[Example, NDArray[np.uint8] | str]]:
     """Results in the order of the examples, with a few clips in flight."""
     waiting: list[tuple[Example, Future[Any]]] = []
     for example in examples:
-        future = pool.schedule(decode_part, args=[example, preprocessing, frames], timeout=DEADLINE_S)
+        future = pool.submit(decode_part, example, preprocessing, frames, deadline_s=DEADLINE_S)
         waiting.append((example, future))
         if len(waiting) > CLIPS_AHEAD * workers:
             yield _result(*waiting.pop(0))

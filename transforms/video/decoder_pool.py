@@ -2,20 +2,20 @@
 
 import multiprocessing
 import multiprocessing.forkserver
-from concurrent.futures import Future, TimeoutError
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
-
-from pebble import ProcessExpired, ProcessPool
 
 from transforms.catalog.schemas import path_of_uri
 from transforms.video import child
 from transforms.video.child import ChildSettings, SegmentResult
 from transforms.video.failures import VideoError
 from transforms.video.probe import VideoInfo
+from transforms.video.processes import CallFailed, ChildCannotStart, ChildDied, ChildPlan, ChildProcesses
 from transforms.video.segments import Segment
 from transforms.video.spool import Spool
 
@@ -65,18 +65,16 @@ class DecoderPool:
 
     The children are forked from a server process that has no threads and has imported what they need, so that one that
     was killed is replaced in milliseconds.
+
+    Attributes:
+        processes: the children.
     """
 
     def __init__(self, settings: PoolSettings) -> None:
         self._spool = Spool()
         self._settings = replace(settings, child=replace(settings.child, spool=self._spool.path))
-        self._pool = ProcessPool(
-            max_workers=settings.workers,
-            initializer=child.start,
-            initargs=[self._settings.child],
-            max_tasks=CHILD_TASKS,
-            context=ready_forkserver(),
-        )
+        start = partial(child.start, self._settings.child)
+        self.processes = ChildProcesses(settings.workers, ChildPlan(ready_forkserver(), start, CHILD_TASKS))
 
     def __enter__(self) -> "DecoderPool":
         return self
@@ -88,18 +86,17 @@ class DecoderPool:
 
     def close(self) -> None:
         """Ends the children at once and removes the spool."""
-        self._pool.stop()
-        self._pool.join()
+        self.processes.close()
         self._spool.close()
 
     def probe(self, uri: str) -> "Future[VideoInfo | tuple[str, str, str]]":
         """Probes a video (see `child.probe_video`); collect the future with `outcome`."""
-        return self._pool.schedule(child.probe_video, args=[path_of_uri(uri)], timeout=PROBE_DEADLINE_S)
+        return self.processes.submit(child.probe_video, path_of_uri(uri), deadline_s=PROBE_DEADLINE_S)
 
     def run(self, segment: Segment) -> "Future[SegmentResult]":
         """Decodes a segment; collect the future with `outcome`."""
-        arguments = [segment, path_of_uri(segment.video.uri)]
-        return self._pool.schedule(child.run_segment, args=arguments, timeout=self.deadline_s(segment))
+        path = path_of_uri(segment.video.uri)
+        return self.processes.submit(child.run_segment, segment, path, deadline_s=self.deadline_s(segment))
 
     def deadline_s(self, segment: Segment) -> float:
         """How long the segment may take."""
@@ -126,26 +123,21 @@ def outcome(future: "Future[T]", stage: str) -> T:
     Raises:
         VideoError: ``deadline`` where the child was stopped, ``too_large`` where memory was refused to it,
             ``decoder_crash`` where it died or failed in any other way.
+        ChildCannotStart: no child can start, whatever the video.
     """
     try:
         return future.result()
+    except ChildCannotStart:
+        raise
     except TimeoutError as error:
         raise VideoError(stage, "deadline") from error
-    except ProcessExpired as error:
-        raise VideoError(stage, "decoder_crash", _death(error)) from error
-    except MemoryError as error:
-        raise VideoError(stage, "too_large", NO_MEMORY_LEFT) from error
-    except Exception as error:
+    except ChildDied as error:
+        raise VideoError(stage, "decoder_crash", f"the decoder process {error}") from error
+    except CallFailed as error:
+        if error.kind == "MemoryError":
+            raise VideoError(stage, "too_large", NO_MEMORY_LEFT) from error
         # Whatever a video makes a child raise is that video's failure, never the run's.
-        said = f"the decoder process failed: {type(error).__name__}: {error}"
-        raise VideoError(stage, "decoder_crash", said) from error
-
-
-def _death(error: ProcessExpired) -> str:
-    code = error.exitcode
-    return (
-        f"the decoder process died by signal {-code}" if code and code < 0 else f"the decoder process exited ({code})"
-    )
+        raise VideoError(stage, "decoder_crash", f"the decoder process failed: {error}") from error
 
 
 def remove_pictures(result: SegmentResult) -> None:
