@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from models.heads import saved
-from models.heads.architectures import KINDS, Architecture, build
+from models.heads.architectures import KINDS, Architecture, build, finished
 from models.heads.errors import HeadError
+from models.heads.familiarity import Scenes, Statistics
 from models.heads.saved import SavedHead
 from models.visual import placeholder, registry
 from models.visual.backbone import Backbone, fingerprint_of_key
@@ -31,7 +32,9 @@ def backbone() -> Backbone:
 def head(kind: str = "linear") -> tuple[Any, SavedHead]:
     """An untrained head with weights large enough to tell frames apart."""
     architecture = Architecture(kind, hidden=8, window_frames=5)  # type: ignore[arg-type]
-    model = build(architecture, len(LABELS), np.linspace(-0.1, 0.1, SIZE), 0.5, seed=3)
+    learner = build(architecture, len(LABELS), Statistics(np.linspace(-0.1, 0.1, SIZE), 0.5, 0.2), seed=3)
+    # So near that some of the frames below are of familiar scenes and others are not.
+    model = finished(learner, architecture, Scenes(np.eye(8, SIZE, dtype=np.float32), neighbours=2, radius=0.9))
     about = SavedHead(
         kind=architecture.kind,
         labels=LABELS,
@@ -131,7 +134,7 @@ def test_another_backbone_is_an_error(tmp_path: Path) -> None:
 
 def test_embeddings_of_another_size_are_an_error(tmp_path: Path) -> None:
     _, about = head()
-    small = build(Architecture("linear"), len(LABELS), np.zeros(7), 1.0, seed=0)
+    small = build(Architecture("linear"), len(LABELS), Statistics(np.zeros(7), 1.0, 1.0), seed=0)
     saved.save(small, about, tmp_path / "a.keras")
     with pytest.raises(ModelError, match=r"takes embeddings of 7 numbers and placeholder gives 32"):
         prepare(str(tmp_path / "a.keras"), cache_dir=tmp_path)

@@ -9,7 +9,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.heads import saved
-from models.heads.architectures import Architecture, build
+from models.heads.architectures import Architecture, build, finished
+from models.heads.familiarity import Statistics
 from models.visual import placeholder, registry
 from models.visual.backbone import Backbone, fingerprint_of_key
 from pipelines.indexing import IndexRequest, run_index
@@ -25,7 +26,8 @@ LABELS = ("crane", "none", "train")
 def make_head(path: Path, kind: str, seed: int = 1) -> Path:
     """An untrained head on the placeholder, with a small window."""
     architecture = Architecture(kind, hidden=8, window_frames=5)  # type: ignore[arg-type]
-    model = build(architecture, len(LABELS), placeholder.classifier()[0][:, 0] * 0.1, 0.3, seed)
+    statistics = Statistics(placeholder.classifier()[0][:, 0] * 0.1, 0.3, 0.1)
+    model = finished(build(architecture, len(LABELS), statistics, seed), architecture, None)
     about = saved.SavedHead(
         kind=architecture.kind,
         labels=LABELS,

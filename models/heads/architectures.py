@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.heads.errors import HeadError
+from models.heads.familiarity import Scenes, Statistics
 
 Kind = Literal["linear", "mlp", "temporal"]
 
@@ -20,6 +20,13 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _KERNEL_FRAMES = 5
 _DILATION_FRAMES = 2
+
+FEATURE_DROPOUT = 0.5
+"""Share of the features that a temporal head does without, other ones in every example of a step: given all of them it
+learned clips by heart within 20 epochs."""
+
+STRANGE = 1.3
+"""How many radii away a scene is wholly strange."""
 
 
 @dataclass(frozen=True)
@@ -53,59 +60,98 @@ class Architecture:
         return self.window_frames // 2 + 1 + half + half * _DILATION_FRAMES
 
 
-def build(architecture: Architecture, classes: int, mean: NDArray[np.floating[Any]], scale: float, seed: int) -> Any:
-    """An untrained head.
+def build(architecture: Architecture, classes: int, statistics: Statistics, seed: int) -> Any:
+    """An untrained head, as it learns: a Keras model to a list of logits, each of which gets a loss.
+
+    The first are the head's own; a temporal head gives those of its movement alone as well.
 
     Args:
         architecture: what it is made of.
         classes: L.
-        mean: [D] of the embeddings it will learn from, taken away from all.
-        scale: typical size of what is left, divided by.
+        statistics: of the embeddings it will learn from, by which all are standardised.
         seed: of the weights and the dropout.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
+    mean = np.asarray(statistics.mean, np.float32)
     embeddings = keras.Input((None, len(mean)), name="embeddings")
     present = keras.Input((None, 1), name="present")
-    variance = np.full(len(mean), scale**2, np.float32)
-    x = keras.layers.Normalization(mean=np.asarray(mean, np.float32), variance=variance, name="standardise")(embeddings)
-    body = {"linear": _linear, "mlp": _mlp, "temporal": _temporal}[architecture.kind]
-    x = body(x, present, architecture)
-    logits = keras.layers.Dense(classes, name="logits")(x)
-    return keras.Model([embeddings, present], logits, name=f"{architecture.kind}_head")
+    variance = np.full(len(mean), statistics.scale**2, np.float32)
+    x = keras.layers.Normalization(mean=mean, variance=variance, name="standardise")(embeddings)
+    if architecture.kind == "temporal":
+        outputs = _temporal(x, present, architecture, classes, statistics.scale / statistics.movement)
+    else:
+        if architecture.kind == "mlp":
+            x = keras.layers.Dense(architecture.hidden, activation="relu", name="hidden")(x)
+            x = keras.layers.Dropout(architecture.dropout)(x)
+        outputs = [keras.layers.Dense(classes, name="logits")(x)]
+    return keras.Model([embeddings, present], outputs, name=f"{architecture.kind}_head")
 
 
-def _linear(x: Any, present: Any, architecture: Architecture) -> Any:
-    return x
+def finished(learner: Any, architecture: Architecture, scenes: Scenes | None) -> Any:
+    """A trained head as it is used: one model to its logits, sharing the weights of `learner`.
 
-
-def _mlp(x: Any, present: Any, architecture: Architecture) -> Any:
+    Args:
+        learner: of `build`, trained.
+        architecture: what it is made of.
+        scenes: those it learned from; in another one, a temporal head trusts what moves alone.
+    """
     import keras
 
-    x = keras.layers.Dense(architecture.hidden, activation="relu", name="hidden")(x)
-    return keras.layers.Dropout(architecture.dropout)(x)
+    logits = learner.outputs[0]
+    if architecture.kind == "temporal" and scenes is not None:
+        x, present = learner.get_layer("standardise").output, learner.inputs[1]
+        familiar = _familiar(_window_mean(x * present, present, architecture), scenes)
+        logits = learner.get_layer("moving").output + familiar * learner.get_layer("still").output
+    return keras.Model(learner.inputs, logits, name=learner.name)
 
 
-def _temporal(x: Any, present: Any, architecture: Architecture) -> Any:
-    """What a frame shows beside what moves around it: departures from the window's mean (the scene) and their changes
-    from frame to frame, through two convolutions over time.
+def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, enlarge: float) -> list[Any]:
+    """[logits, those of the movement alone]: what a frame shows plus what moves around it, which is departures from the
+    window's mean (the scene) and their changes from frame to frame, through two convolutions over time.
+
+    Args:
+        x: standardised embeddings.
+        present: of frames.
+        architecture: what it is made of.
+        classes: L.
+        enlarge: brings departures to the size of what departs.
     """
     import keras
 
     hidden = architecture.hidden
+    x = keras.layers.SpatialDropout1D(FEATURE_DROPOUT)(x)
     seen = keras.layers.Dense(hidden, name="project")(x)
     seen = keras.layers.Multiply()([seen, present])
     away = (seen - _window_mean(seen, present, architecture)) * present
-    moving = keras.layers.Concatenate()([away, _change(seen, present)])
+    moving = keras.layers.Concatenate()([away, _change(seen, present)]) * enlarge
     for index, dilation in enumerate((1, _DILATION_FRAMES)):
         moving = keras.layers.Conv1D(
             hidden, _KERNEL_FRAMES, padding="same", dilation_rate=dilation, activation="relu", name=f"over_time_{index}"
         )(moving)  # fmt: skip
         # Outside the video all is zero, as inside a convolution's own padding.
         moving = keras.layers.Multiply()([moving, present])
+    moving = keras.layers.Dropout(architecture.dropout)(moving)
     still = keras.layers.Dropout(architecture.dropout)(keras.layers.Activation("relu")(seen))
-    return keras.layers.Concatenate()([still, keras.layers.Dropout(architecture.dropout)(moving)])
+    by_movement = keras.layers.Dense(classes, name="moving")(moving)
+    return [keras.layers.Dense(classes, name="still")(still) + by_movement, by_movement]
+
+
+def _familiar(scene: Any, scenes: Scenes) -> Any:
+    """1 for a scene [n, T, D] as near to those learned from as they are to each other, 0 for one far off; [n, T, 1]."""
+    import keras
+
+    places, size = scenes.places, scenes.places.shape[1]
+    # |a - b|^2 = |a|^2 - 2 a.b + |b|^2 as one layer that nothing trains. LiteRT's converter fails on a sum of two here.
+    length = keras.ops.mean(keras.ops.square(scene), axis=-1, keepdims=True)
+    apart = keras.layers.Dense(len(places), name="scenes", trainable=False)
+    squares = apart(keras.layers.Concatenate()([scene, length]))
+    apart.set_weights([np.vstack([-2 * places.T / size, np.ones((1, len(places)))]), (places**2).mean(axis=1)])
+    ranked = keras.ops.sort(squares, axis=-1)
+    distance = keras.ops.sqrt(keras.ops.relu(ranked[..., scenes.neighbours - 1 : scenes.neighbours]))
+    strange = (distance / max(scenes.radius, 1e-6) - 1) / (STRANGE - 1)
+    return 1 - keras.ops.clip(strange, 0, 1)
 
 
 def _window_mean(x: Any, present: Any, architecture: Architecture) -> Any:

@@ -53,11 +53,19 @@ class Judge:
         multi_label: whether classes are independent.
         limits: when to stop.
         watch: is told of every epoch.
+        least_epochs: before which none is the best, where there are so many.
     """
 
     def __init__(
-        self, score: Callable[[Any], list[Floats]], targets: Floats, multi_label: bool, limits: Limits, watch: Watcher
+        self,
+        score: Callable[[Any], list[Floats]],
+        targets: Floats,
+        multi_label: bool,
+        limits: Limits,
+        watch: Watcher,
+        least_epochs: int = 1,
     ) -> None:
+        self._least_epochs = min(least_epochs, limits.epochs)
         self._score, self._targets, self._multi_label = score, targets, multi_label
         self._limits, self._watch = limits, watch
         self.curve: list[Epoch] = []
@@ -81,9 +89,9 @@ class Judge:
         epoch = Epoch(loss, log_loss(scores, self._targets, multi_label), float(right.mean()))
         self.curve.append(epoch)
         best = self.curve[self.best_epoch - 1].val_loss if self.best_epoch else np.inf
-        if epoch.val_loss < best - LEAST_PROGRESS:
+        if len(self.curve) >= self._least_epochs and epoch.val_loss < best - LEAST_PROGRESS:
             self.best_epoch, self.best_weights = len(self.curve), model.get_weights()
-        if len(self.curve) - self.best_epoch >= self._limits.patience:
+        if len(self.curve) - max(self.best_epoch, self._least_epochs) >= self._limits.patience:
             model.stop_training = True
         self._watch(len(self.curve), self._limits.epochs, epoch)
 

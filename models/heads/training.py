@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads.architectures import Architecture, Kind, build
+from models.heads.architectures import Architecture, Kind, build, finished
 from models.heads.calibration import example_scores, fit_temperature, thresholds_for
 from models.heads.errors import HeadError
+from models.heads.familiarity import Statistics, familiar_scenes, typical_movement, windows
 from models.heads.feature_set import FeatureSet
 from models.heads.judging import Epoch, Judge, Limits, Watcher, class_weights, example_weight
 from models.heads.splits import linked_groups, validation_split
@@ -25,6 +26,22 @@ JUDGED_FRAMES = 512
 
 LEARNING_RATES: dict[Kind, float] = {"linear": 1e-2, "mlp": 1e-3, "temporal": 1e-3}
 """A linear head has nothing to overshoot; with a tenth of this the tank wagon's took 60 epochs for the others' 10."""
+
+MOVEMENT_LOSS = 0.5
+"""Weight of the loss of a temporal head's movement alone: without one of its own, it learns only what frames leave."""
+
+LEAST_EPOCHS: dict[Kind, int] = {"linear": 1, "mlp": 1, "temporal": 30}
+"""Epochs before which none is the best: what frames show is learned first, and learning by heart what they show looks
+worse than knowing nothing until movement is learned as well."""
+
+LEAST_STEPS = 8
+"""Steps of an epoch at least: of few examples, one goes over them more than once."""
+
+LEAST_PART = 0.5
+"""A temporal head learns from another part of each example in every epoch, of at least this share of its frames."""
+
+SHORTEST_FRAMES = 8
+"""Examples of fewer frames are taken whole."""
 
 SAMPLED_FRAMES = 20_000
 """Frames that the features' mean and scale are taken from."""
@@ -115,13 +132,12 @@ def train_head(
         targets, groups, splits, fraction=settings.validation_share, seed=settings.seed
     )  # fmt: skip
     tf.config.experimental.enable_op_determinism()
+    kind = settings.architecture.kind
     judge = Judge(
-        lambda model: example_logits(model, features, val), targets[val], features.multi_label, settings.limits, watch
-    )
-    model = _fitted(features, train, settings, settings.limits.epochs, judge.callback())
-    if judge.best_weights is None:
-        raise HeadError("training gave no finite numbers: look at the embeddings, or lower the learning rate")
-    model.set_weights(judge.best_weights)
+        lambda model: example_logits(model, features, val), targets[val], features.multi_label, settings.limits, watch,
+        least_epochs=LEAST_EPOCHS[kind],
+    )  # fmt: skip
+    model = _fitted(features, train, settings, settings.limits.epochs, judge)
     logits = example_logits(model, features, val)
     temperature = fit_temperature(logits, targets[val], features.multi_label)
     scores = example_scores(logits, temperature, features.multi_label)
@@ -130,32 +146,40 @@ def train_head(
     if "val" not in splits:
         # What was drawn aside only to know when to stop is too good to be left out.
         learned = np.sort(np.concatenate([train, val]))
-        model = _fitted(features, learned, settings, judge.best_epoch)
+        model = _fitted(features, learned, settings, judge.best_epoch, None)
     return TrainedHead(model, temperature, thresholds, tuple(judge.curve), judge.best_epoch, learned, val, scores)
 
 
 def _fitted(
-    features: FeatureSet, learned: Indices, settings: TrainingSettings, epochs: int, *callbacks: Any
+    features: FeatureSet, learned: Indices, settings: TrainingSettings, epochs: int, judge: Judge | None
 ) -> Any:  # fmt: skip
-    """A head trained on some examples, from fresh weights."""
+    """A head trained on some examples from fresh weights: the best in the judge's eyes, else that of the last epoch."""
     import keras
 
-    mean, scale = _moments(features, learned, settings.seed)
-    model = build(settings.architecture, len(features.labels), mean, scale, settings.seed)
+    architecture = settings.architecture
+    parts = windows(features, learned, architecture.window_frames, settings.seed)
+    statistics = _statistics(features, learned, settings.seed, typical_movement(parts))
+    model = build(architecture, len(features.labels), statistics, settings.seed)
     loss: Any = keras.losses.CategoricalCrossentropy(from_logits=True)
     if features.multi_label:
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    rate = settings.learning_rate or LEARNING_RATES[settings.architecture.kind]
-    model.compile(keras.optimizers.AdamW(rate, settings.weight_decay), loss)
+    rate = settings.learning_rate or LEARNING_RATES[architecture.kind]
+    losses = len(model.outputs)
+    weights = [1.0, MOVEMENT_LOSS][:losses]
+    model.compile(keras.optimizers.AdamW(rate, settings.weight_decay), [loss] * losses, loss_weights=weights)
     model.fit(
-        _batches(features, learned, settings),
+        _batches(features, learned, settings, losses),
         epochs=epochs,
-        steps_per_epoch=-(-len(learned) // settings.batch_examples),
+        steps_per_epoch=max(LEAST_STEPS, -(-len(learned) // settings.batch_examples)),
         shuffle=False,
         verbose=0,
-        callbacks=list(callbacks),
+        callbacks=[judge.callback()] if judge is not None else [],
     )
-    return model
+    if judge is not None:
+        if judge.best_weights is None:
+            raise HeadError("training gave no finite numbers: look at the embeddings, or lower the learning rate")
+        model.set_weights(judge.best_weights)
+    return finished(model, architecture, familiar_scenes(parts, statistics))
 
 
 def example_logits(model: Any, features: FeatureSet, indices: Indices) -> list[Floats]:
@@ -166,22 +190,27 @@ def example_logits(model: Any, features: FeatureSet, indices: Indices) -> list[F
         # Of few lengths, so that the model is traced few times.
         padded = 1 << max(3, int(np.ceil(np.log2(len(sequence)))))
         embeddings, present = _padded([sequence], padded)
-        result.append(np.asarray(model.predict_on_batch([embeddings, present]))[0, : len(sequence)])
+        given = model.predict_on_batch([embeddings, present])
+        logits = given[0] if isinstance(given, list) else given  # a head that learns gives those of its movement too
+        result.append(np.asarray(logits)[0, : len(sequence)])
     return result
 
 
-def _moments(features: FeatureSet, train: Indices, seed: int) -> tuple[Floats, float]:
-    """(mean [D], typical size of what is left) of the frames to learn from, of a sample where there are many."""
+def _statistics(features: FeatureSet, train: Indices, seed: int, movement: float) -> Statistics:
+    """Of the frames to learn from, of a sample where there are many; `movement` is what is known of it."""
     frames = np.concatenate([np.arange(features.offsets[i], features.offsets[i + 1]) for i in train])
     if len(frames) > SAMPLED_FRAMES:
         frames = np.sort(np.random.default_rng(seed).choice(frames, SAMPLED_FRAMES, replace=False))
     sample = np.asarray(features.embeddings[frames], np.float64)
     mean = sample.mean(axis=0)
-    return mean.astype(np.float32), float(np.sqrt(((sample - mean) ** 2).mean())) or 1.0
+    scale = float(np.sqrt(((sample - mean) ** 2).mean())) or 1.0
+    return Statistics(mean.astype(np.float32), scale, movement or scale)
 
 
-def _batches(features: FeatureSet, train: Indices, settings: TrainingSettings) -> Any:
-    """An endless `tf.data` of (embeddings [n, T, D], present [n, T, 1]), targets [n, T, L], weights [n, T]."""
+def _batches(features: FeatureSet, train: Indices, settings: TrainingSettings, outputs: int) -> Any:
+    """An endless `tf.data` of (embeddings [n, T, D], present [n, T, 1]), and for each of the outputs the same targets
+    [n, T, L] and weights [n, T].
+    """
     import tensorflow as tf
 
     frames = int(min(features.lengths[train].max(), CLIP_FRAMES))
@@ -197,12 +226,13 @@ def _batches(features: FeatureSet, train: Indices, settings: TrainingSettings) -
             tf.TensorSpec((frames,), tf.float32),
         ),
     )
-    return clips.batch(settings.batch_examples).prefetch(2)
+    batches = clips.batch(settings.batch_examples)
+    return batches.map(lambda x, targets, weights: (x, (targets,) * outputs, (weights,) * outputs)).prefetch(2)
 
 
 def _clips(features: FeatureSet, train: Indices, settings: TrainingSettings, frames: int) -> Iterator[Any]:
-    """Examples in an order drawn anew for each epoch, longer ones cropped; every example counts the same, whatever its
-    length, times the weight of its class.
+    """Examples in an order drawn anew for each epoch, a part of each or what fits; every example counts the same,
+    whatever its length, times the weight of its class.
     """
     rng = np.random.default_rng(settings.seed)
     targets = features.targets
@@ -213,8 +243,12 @@ def _clips(features: FeatureSet, train: Indices, settings: TrainingSettings, fra
         # The last batch is filled up with the first examples, so that all have one size.
         for index in np.concatenate([order, np.resize(order, padding)]):
             sequence = features.sequence(int(index))
-            first = int(rng.integers(0, max(1, len(sequence) - frames + 1)))
-            embeddings, present = _padded([sequence[first : first + frames]], frames)
+            length = frames
+            if settings.architecture.kind == "temporal" and len(sequence) >= SHORTEST_FRAMES:
+                part = int(rng.integers(int(len(sequence) * LEAST_PART), len(sequence) + 1))
+                length = min(frames, part)
+            first = int(rng.integers(0, max(1, len(sequence) - length + 1)))
+            embeddings, present = _padded([sequence[first : first + length]], frames)
             weight = example_weight(targets[index], weights)
             share = present[0, :, 0] * (frames / present.sum() * weight)
             yield (embeddings[0], present[0]), np.tile(targets[index], (frames, 1)), share
