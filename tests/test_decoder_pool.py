@@ -1,6 +1,7 @@
 """Decoder children are replaced after so many tasks: a night of many videos takes no more memory than one of few."""
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from models.visual.bundle import prepare
 from tests import videos
 from transforms.video import decoder_pool
 from transforms.video.child import ChildSettings, SegmentResult
-from transforms.video.decoder_pool import DecoderPool, PoolSettings
+from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome
+from transforms.video.failures import VideoError
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut
@@ -54,3 +56,18 @@ def test_replacing_children_loses_nothing_and_changes_nothing(
         assert one.features is not None and other.features is not None
         assert np.array_equal(one.pts, other.pts) and len(one.pts)
         assert np.array_equal(one.features.embeddings, other.features.embeddings)
+
+
+class Unreadable:
+    """Comes apart where it arrives."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return int, ("no number",)
+
+
+def test_an_answer_that_cannot_be_read_is_its_video_s_failure(settings: PoolSettings) -> None:
+    with DecoderPool(settings) as pool:
+        with pytest.raises(VideoError, match="the decoder process failed: ValueError") as caught:
+            outcome(pool.processes.submit(Unreadable, deadline_s=60), "decode")
+        assert caught.value.reason == "decoder_crash"
+        assert outcome(pool.processes.submit(abs, -1, deadline_s=60), "decode") == 1

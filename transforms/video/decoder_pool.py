@@ -136,8 +136,11 @@ def outcome(future: "Future[T]", stage: str) -> T:
     except CallFailed as error:
         if error.kind == "MemoryError":
             raise VideoError(stage, "too_large", NO_MEMORY_LEFT) from error
-        # Whatever a video makes a child raise is that video's failure, never the run's.
         raise VideoError(stage, "decoder_crash", f"the decoder process failed: {error}") from error
+    except Exception as error:
+        # An answer that cannot be read is that video's failure as well, never the run's.
+        said = f"the decoder process failed: {type(error).__name__}: {error}"
+        raise VideoError(stage, "decoder_crash", said) from error
 
 
 def remove_pictures(result: SegmentResult) -> None:
