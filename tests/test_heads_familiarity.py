@@ -46,10 +46,11 @@ def test_what_a_frame_shows_counts_as_far_as_its_scene_is_familiar() -> None:
         # One place for the whole clip, so that every window is of the same scene.
         sequence = np.repeat(rng.normal(size=(1, SIZE)) * size, FRAMES, axis=0).astype(np.float32)
         clip = [sequence[np.newaxis], np.ones((1, FRAMES, 1), np.float32)]
-        whole, moving = (np.asarray(logits)[0] for logits in learner(clip))
+        whole, moving, still = (np.asarray(logits)[0] for logits in learner(clip))
         familiar = by_hand(sequence[0], scenes)
         met.add(0.0 if familiar == 0 else 1.0 if familiar == 1 else 0.5)
-        np.testing.assert_allclose(np.asarray(model(clip))[0], moving + familiar * (whole - moving), atol=1e-4)
+        np.testing.assert_allclose(np.asarray(model(clip))[0], moving + familiar * still, atol=1e-4)
+        np.testing.assert_allclose(whole, moving + still, atol=1e-4)
     assert met == {0.0, 0.5, 1.0}, "near, between and far"
 
 

@@ -63,7 +63,7 @@ class Architecture:
 def build(architecture: Architecture, classes: int, statistics: Statistics, seed: int) -> Any:
     """An untrained head, as it learns: a Keras model to a list of logits, each of which gets a loss.
 
-    The first are the head's own; a temporal head gives those of its movement alone as well.
+    The first are the head's own; a temporal head gives those of its two views alone as well.
 
     Args:
         architecture: what it is made of.
@@ -108,8 +108,8 @@ def finished(learner: Any, architecture: Architecture, scenes: Scenes | None) ->
 
 
 def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, enlarge: float) -> list[Any]:
-    """[logits, those of the movement alone]: what a frame shows plus what moves around it, which is departures from the
-    window's mean (the scene) and their changes from frame to frame, through two convolutions over time.
+    """[logits, those of the movement alone, those of frames alone]: what a frame shows plus what moves around it, which is
+    departures from the window's mean (the scene) and their changes from frame to frame, through two convolutions over time.
 
     Args:
         x: standardised embeddings.
@@ -135,7 +135,8 @@ def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, en
     moving = keras.layers.Dropout(architecture.dropout)(moving)
     still = keras.layers.Dropout(architecture.dropout)(keras.layers.Activation("relu")(seen))
     by_movement = keras.layers.Dense(classes, name="moving")(moving)
-    return [keras.layers.Dense(classes, name="still")(still) + by_movement, by_movement]
+    by_frame = keras.layers.Dense(classes, name="still")(still)
+    return [by_frame + by_movement, by_movement, by_frame]
 
 
 def _familiar(scene: Any, scenes: Scenes) -> Any:
