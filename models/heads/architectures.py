@@ -110,8 +110,8 @@ def finished(learner: Any, architecture: Architecture, scenes: Scenes | None) ->
 def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, enlarge: float) -> list[Any]:
     """[logits, those of the movement alone, those of frames alone].
 
-    What a frame shows plus what moves around it, which is departures from the window's mean (the scene) and their changes
-    from frame to frame, through two convolutions over time.
+    What a frame shows plus what moves around it, which is departures from the window's mean (the scene) and their
+    changes from frame to frame, through two convolutions over time.
 
     Args:
         x: standardised embeddings.

@@ -28,9 +28,9 @@ LEARNING_RATES: dict[Kind, float] = {"linear": 1e-2, "mlp": 1e-3, "temporal": 1e
 """A linear head has nothing to overshoot; with a tenth of this the tank wagon's took 60 epochs for the others' 10."""
 
 VIEW_LOSS = 0.5
-"""Weight of the loss of each of a temporal head's views alone. Movement without one learns only what frames leave; frames
-without one leave the little that is to be learned of few examples to the noise in movement: of 24 with several labels
-each, held-out F1 was 0.80 (mean of seven seeds), and 0.99 with it."""
+"""Weight of the loss of each of a temporal head's views alone. Movement without one learns only what frames leave.
+Frames without one leave the little that is to be learned of few examples to the noise in movement: of 24 with several
+labels each, held-out F1 was 0.80 (mean of seven seeds), and 0.99 with it."""
 
 AVERAGE_MOMENTUM = 0.99
 """Of the running mean of a temporal head's weights over some hundred steps (Polyak and Juditsky 1992), which is what is
