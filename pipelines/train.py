@@ -105,6 +105,9 @@ def command(context: click.Context, **chosen: Any) -> None:
         _print(summary)
 
 
+MOVING_FPS = 4
+"""Frames a second from which what people do shows between them: a step or a stroke takes about half a second."""
+
 NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
 """Options that mean something with --archive only."""
 
@@ -228,11 +231,20 @@ def _print(summary: "TrainingSummary") -> None:
     out.print(f"\n[bold]{escape(summary.output)}[/bold]: a {summary.kind} classifier of {len(summary.labels)} classes")
     out.print(f"  {', '.join(map(escape, summary.labels))}")
     out.print(
-        f"  learned from {summary.examples} examples, {summary.frames} frames, in {summary.elapsed_s:.1f} s; "
-        f"{summary.epochs} epochs, the best was {summary.best_epoch}"
+        f"  learned from {summary.examples} examples, {summary.frames} frames ({summary.sampling}), "
+        f"in {summary.elapsed_s:.1f} s; {summary.epochs} epochs, the best was {summary.best_epoch}"
     )
     out.print(
         f"  validation: {summary.val_accuracy:.1%} of {summary.validation_examples} examples right, "
         f"loss {summary.val_loss:.3f}; temperature {summary.temperature:.2f}"
     )
+    if summary.kind == "temporal" and _sparse(summary.sampling):
+        out.print("  movement hardly shows between frames so far apart: for actions, classify with --sample 8fps first")
     out.print("  how good it is on videos it has not seen: reelbeam evaluate --labels\n")
+
+
+def _sparse(sampling: str) -> bool:
+    from transforms.video.sampling import Sampling
+
+    chosen = Sampling.parse(sampling)
+    return chosen.kind == "rate" and chosen.value < MOVING_FPS

@@ -50,6 +50,7 @@ class TrainingSummary:
         examples: it learned from.
         validation_examples: it was validated on.
         frames: it learned from.
+        sampling: how they were chosen.
         epochs: until it stopped.
         best_epoch: with the lowest validation loss.
         val_loss: of that epoch.
@@ -65,6 +66,7 @@ class TrainingSummary:
     examples: int
     validation_examples: int
     frames: int
+    sampling: str
     epochs: int
     best_epoch: int
     val_loss: float
@@ -84,6 +86,7 @@ class TrainingSummary:
             examples=told["examples"],
             validation_examples=told["validation_examples"],
             frames=told["frames"],
+            sampling=about.sampling,
             epochs=told["epochs"],
             best_epoch=told["best_epoch"],
             val_loss=told["val_loss"],

@@ -185,6 +185,17 @@ def test_classes_that_do_not_exclude_each_other(tmp_path: Path, reelbeam: Reelbe
     assert sum(seen[name] == labels for name, labels in expected.items()) >= 6, {name: seen[name] for name in expected}
 
 
+@pytest.mark.parametrize(("head", "told"), [("temporal", True), ("mlp", False)])
+def test_who_looks_for_movement_is_told_where_frames_are_too_far_apart(
+    archive: Path, catalog: Path, tmp_path: Path, head: str, told: bool
+) -> None:
+    labels = labels_of(archive, tmp_path / "train.csv", LEARNED)
+    ask = ("--catalog", catalog, "--labels", labels, "--output", tmp_path / "m.keras")
+    done = run_command("train", *ask, "--head", head, "--epochs", 1)
+    assert done.code == 0, done.err
+    assert "frames (1fps)" in done.out and ("--sample 8fps" in done.out) is told
+
+
 def test_what_a_catalog_says_is_evaluated_as_well(archive: Path, catalog: Path, linear: Path, tmp_path: Path) -> None:
     """A catalog that was classified with the head, without --model: the same scores, read from its rows."""
     from pipelines.evaluating import EvaluationRequest, run_evaluation
