@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
 LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
 SIDE, CLIP_FRAMES = 64, 12
+MOVING_FPS = 4
+"""Frames a second from which what people do shows between them: a step or a stroke takes about half a second."""
 
 
 @click.command("train", context_settings=PASSED_ON)
@@ -104,9 +106,6 @@ def command(context: click.Context, **chosen: Any) -> None:
     else:
         _print(summary)
 
-
-MOVING_FPS = 4
-"""Frames a second from which what people do shows between them: a step or a stroke takes about half a second."""
 
 NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
 """Options that mean something with --archive only."""
@@ -244,7 +243,8 @@ def _print(summary: "TrainingSummary") -> None:
 
 
 def _sparse(sampling: str) -> bool:
+    """Whether frames are surely too far apart for movement to show."""
     from transforms.video.sampling import Sampling
 
     chosen = Sampling.parse(sampling)
-    return chosen.kind == "rate" and chosen.value < MOVING_FPS
+    return chosen.kind == "keyframes" or (chosen.kind == "rate" and chosen.value < MOVING_FPS)

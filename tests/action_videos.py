@@ -1,6 +1,6 @@
 """Videos of a drawn figure that boxes, claps, waves, walks, jogs or runs, in two scenes that look wholly different.
 
-Every clip has a background, clothes, a size and a speed of its own, so that only how the figure moves tells what it does.
+Every clip has a background, clothes, a size and a speed of its own, so that neither place nor clothes tell what is done.
 """
 
 import math
@@ -16,27 +16,32 @@ from tests import videos
 CLASSES = ("box", "clap", "wave", "walk", "jog", "run")
 SCENES = ("field", "room")
 SIZE = (160, 120)
+"""Width and height in pixels."""
+
 SECONDS = 4.0
 RECIPE = videos.Recipe(".mp4", "libx264", {"g": "16", "preset": "veryfast", "crf": "20"}, fps=Fraction(16))
 
 _FINER = 2
-"""Times as wide and high as it is shown is a picture drawn."""
+"""A picture is drawn this many times as wide and high as it is shown."""
 
 _FRACTION_BITS = 3
 """Of the coordinates that OpenCV draws at."""
 
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
+Range = tuple[float, float]
 Limb = tuple[float, float]
-"""Angles of its two parts from straight down, towards the right."""
+"""Angles of its two parts from straight down, towards the right, in radians."""
 
 
 @dataclass(frozen=True)
 class Gait:
-    """How a figure moves on: cycles a second and widths a second (from, to), and how far its limbs swing, in radians."""
+    """How a figure moves on: ranges of its steps' frequency and of its speed in widths of the picture, how far its limbs
+    swing and it leans, in radians, and how far it goes up and down, in heights of its own.
+    """
 
-    cycles: Point
-    speed: Point
+    cycles_hz: Range
+    widths_per_s: Range
     swing: float
     knee: float
     elbow: float
@@ -50,7 +55,7 @@ GAITS = {
     "run": Gait((1.5, 1.9), (0.8, 1.1), 0.9, 1.4, 1.5, 0.25, 0.04),
 }
 
-CYCLES = {"box": (1.0, 1.6), "clap": (1.0, 1.8), "wave": (0.5, 0.9)}
+CYCLES_HZ: dict[str, Range] = {"box": (1.0, 1.6), "clap": (1.0, 1.8), "wave": (0.5, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,8 @@ def pictures(rng: np.random.Generator, scene: str, label: str) -> np.ndarray:
     floor = high * rng.uniform(0.88, 0.97) - 0.48 * tall
     begin, towards = rng.uniform(0, 2 * math.pi), int(rng.choice([-1, 1]))
     gait = GAITS.get(label)
-    cycles = rng.uniform(*(gait.cycles if gait else CYCLES[label]))
-    speed = rng.uniform(*gait.speed) * wide if gait else 0.0
+    cycles = rng.uniform(*(gait.cycles_hz if gait else CYCLES_HZ[label]))
+    speed = rng.uniform(*gait.widths_per_s) * wide if gait else 0.0
     start = rng.uniform(0, 2) * wide if gait else rng.uniform(0.3, 0.7) * wide
     shown = []
     for time_s in np.arange(round(SECONDS * RECIPE.fps)) / float(RECIPE.fps):

@@ -12,7 +12,15 @@ from models.heads.errors import HeadError
 from models.heads.feature_set import FeatureSet, feature_set
 from models.heads.judging import Limits, class_weights
 from models.heads.labels_table import Example
-from models.heads.training import TrainedHead, TrainingSettings, example_logits, train_head
+from models.heads.training import (
+    AVERAGE_MOMENTUM,
+    LEAST_EPOCHS,
+    TrainedHead,
+    TrainingSettings,
+    average_momentum,
+    example_logits,
+    train_head,
+)
 
 SIZE, FRAMES = 24, 10
 SETTINGS = TrainingSettings(Architecture("linear", hidden=16, window_frames=5), Limits(15, 5), batch_examples=16)
@@ -81,6 +89,53 @@ def test_training_is_repeatable() -> None:
     first, second = (train_head(scenes(40, 0), replace(SETTINGS, limits=Limits(3, 3))) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True))
     assert first.curve == second.curve and first.temperature == second.temperature
+
+
+@pytest.mark.parametrize(("epochs", "patience", "early"), [(4, 4, False), (60, 1, True)])
+@pytest.mark.parametrize("judged", [True, False])
+def test_the_mean_of_a_temporal_heads_weights_is_kept(
+    monkeypatch: pytest.MonkeyPatch, epochs: int, patience: int, early: bool, judged: bool
+) -> None:
+    """However training ends: by the number of epochs or before, with a validation part or on all examples."""
+    import keras
+
+    fits: list[list[np.ndarray]] = []
+
+    class Recording(keras.callbacks.SwapEMAWeights):
+        def on_train_begin(self, logs: object = None) -> None:
+            fits.append([])
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            fits[-1].append(self.model.get_layer("still").kernel.numpy())
+
+    monkeypatch.setattr(keras.callbacks, "SwapEMAWeights", Recording)
+    monkeypatch.setitem(LEAST_EPOCHS, "temporal", 1)
+    features = scenes(60, 0)
+    if judged:
+        labels = [example.labels for example in features.examples]
+        sequences = [features.sequence(i) for i in range(60)]
+        features = made(sequences, labels, ["val" if i % 5 == 0 else "train" for i in range(60)])
+    architecture = Architecture("temporal", hidden=16, window_frames=5)
+    settings = replace(SETTINGS, architecture=architecture, limits=Limits(epochs, patience), learning_rate=3e-2)
+    trained = train_head(features, settings)
+    assert len(fits) == (1 if judged else 2)
+    assert (len(trained.curve) < epochs) is early
+    steps = len(fits[0]) // len(trained.curve)
+    planned = (epochs if judged else trained.best_epoch) * steps
+    mean = fits[-1][0]
+    for weights in fits[-1][1 : trained.best_epoch * steps]:
+        mean = average_momentum(planned) * mean + (1 - average_momentum(planned)) * weights
+    kept = trained.model.get_layer("still").kernel.numpy()
+    np.testing.assert_allclose(kept, mean, atol=1e-4)
+    assert np.abs(kept - fits[-1][trained.best_epoch * steps - 1]).max() > 1e-2, "not the weights of the last step"
+
+
+def test_a_short_training_keeps_the_mean_of_its_end() -> None:
+    for steps in (2, 8, 40, 200, 2000):
+        momentum = average_momentum(steps)
+        assert momentum <= AVERAGE_MOMENTUM
+        assert momentum**steps <= 0.15, "the first weights count little"
+    assert average_momentum(200) == average_momentum(2000) == AVERAGE_MOMENTUM
 
 
 def test_classes_that_do_not_exclude_each_other() -> None:

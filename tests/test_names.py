@@ -63,7 +63,9 @@ def catalog(archive: Path) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def night(archive: Path, catalog: Path) -> Finished:
     """What the job says of the archive, which the catalog holds from then on."""
-    return run_command("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder")
+    done = run_command("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder")
+    assert done.code == 0, done.err
+    return done
 
 
 def is_clean(text: str) -> bool:
@@ -77,7 +79,6 @@ def test_every_command_works_and_prints_clean_lines(
     classify = ("classify", "--archive", archive, "--model", "placeholder", "--json", "--catalog")
     planned = reelbeam(*classify, tmp_path / "c", "--dry-run").json
     assert (planned["files"], planned["failing"]) == (2 * len(NAMES), len(NAMES))
-    assert night.code == 0, night.err
     assert f"{len(NAMES)} ok" in night.out and f"{len(NAMES)} failed" in night.out
     failed = [line for line in night.err.splitlines() if ": failed in probe: not_a_video" in line]
     assert len(failed) == len(NAMES), "one line for each failure"

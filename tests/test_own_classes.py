@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from models.heads import saved
 from models.heads.errors import HeadError, LabelsError
 from models.heads.training import TrainingSettings
-from pipelines.train import show_epochs
+from pipelines.train import _sparse, show_epochs
 from pipelines.training import HeadRequest, run_training
 from pipelines.work_folder import FORSAKEN_S, work_folder
 from tests.conftest import Reelbeam, run_command
@@ -183,6 +183,14 @@ def test_classes_that_do_not_exclude_each_other(tmp_path: Path, reelbeam: Reelbe
         for label in CLASSES
     }
     assert sum(seen[name] == labels for name, labels in expected.items()) >= 6, {name: seen[name] for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "sparse"),
+    [("1fps", True), ("2fps", True), ("keyframes", True), ("4fps", False), ("15/2fps", False), ("count:16", False)],
+)
+def test_which_frames_are_too_far_apart_for_movement(sampling: str, sparse: bool) -> None:
+    assert _sparse(sampling) is sparse
 
 
 @pytest.mark.parametrize(("head", "told"), [("temporal", True), ("mlp", False)])

@@ -31,7 +31,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's losses on the part to learn from and on the validation part, and validation accuracy."""
+    """One epoch's losses on the part to learn from and on the validation part, and validation accuracy.
+
+    The first is what was minimised: with dropout, and of a temporal head the sum over its views too, so it is higher.
+    """
 
     loss: float
     val_loss: float
