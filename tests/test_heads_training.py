@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from models.heads.labels_table import Example
 from models.heads.training import (
     AVERAGE_MOMENTUM,
     LEAST_EPOCHS,
+    SHORTEST_FRAMES,
     TrainedHead,
     TrainingSettings,
+    _clips,
     average_momentum,
     example_logits,
     train_head,
@@ -128,6 +131,28 @@ def test_the_mean_of_a_temporal_heads_weights_is_kept(
     kept = trained.model.get_layer("still").kernel.numpy()
     np.testing.assert_allclose(kept, mean, atol=1e-4)
     assert np.abs(kept - fits[-1][trained.best_epoch * steps - 1]).max() > 1e-2, "not the weights of the last step"
+
+
+def test_a_temporal_head_learns_from_other_parts_of_its_examples_in_every_epoch() -> None:
+    """Parts of long ones of at least half their frames; short ones whole; and frames of every part in order."""
+    lengths = (20, SHORTEST_FRAMES, SHORTEST_FRAMES - 1)
+    numbered = [
+        np.arange(1, count + 1, dtype=np.float32)[:, np.newaxis] * np.ones(SIZE, np.float32) for count in lengths
+    ]
+    features = made(numbered, [("a",), ("b",), ("c",)])
+    drawn: dict[str, dict[int, set[tuple[float, ...]]]] = {}
+    for kind in ("temporal", "mlp"):
+        settings = replace(SETTINGS, architecture=Architecture(kind, window_frames=5), batch_examples=3)  # type: ignore[arg-type]
+        parts = drawn[kind] = {0: set(), 1: set(), 2: set()}
+        for (embeddings, present), targets, _ in islice(_clips(features, np.arange(3), settings, max(lengths)), 150):
+            parts[int(targets[0].argmax())].add(tuple(embeddings[present[:, 0] > 0][:, 0]))
+    for index, length in enumerate(lengths):
+        whole = tuple(range(1, length + 1))
+        assert drawn["mlp"][index] == {whole}
+        for part in drawn["temporal"][index]:
+            assert part == tuple(range(int(part[0]), int(part[0]) + len(part))) and len(part) >= length // 2
+    assert len(drawn["temporal"][0]) > 20 and len(drawn["temporal"][1]) > 3
+    assert drawn["temporal"][2] == {tuple(range(1, SHORTEST_FRAMES))}
 
 
 def test_a_short_training_keeps_the_mean_of_its_end() -> None:

@@ -28,6 +28,7 @@ from tests.benchmarks.measuring import measure
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 TANK = SHARED / "tank"
+TRAIN, VAL = "train_data.csv", "val_data.csv"
 HEADS = ("linear", "mlp", "temporal")
 PLACES = ("rusty_bridge", "turquoise_bridge", "gate")
 SEEDS = (1, 2, 3)
@@ -59,18 +60,18 @@ def main() -> None:
 def heads(work: Path) -> None:
     """Heads on the tank wagon's features."""
     for head in HEADS:
-        tank_head(work, f"tank-{head}", "train_data.csv", "val_data.csv", "--head", head)
+        tank_head(work, f"tank-{head}", "--head", head)
 
 
 def seeds(work: Path) -> None:
     """What chance does to the temporal head."""
     for seed in SEEDS:
-        tank_head(work, f"tank-seed-{seed}", "train_data.csv", "val_data.csv", "--seed", seed)
+        tank_head(work, f"tank-seed-{seed}", "--seed", seed)
 
 
 def groups(work: Path) -> None:
     """The temporal head validated on other cameras than those it learns from."""
-    tank_head(work, "tank-cameras", "train_data.csv", "val_data.csv", group=True)
+    tank_head(work, "tank-cameras", group=True)
 
 
 def places(work: Path) -> None:
@@ -78,7 +79,7 @@ def places(work: Path) -> None:
     for place in PLACES:
         for head in HEADS:
             tank_head(
-                work, f"not-{place}-{head}", "train_data.csv", "val_data.csv", "--head", head,
+                work, f"not-{place}-{head}", "--head", head,
                 learn=lambda row, p=place: row["location"] != p, judge=lambda row, p=place: row["location"] == p,
             )  # fmt: skip
 
@@ -88,7 +89,7 @@ def strange(work: Path) -> None:
     for learned, judged in (("outside", "inside"), ("inside", "outside")):
         for head in ("linear", "temporal"):
             tank_head(
-                work, f"{learned}-{judged}-{head}", "train_data.csv", "train_data.csv", "--head", head,
+                work, f"{learned}-{judged}-{head}", "--head", head, val=TRAIN,
                 learn=lambda row, p=learned: row["place"] == p, judge=lambda row, p=judged: row["place"] == p,
             )  # fmt: skip
 
@@ -96,16 +97,15 @@ def strange(work: Path) -> None:
 def tank_head(
     work: Path,
     name: str,
-    train: str,
-    val: str,
     *options: object,
+    val: str = VAL,
     learn: Keep = lambda row: True,
     judge: Keep = lambda row: True,
     group: bool = False,
 ) -> None:
-    """A head trained on rows of one of the set's tables and measured on rows of another."""
+    """A head trained on rows of the set's table for that and measured on rows of another."""
     catalog, model = tank_catalog(work), work / f"{name}.keras"
-    labels = tank_labels(work / f"{name}-train.csv", train, learn, group)
+    labels = tank_labels(work / f"{name}-train.csv", TRAIN, learn, group)
     took, _ = run("train", "--catalog", catalog, "--labels", labels, "--output", model, *options)
     held_out = tank_labels(work / f"{name}-val.csv", val, judge, group)
     report = work / f"{name}-report"
@@ -169,8 +169,8 @@ def tuned(work: Path) -> None:
 
 def end_to_end(work: Path, architecture: str, *options: object) -> None:
     """A network trained on the tank wagon's pictures."""
-    train = tank_labels(work / "tank-train.csv", "train_data.csv")
-    val = tank_labels(work / "tank-val.csv", "val_data.csv")
+    train = tank_labels(work / "tank-train.csv", TRAIN)
+    val = tank_labels(work / "tank-val.csv", VAL)
     model, catalog = work / f"tank-{architecture}.keras", work / f"tank-{architecture}-catalog"
     ask = ("--labels", train, "--output", model, "--architecture", architecture, *options)
     took, _ = run("train", "--archive", TANK, *ask)
@@ -223,9 +223,8 @@ def told(what: str, figures: dict[str, Any]) -> None:
         flush=True,
     )
     for group, one in figures["groups"].items():
-        if one["examples"] < LEAST_GROUP:
-            continue
-        print(f"    {group}: accuracy {one['accuracy']:.3f}, {one['examples']} clips", flush=True)
+        if one["examples"] >= LEAST_GROUP:
+            print(f"    {group}: accuracy {one['accuracy']:.3f}, {one['examples']} clips", flush=True)
     if figures["largest_gap"]:
         print(f"    largest gap between groups: {figures['largest_gap']['accuracy']:.3f}", flush=True)
 
