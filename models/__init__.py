@@ -1,1 +1,1 @@
-"""Models: numpy in, numpy out, no Beam; TensorFlow is imported only when a model is built."""
+"""Models: NumPy arrays in, NumPy arrays out. No Beam; TensorFlow is imported only when a model is built."""

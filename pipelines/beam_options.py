@@ -1,19 +1,24 @@
-"""Beam's own options on our command line: passed through untouched; a flag that nobody knows is an error."""
+"""Passes Beam's own options on our command line through to Beam, and refuses flags that neither side knows."""
 
 import argparse
-import difflib
 from collections.abc import Sequence
 
 import click
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from models.suggestions import suggest
+
 
 def beam_options(arguments: Sequence[str], command: click.Command) -> PipelineOptions:
-    """Beam's options from what the command line left over.
+    """Parses the arguments that a command left over.
+
+    Args:
+        arguments: what the command does not know.
+        command: the command, whose options are suggested for mistyped ones.
 
     Raises:
-        click.UsageError: a flag that neither the command nor Beam knows, naming the nearest one; or a stray argument.
+        click.UsageError: neither the command nor Beam knows an argument. The message suggests the nearest option.
     """
     parser = _parser()
     try:
@@ -26,15 +31,15 @@ def beam_options(arguments: Sequence[str], command: click.Command) -> PipelineOp
 
 
 def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's options from arguments that have been checked.
+    """Makes Beam's options of arguments that have been checked, and gives them to Beam's file systems.
 
-    The runner defaults to Beam's in-process one; decoder children, not Beam workers, use the cores.
+    The default runner is Beam's in-process one, because decoder children use the cores, not Beam's workers.
     """
     chosen = list(arguments)
     if not any(a == "--runner" or a.startswith("--runner=") or a == "-r" for a in chosen):
         chosen.append("--runner=FnApiRunner")
     options = PipelineOptions(chosen)
-    # Archives are listed and catalogs read before there is a pipeline that would do this.
+    # A pipeline would do this, but archives are listed and catalogs are read before there is one.
     FileSystems.set_options(options)
     return options
 
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _option_classes() -> list[type]:
-    # Importing a runner's module is what makes its options known.
+    # Beam knows a runner's options only after the runner's module has been imported.
     import apache_beam.runners.portability.flink_runner  # noqa: F401
 
     return sorted(_subclasses(PipelineOptions), key=lambda kind: kind.__name__)
@@ -71,6 +76,6 @@ def _complaint(argument: str, parser: argparse.ArgumentParser, command: click.Co
         return f"unexpected argument {argument!r}"
     ours = [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
     known = [*ours, *(name for action in parser._actions for name in action.option_strings)]
-    nearest = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
+    nearest = suggest(flag, known, cutoff=0.5)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return f"no such option: {flag}{hint}"

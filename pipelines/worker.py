@@ -1,7 +1,8 @@
-"""`reelbeam-worker`: Beam's Python worker without Docker, for ``--environment_type=PROCESS``.
+"""`reelbeam-worker`: runs Beam's Python worker without Docker, for ``--environment_type=PROCESS``.
 
-A runner starts it with the endpoints on its command line, as it starts the `boot` program of Beam's images. It installs
-nothing: reelbeam is where it runs from. It asks the provision service for the job's options and becomes Beam's worker.
+A runner starts this program as it starts the `boot` program of Beam's images: with the endpoints of its services on the
+command line. The program asks the provision service for the job's options and then runs Beam's worker in its own
+process. Unlike `boot`, it installs nothing, because reelbeam is already installed where it runs.
 """
 
 import argparse
@@ -12,11 +13,23 @@ import grpc
 from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc, endpoints_pb2
 from google.protobuf import json_format, text_format
 
+from pipelines.terminal.utf8 import use_utf8
+
 PROVISION_TIMEOUT_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a worker until its runner ends it."""
+    """Runs a worker until its runner ends it.
+
+    Args:
+        arguments: the command line without the program's name; None for that of the process.
+
+    Raises:
+        grpc.RpcError: the runner does not say what the job's options are.
+        grpc.FutureTimeoutError: the runner does not answer within `PROVISION_TIMEOUT_S`.
+    """
+    if arguments is None:
+        use_utf8()
     from apache_beam.runners.worker import sdk_worker_main
 
     chosen = _parser().parse_args(arguments)
@@ -25,10 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def provision(endpoint: str, worker_id: str) -> beam_provision_api_pb2.ProvisionInfo:
-    """What the runner knows about the job.
+    """Asks the runner's provision service about the job.
+
+    Args:
+        endpoint: host and port of the service.
+        worker_id: id that the runner gave this worker.
 
     Raises:
-        grpc.RpcError: the runner does not answer.
+        grpc.RpcError: the service does not answer the request.
+        grpc.FutureTimeoutError: the service does not answer within `PROVISION_TIMEOUT_S`.
     """
     with grpc.insecure_channel(endpoint) as channel:
         grpc.channel_ready_future(channel).result(PROVISION_TIMEOUT_S)
@@ -38,7 +56,12 @@ def provision(endpoint: str, worker_id: str) -> beam_provision_api_pb2.Provision
 
 
 def environment(chosen: argparse.Namespace, info: beam_provision_api_pb2.ProvisionInfo) -> dict[str, str]:
-    """The variables that Beam's worker reads; endpoints of the command line stand in for those that `info` lacks."""
+    """Returns the environment variables that Beam's worker reads.
+
+    Args:
+        chosen: the command line; its endpoints are used if `info` has none.
+        info: what the provision service told.
+    """
     values = {
         "WORKER_ID": chosen.id,
         "PIPELINE_OPTIONS": json_format.MessageToJson(info.pipeline_options),

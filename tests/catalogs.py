@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.catalog import schemas, storage
+from transforms import storage
+from transforms.catalog import files_table, schemas
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
-from transforms.catalog.schemas import FileRecord, video_id_of
+from transforms.catalog.schemas import FileRecord
+from transforms.storage import unfenced, video_id_of
 
 SIZE = 6
 CONFIG = RunConfig("tiny", "f" * 16, "1fps", top_labels=2, embedding_dtype="float32", embedding_size=SIZE)
@@ -46,6 +48,7 @@ def video_row(uri: str, frames: pa.Table, config: RunConfig = CONFIG, **changes:
         "modified": NIGHT,
         "fingerprint": f"print of {uri}",
         "container": "mov",
+        "stream": 0,
         "codec": "h264",
         "width": 320,
         "height": 240,
@@ -79,6 +82,7 @@ def failure_row(uri: str, config: RunConfig = CONFIG, **changes: Any) -> dict[st
         "stage": "probe",
         "reason": "empty_file",
         "message": "the file is empty",
+        "stream": None,
         "attempts": 1,
         "first_seen": NIGHT,
         "last_seen": NIGHT,
@@ -111,7 +115,7 @@ def commit_night(
     """
     run = catalog.start_run(config, ["/videos"], NIGHT + timedelta(days=len(catalog.run_ids())))
     record = write_night(catalog, run, ok or {}, failed, gone, skipped, seed)
-    catalog.commit(record)
+    catalog.commit(record, unfenced)
     return record
 
 
@@ -175,7 +179,6 @@ def write_part(
 
 def write_files_table(catalog: Catalog, run_id: str, written: Sequence[FileRecord]) -> FileRecord:
     """Writes a run's `files` table."""
-    work = {"worker": "here:1", "segments": 0, "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
-    rows = [{**one._asdict(), "path": one.path.removeprefix(catalog.root + "/"), **work} for one in written]
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["path"]), schemas.FILES)
-    return schemas.write_table(catalog.files_table(run_id), table, schemas.FILES)
+    path = catalog.files_table(run_id)
+    files_table.write_files_table(path, catalog.root, [schemas.FileRow(*one, "here:1") for one in written], unfenced)
+    return schemas.describe_file(path, "files")

@@ -3,15 +3,16 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from coverage import Coverage
+from hypothesis import Phase, settings
 
 from tests import videos
+from tests.command_line import reelbeam_command
 from tests.object_stores import s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # No test depends on how busy the machine is.
 settings.register_profile("patient", deadline=None)
+# For `make mutate`: the same few examples for every mutant, and none is made smaller once it fails.
+settings.register_profile(
+    "mutants", deadline=None, max_examples=25, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("patient")
+
+
+STARTS_PROCESSES = {"reelbeam", "server"}
+"""Fixtures that start a command or a server: tests with these are slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests that start commands or servers as slow."""
+    for item in items:
+        if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -93,9 +109,10 @@ def assert_whole(catalog: Path | str) -> None:
 
 
 def run_command(*arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300) -> Finished:
-    """Runs `reelbeam` in a process of its own."""
+    """Runs `reelbeam` in a process of its own, which is measured where the test is."""
+    measured = ["-m", "coverage", "run"] if Coverage.current() else []
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.main", *map(str, arguments)],
+        reelbeam_command(*arguments, python=measured),
         capture_output=True,
         text=True,
         cwd=ROOT,

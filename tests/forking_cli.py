@@ -7,6 +7,7 @@ A run is a process of its own in everything but its imports, and may be watched 
 - ``now``: what the nightly job takes for the time.
 """
 
+# ruff: noqa: F401 - some are imported only so that forks have them
 import contextlib
 import json
 import multiprocessing.forkserver
@@ -54,15 +55,15 @@ class ForkingCli:
 def serve() -> None:
     """Reads commands, one JSON object a line, and answers each with how it ended."""
     import pipelines.beam_options
-    import pipelines.classify
-    import pipelines.dry_run
-    import pipelines.index
-    import pipelines.indexing
-    import pipelines.job
-    import pipelines.nightly
-    import pipelines.outcome_log
-    import pipelines.summary  # noqa: F401
-    from transforms.video.decoder_pool import ready_forkserver
+    import pipelines.commands.classify
+    import pipelines.commands.index
+    import pipelines.jobs.classify.dry_run
+    import pipelines.jobs.classify.graph
+    import pipelines.jobs.classify.night
+    import pipelines.jobs.index
+    import pipelines.terminal.outcome_log
+    import pipelines.terminal.summary
+    from transforms.decoder.pool import ready_forkserver
 
     ready_forkserver()
     for line in sys.stdin:
@@ -80,7 +81,7 @@ def _run(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _be_the_command(asked: dict[str, Any], folder: Path) -> None:
-    from pipelines.main import main
+    from pipelines.commands.main import main
 
     code = 0
     try:
@@ -124,7 +125,7 @@ class _Snapshots:
         self._one_at_a_time = threading.Lock()
 
     def watch(self) -> None:
-        from transforms.catalog import storage
+        from transforms import storage
 
         storage.fault_point = self.take
         replace = os.replace
@@ -150,14 +151,16 @@ class _Snapshots:
 
 
 def _set_clock(now: datetime) -> None:
-    import pipelines.nightly
+    import pipelines.jobs.classify.night
+    import transforms.catalog.commit
 
     class Clock(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:
             return now.astimezone(tz)
 
-    pipelines.nightly.datetime = Clock  # type: ignore[misc]
+    for module in (pipelines.jobs.classify.night, transforms.catalog.commit):
+        module.datetime = Clock  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class CountingProxy:
                     self.received_bytes += len(data)
                 target.sendall(data)
         except OSError:
-            pass  # the other direction has closed both ends
+            pass  # the other direction has closed both ends; where the server fails, its client fails too
         finally:
             for one in (source, target):
                 one.close()

@@ -39,7 +39,7 @@ def _pictures(rng: np.random.Generator, label: str, count: int, tinted: bool) ->
 def write_labels(path: Path, rows: Iterable[dict[str, object]]) -> Path:
     """Writes a table of labels with the columns of its first row."""
     rows = list(rows)
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -1,13 +1,26 @@
 """Small archives of made-up embeddings, and nights that change them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from models.retrieval.build import KindChoice, Source, draft, finish
-from models.retrieval.manifest import Manifest, publish_manifest
-from models.retrieval.merge import write_shards
+from models.retrieval.build import (
+    KindChoice,
+    Source,
+    draft,
+    encode,
+    measure,
+    missing_candidates,
+    train,
+    untrained,
+    with_candidates,
+)
+from models.retrieval.manifest import Manifest, ShardInfo, publish_manifest
 from models.retrieval.rows import VideoFrames
+from models.retrieval.shards import ShardWriter, shard_frames
 
 SOURCE = Source("placeholder", "f" * 64, "1 fps", 1.0, 24)
 
@@ -19,6 +32,44 @@ def made_up_video(name: str, version: int = 0, frames: int | None = None, size: 
     own = rng.gamma(1.0, size=size)
     embeddings = np.maximum(2.0 + own + 0.3 * rng.standard_normal((count, size)), 0.0).astype(np.float32)
     return VideoFrames(name, f"file:///archive/{name}.mp4", float(count), np.arange(count, dtype=float), embeddings)
+
+
+def write_shards(
+    root: Path,
+    index_id: str,
+    source: Source,
+    videos: Iterable[VideoFrames],
+    *,
+    first_number: int = 0,
+    columns: pa.Schema | None = None,
+    frames_per_shard: int | None = None,
+) -> list[ShardInfo]:
+    """Number the videos and write them as shards of about `frames_per_shard` frames, one shard in memory at a time."""
+    most = frames_per_shard or shard_frames(source.embedding_size)
+    shards: list[ShardInfo] = []
+    waiting = iter(enumerate(videos, start=first_number))
+    pending = next(waiting, None)
+    while pending is not None:
+        name = f"{index_id}/shard-{len(shards):05d}"
+        writer = ShardWriter(root, name, source.model_fingerprint, source.embedding_size, columns)
+        with writer:
+            while pending is not None and (not writer.frames or writer.frames < most):
+                writer.add(*pending)
+                pending = next(waiting, None)
+        shards.append(writer.info)
+    return shards
+
+
+def finish(
+    root: Path, manifest: Manifest, recall: float = 0.95, directions: NDArray[np.floating] | None = None
+) -> Manifest:
+    """Train, encode and measure (steps 3 to 5 of `models.retrieval.build`) one after the other, in this process."""
+    for level in untrained(manifest):
+        manifest = train(root, manifest, level)
+    tasks = missing_candidates(manifest)
+    for task in tasks:
+        encode(root, task)
+    return measure(root, with_candidates(manifest, tasks), recall, directions)
 
 
 def index_night(

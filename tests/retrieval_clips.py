@@ -7,7 +7,7 @@ import numpy as np
 
 from models.retrieval.rows import VideoFrames
 from models.visual.bundle import ModelBundle
-from models.visual.engine import Engine, open_engine
+from models.visual.engines.opening import Engine, open_engine
 from transforms.video.decode import DecodeReport, sample
 from transforms.video.packets import Window
 from transforms.video.pixels import Painter
@@ -32,7 +32,7 @@ def embed_clip(path: Path, model: Model, rate: str = "1fps") -> VideoFrames:
     window = Window(sampling, clock, 0, None, 0, None)
     painter = Painter(model.bundle.spec.preprocessing)
     taken = [
-        (one.time_s, painter.paint(one.frame, one.pixel_aspect))
+        (one.time_s, painter.paint(one.frame, one.pixel_aspect, one.is_field))
         for one in sample(str(path), info, window, DecodeReport())
     ]
     times = np.asarray([time_s for time_s, _ in taken], dtype=np.float64)

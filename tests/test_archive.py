@@ -15,9 +15,9 @@ from tests import videos
 from tests.conftest import assert_whole
 from tests.forking_cli import ForkingCli
 from tests.tables import contents
-from transforms.video.archive import UNLISTED, ArchiveError, covers, find_videos
-from transforms.video.folders import fits
-from transforms.video.sidecars import subtitle_words
+from transforms.archive.folders import fits
+from transforms.archive.listing import UNLISTED, ArchiveError, covers, find_videos
+from transforms.archive.subtitles import subtitle_words
 
 
 def make(root: Path, *names: str) -> None:
@@ -100,8 +100,8 @@ def test_a_folder_that_cannot_be_listed_fails_alone_and_nothing_in_it_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.catalogs import CONFIG, commit_night
+    from transforms.archive.comparison import Comparison
     from transforms.catalog.runs import Catalog
-    from transforms.video.backlog import Comparison
 
     archive = tmp_path / "archive"
     make(archive, "open/a.mp4", "shut/b.mp4", "open/c.mp4")
@@ -160,17 +160,17 @@ def test_a_list_may_hold_any_name_but_newlines(tmp_path: Path) -> None:
     assert found(f"@{listed}") == below(tmp_path, *names)
 
 
-TREE = ("a.mp4", "b.avi", "x/a.mp4", "x/y/a.mp4", "x/y/b.mkv", ".hidden/c.mp4", "x/[1].mp4", "x/notes.txt")
+TREE = ("a.mp4", "b.avi", "x/a.mp4", "x/y/a.mp4", "x/y/b.mkv", ".hidden/c.mp4", "x/.d.mp4", "x/[1].mp4", "x/notes.txt")
 
 
 @pytest.mark.parametrize(
     "pattern",
-    ["*", "*.mp4", "**", "**/*", "**/*.mp4", "x/**", "x/**/*.m*", "*/a.mp4", "*/*/a.mp4", "x/[[]1].mp4", "**/y/*", "?.mp4", "**/**/a.*"],
+    ["*", "*.mp4", "**", "**/*", "**/*.mp4", "x/**", "x/**/*.m*", "*/a.mp4", "*/*/a.mp4", "x/[[]1].mp4", "**/y/*", "?.mp4", "**/**/a.*", ".*/*", "**/.*/*.mp4", "x/.d*", "**/.*"],
 )  # fmt: skip
 def test_globs_are_those_of_the_standard_library(tmp_path: Path, pattern: str) -> None:
     make(tmp_path, *TREE)
     whole = f"{tmp_path}/{pattern}"
-    theirs = {path for path in glob.glob(whole, recursive=True, include_hidden=True) if os.path.isfile(path)}
+    theirs = {path for path in glob.glob(whole, recursive=True) if os.path.isfile(path)}
     assert set(found(whole)) == theirs
     assert {path for path in map(str, tmp_path.rglob("*")) if os.path.isfile(path) and covers(whole, path)} == theirs
 

@@ -22,16 +22,18 @@ from tests.catalogs import (
     write_night,
     write_part,
 )
+from transforms.archive import comparison as comparing
+from transforms.archive.comparison import Backlog, Comparison, ComparisonError
+from transforms.archive.listing import UNLISTED
 from transforms.catalog import schemas
+from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.runs import Catalog, RunConfig
-from transforms.catalog.schemas import video_id_of
-from transforms.video import backlog
-from transforms.video.archive import UNLISTED
-from transforms.video.backlog import Backlog, Comparison, ComparisonError
+from transforms.storage import unfenced, video_id_of
 from transforms.video.segments import Video
 
 OTHER_FILES = replace(CONFIG, chunk_frames=7)
 OTHER_ROWS = replace(CONFIG, top_labels=1)
+OTHER_DTYPE = replace(CONFIG, embedding_dtype="float16")
 OTHER_MODEL = replace(CONFIG, model_fingerprint="e" * 16)
 FOLDERS = ("/one/sub", "/two/shut")
 URIS = (
@@ -78,11 +80,21 @@ class Account:
             and (uri in self.gone or any(uri.removeprefix("file://").startswith(f"{one}/") for one in archives))
         ]
 
+    def shown(self, config: RunConfig) -> dict[str, tuple[str, bool]]:
+        outcomes = self.outcomes.get(config.rows_key, {})
+        return {uri: (fingerprint, attempts > 0) for uri, (fingerprint, attempts, _) in outcomes.items()}
+
     def note(self, config: RunConfig, todo: Sequence[Video], failed: set[str], first_s: float) -> None:
         self.known |= {one.uri for one in todo}
         for one in todo:
             outcome = (one.attempts + 1, one.first_failed_s or first_s) if one.uri in failed else (0, None)
             self.outcomes.setdefault(config.rows_key, {})[one.uri] = (one.fingerprint, *outcome)
+
+
+def shown(catalog: Catalog) -> dict[str, tuple[str, bool]]:
+    """What readers see of each video: which version of the file, and whether it failed."""
+    tables = ((latest_videos(catalog), False), (latest_failures(catalog), True))
+    return {row["uri"]: (row["fingerprint"], failed) for table, failed in tables for row in table.to_pylist()}
 
 
 def commit(
@@ -107,7 +119,7 @@ def commit(
         write_part(catalog, run, "gone", gone.to_pylist(), schemas.GONE),
     ]
     write_files_table(catalog, run.run_id, written)
-    catalog.commit(record)
+    catalog.commit(record, unfenced)
 
 
 NIGHTS = st.lists(
@@ -118,7 +130,7 @@ NIGHTS = st.lists(
         ),
         st.sets(st.sampled_from(["/one", "/two", "s3://three"])),
         st.sets(st.sampled_from(URIS)),
-        st.sampled_from([CONFIG, CONFIG, CONFIG, OTHER_FILES, OTHER_ROWS, OTHER_MODEL]),
+        st.sampled_from([CONFIG, CONFIG, CONFIG, OTHER_FILES, OTHER_ROWS, OTHER_DTYPE, OTHER_MODEL]),
     ),
     min_size=1,
     max_size=7,
@@ -146,10 +158,12 @@ def test_many_nights_as_a_plain_account_has_them(tmp_path_factory: pytest.TempPa
         commit(catalog, config, todo, failed, gone, first_s)
         account.note(config, todo, failed, first_s)
         account.gone = since
+        assert shown(catalog) == account.shown(config), "what is known with these options is what readers see"
+        assert {one.uri for one in listing} <= shown(catalog).keys(), "and that is all of the archive"
 
 
 def test_more_than_fits_in_memory_goes_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "MEMORY_LIMIT", "32MB")
+    monkeypatch.setattr(comparing, "MEMORY_LIMIT", "32MB")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     videos = [video(f"/archive/{number:032}.mp4") for number in range(100_000)]
     shuffled = Random(0).sample(videos, len(videos))
@@ -162,9 +176,9 @@ def test_more_than_fits_in_memory_goes_to_disk(tmp_path: Path, monkeypatch: pyte
 
 
 def test_no_room_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "MEMORY_LIMIT", "2MB")
+    monkeypatch.setattr(comparing, "MEMORY_LIMIT", "2MB")
     videos = (video(f"/archive/{number:032}.mp4") for number in range(50_000))
-    with Comparison() as comparison, pytest.raises(ComparisonError, match=r"^no room in /[^\n]*; let TMPDIR name"):
+    with Comparison() as comparison, pytest.raises(ComparisonError, match=r"^no room in /[^\n]*; set TMPDIR to"):
         comparison.list_videos(videos)
         comparison.compare(Catalog(str(tmp_path / "catalog")), CONFIG)
         list(comparison.todo())

@@ -14,15 +14,18 @@ from models.visual.bundle import ModelBundle, prepare
 from tests import videos
 from tests.conftest import Reelbeam
 from tests.tables import contents, leftovers
-from transforms.video import child
-from transforms.video.archive import find_videos
-from transforms.video.child import ChildSettings
-from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome
+from transforms.archive.listing import find_videos
+from transforms.decoder import child
+from transforms.decoder.checks import check_result
+from transforms.decoder.child import ChildSettings
+from transforms.decoder.pool import DecoderPool, outcome
+from transforms.decoder.settings import DecoderSettings
 from transforms.video.failures import REASONS, VideoError
 from transforms.video.probe import probe
-from transforms.video.result_check import check_result
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Segment, Video, cut
+
+pytestmark = pytest.mark.slow
 
 QUICK = ("--model", "placeholder")
 
@@ -30,6 +33,7 @@ EXPECTED_FAILURES = {
     "androidx_drm__sample_fragmented_clearkey.mp4": "encrypted",
     "androidx_hls__multi-segment__init.mp4": "no_frames",
     "androidx_mp4__sample_audio_only.mp4": "no_video_stream",
+    "androidx_mp4__sample_fragmented_sgpd_v2.mp4": "encrypted",
     "androidx_vp9__invalid-bitstream.webm": "corrupt",
     "moviepy_doc_result.webm": "empty_file",
     "small_AudioVideoInterleave.avi": "no_frames",
@@ -174,8 +178,8 @@ def one_segment(path: Path) -> Segment:
 
 
 def pool(deadline_s: float | None = None, memory_bytes: int = 0, infers: bool = True) -> DecoderPool:
-    settings = ChildSettings(str(prepare("placeholder").path), infers, Sampling.parse("1fps"), 3, "", memory_bytes)
-    return DecoderPool(PoolSettings(1, settings, deadline_s))
+    decoders = DecoderSettings(1, deadline_s, memory_bytes)
+    return DecoderPool(ChildSettings(str(prepare("placeholder").path), infers, Sampling.parse("1fps"), 3, decoders))
 
 
 def _hang() -> None:
@@ -194,10 +198,10 @@ def _allocate() -> str:
     return "taken"
 
 
-@pytest.mark.parametrize(("fault", "reason"), [(_hang, "deadline"), (_abort, "decoder_crash")])
-def test_a_child_that_hangs_or_dies_is_replaced(clips: Path, fault: object, reason: str) -> None:
+@pytest.mark.parametrize(("fault", "deadline_s", "reason"), [(_hang, 1.0, "deadline"), (_abort, 60.0, "decoder_crash")])
+def test_a_child_that_hangs_or_dies_is_replaced(clips: Path, fault: object, deadline_s: float, reason: str) -> None:
     with pool() as children:
-        lost = children.processes.submit(fault, deadline_s=1.0)
+        lost = children.processes.submit(fault, deadline_s=deadline_s)
         with pytest.raises(VideoError) as caught:
             outcome(lost, "decode")
         assert caught.value.reason == reason

@@ -13,16 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.visual.bundle import ModelBundle, prepare
+from models.visual.engines.tensorflow import CPU_BATCH
 from models.visual.errors import ModelError
 from models.visual.features import Features
-from models.visual.tensorflow_engine import CPU_BATCH
 from tests import videos
-from transforms.video.archive import find_videos
-from transforms.video.batched_inference import BatchedInference
-from transforms.video.extract import ChunkExtractor, ExtractSettings, SegmentOutcome
+from transforms.archive.listing import find_videos
+from transforms.catalog.chunks import ChunkExtractor, ExtractSettings, SegmentOutcome
+from transforms.catalog.runs import RunConfig
+from transforms.decoder.batched_inference import BatchedInference
+from transforms.decoder.settings import DecoderSettings
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Chunk, cut
+
+pytestmark = pytest.mark.slow
 
 
 class CountingEngine:
@@ -90,7 +94,8 @@ def test_an_engine_that_fails_is_heard(tiny: ModelBundle) -> None:
 
 def rows_of(folder: Path, bundle: ModelBundle, archive: Path, batch_size: int | None) -> list[tuple]:
     sampling = Sampling.parse("2fps")
-    settings = ExtractSettings(str(bundle.path), str(folder), sampling, 3, "float32", 2, batch_size)
+    config = RunConfig("tiny", bundle.fingerprint, "2fps", 3, "float32", bundle.spec.embedding_size)
+    settings = ExtractSettings(str(bundle.path), str(folder), config, DecoderSettings(2), batch_size)
     segments = [
         segment
         for video in find_videos([str(archive)])

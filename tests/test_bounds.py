@@ -1,6 +1,7 @@
 """Bombs: what claims to be enormous is refused by name of the bound, before its memory is taken."""
 
 import resource
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from models.visual.bundle import prepare
 from tests import bombs, videos
 from tests.conftest import Reelbeam
 from tests.tables import contents
+from transforms.decoder.child import ChildSettings
+from transforms.decoder.pool import DecoderPool, outcome
+from transforms.decoder.settings import DecoderSettings
 from transforms.video import bounds
 from transforms.video.bounds import Bounds
-from transforms.video.child import ChildSettings
-from transforms.video.decoder_pool import DecoderPool, PoolSettings, outcome
 from transforms.video.failures import VideoError
 from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling
@@ -55,8 +57,8 @@ def peak_bytes() -> int:
 
 def test_no_bomb_takes_memory(archive: Path) -> None:
     sampling = Sampling.parse("1fps")
-    child = ChildSettings(str(prepare("placeholder").path), True, sampling, 3, "", memory_bytes=4 << 30)
-    with DecoderPool(PoolSettings(1, child)) as pool:
+    child = ChildSettings(str(prepare("placeholder").path), True, sampling, 3, DecoderSettings(1, memory_bytes=4 << 30))
+    with DecoderPool(child) as pool:
         good = str(archive / "mpeg4_mp4.mp4")
         probed_and_run(pool, good, sampling)
         before = outcome(pool.processes.submit(peak_bytes, deadline_s=60), "decode")
@@ -84,7 +86,7 @@ def probed_and_run(pool: DecoderPool, path: str, sampling: Sampling) -> None:
     ],
 )
 def test_each_bound_lets_its_own_value_pass_and_names_its_option(check: object, option: str) -> None:
-    limits = Bounds(megapixels=100, fps=30, hours=1, frames=10, streams=2)
+    limits = Bounds(megapixels=100, fps=30, hours=1, frames=10, streams=2, bound_name="--max-{}")
     limits.check_picture("probe", 10_000, 10_000)
     limits.check_fps(Fraction(30))
     limits.check_fps(None)
@@ -95,6 +97,8 @@ def test_each_bound_lets_its_own_value_pass_and_names_its_option(check: object, 
     with pytest.raises(VideoError, match=option) as caught:
         check(limits)
     assert caught.value.reason == "too_large"
+    with pytest.raises(VideoError, match=option.replace("--max-", "; the bound on ")):
+        check(replace(limits, bound_name=Bounds.bound_name))
 
 
 def test_more_frames_than_allowed_are_refused_when_planned_and_cut_off_when_decoded(

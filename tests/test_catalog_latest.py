@@ -20,9 +20,12 @@ from transforms.catalog.latest import (
     latest_videos,
 )
 from transforms.catalog.runs import Catalog
-from transforms.catalog.schemas import video_id_of
+from transforms.catalog.verify import verify
+from transforms.storage import video_id_of
 
 OTHER_MODEL = replace(CONFIG, model_fingerprint="e" * 16)
+OTHER_LABELS = replace(CONFIG, top_labels=1)
+OTHER_DTYPE = replace(CONFIG, embedding_dtype="float16")
 
 
 @pytest.fixture
@@ -68,11 +71,14 @@ def test_other_models_and_samplings_are_never_mixed(catalog):
     assert set(latest_videos(catalog)["model_fingerprint"].to_pylist()) == {CONFIG.model_fingerprint}
 
 
-def test_change_of_label_count_or_dtype_hides_nothing_until_it_is_replaced(catalog):
+@pytest.mark.parametrize("change", [{"top_labels": 1}, {"embedding_dtype": "float16"}])
+def test_going_back_to_earlier_options_shows_the_rows_that_were_made_with_them(catalog, change):
     commit_night(catalog, {"/a": 3, "/b": 3})
-    commit_night(catalog, {"/a": 2}, config=replace(CONFIG, top_labels=1, embedding_dtype="float16"))
-    assert latest_videos(catalog, [])["uri"].to_pylist() == ["/a", "/b"]
-    assert frames_a_video(catalog) == {"/a": 2, "/b": 3}
+    commit_night(catalog, {"/a": 2}, config=replace(CONFIG, **change))
+    assert frames_a_video(catalog) == {"/a": 2}
+    commit_night(catalog, skipped=2)
+    assert frames_a_video(catalog) == {"/a": 3, "/b": 3}
+    assert latest_videos(catalog).to_pylist() == by_sql(catalog).to_pylist()
 
 
 def test_as_it_was_on_an_earlier_night(catalog):
@@ -108,7 +114,7 @@ NIGHTS = st.lists(
         st.dictionaries(st.sampled_from("abcde"), st.integers(1, 3), max_size=4),
         st.sets(st.sampled_from("abcdef"), max_size=3),
         st.sets(st.sampled_from("abcdef"), max_size=2),
-        st.sampled_from([CONFIG, CONFIG, OTHER_MODEL]),
+        st.sampled_from([CONFIG, CONFIG, OTHER_MODEL, OTHER_LABELS, OTHER_DTYPE]),
     ),
     min_size=1,
     max_size=4,
@@ -119,14 +125,14 @@ NIGHTS = st.lists(
 @given(nights=NIGHTS)
 def test_call_and_sql_agree_with_a_plain_account(tmp_path_factory, nights):
     catalog = Catalog(str(tmp_path_factory.mktemp("catalog")))
-    account: dict[str, dict[str, int | None]] = {}
+    account: dict[tuple, dict[str, int | None]] = {}
     for seed, (ok, failed, gone, config) in enumerate(nights):
         only_failed = sorted(failed - ok.keys())
         commit_night(catalog, ok, failed=only_failed, gone=sorted(gone), config=config, seed=seed)
-        rows = account.setdefault(config.model_fingerprint, {})
+        rows = account.setdefault(config.rows_key, {})
         rows.update(ok)
         rows.update(dict.fromkeys(only_failed))
-    newest = account[nights[-1][3].model_fingerprint]
+    newest = account[nights[-1][3].rows_key]
     want = {uri: frames for uri, frames in newest.items() if frames is not None}
     videos = latest_videos(catalog)
     assert dict(zip(videos["uri"].to_pylist(), videos["frames_sampled"].to_pylist(), strict=True)) == want
@@ -136,9 +142,47 @@ def test_call_and_sql_agree_with_a_plain_account(tmp_path_factory, nights):
     assert by_sql(catalog).to_pylist() == videos.to_pylist()
 
 
+def of_an_earlier_release(schema: pa.Schema) -> pa.Schema:
+    added = schemas.ADDED[schemas.table_of(schema)]
+    return pa.schema([field for field in schema if field.name not in added], metadata=schema.metadata)
+
+
+def test_nights_of_an_earlier_release_are_read_beside_new_ones(catalog, monkeypatch):
+    with monkeypatch.context() as earlier:
+        videos_schema = schemas.videos_schema
+        earlier.setattr(schemas, "videos_schema", lambda size: of_an_earlier_release(videos_schema(size)))
+        earlier.setattr(schemas, "FAILURES", of_an_earlier_release(schemas.FAILURES))
+        commit_night(catalog, {"/a": 3, "/b": 3}, failed=["/c", "/d"])
+    assert verify(catalog) == []
+    assert latest_videos(catalog)["stream"].to_pylist() == [None, None]
+    assert latest_failures(catalog)["stream"].to_pylist() == [None, None]
+    commit_night(catalog, {"/b": 5}, failed=["/d"], skipped=2)
+    assert verify(catalog) == []
+    for videos in (latest_videos(catalog), latest_videos(catalog, ["stream"]), by_sql(catalog)):
+        assert videos.select(["uri", "stream"]).to_pylist() == [
+            {"uri": "/a", "stream": None},
+            {"uri": "/b", "stream": 0},
+        ]
+    assert latest_failures(catalog)["uri"].to_pylist() == ["/c", "/d"]
+    assert latest_videos(catalog).to_pylist() == by_sql(catalog).to_pylist()
+
+
+def test_catalog_of_the_first_release_is_whole(shared):
+    first = Catalog(str(shared / "catalog-v1"))
+    assert verify(first) == []
+    videos = latest_videos(first)
+    assert len(videos) == 6 and videos["stream"].null_count == 6
+    assert latest_failures(first).column_names == [*schemas.FAILURES.names, "run_id"]
+
+
 def test_fingerprints_are_those_of_the_newest_outcomes_with_the_same_rows(catalog):
     assert known_fingerprints(catalog, CONFIG) == {}
     commit_night(catalog, {"/a": 3, "/b": 3}, failed=["/c"])
     commit_night(catalog, {"/c": 3}, failed=["/b"])
     commit_night(catalog, {"/d": 3}, config=replace(CONFIG, top_labels=1))
     assert known_fingerprints(catalog, CONFIG) == {video_id_of(uri): f"print of {uri}" for uri in ("/a", "/b", "/c")}
+
+
+def test_the_fingerprint_of_a_video_that_only_failed_is_known(catalog):
+    commit_night(catalog, {"/a": 3}, failed=["/e"])
+    assert known_fingerprints(catalog, CONFIG) == {video_id_of(uri): f"print of {uri}" for uri in ("/a", "/e")}

@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from transforms.catalog import lock, storage
+from transforms import storage
+from transforms.catalog import lock
 from transforms.catalog.lock import CatalogLock, CatalogLocked, CatalogLockLost, Holder
-from transforms.catalog.storage import StorageError
+from transforms.storage import StorageError
 
 HOLD = """
 import sys, time
@@ -191,6 +192,17 @@ def test_losing_the_lock_is_noticed_and_the_new_holder_left_alone(tmp_path, quic
         held._thread.join(10)
         assert not held._thread.is_alive()
     assert read(tmp_path) == thief
+
+
+def test_what_fails_after_a_takeover_is_told_as_that(tmp_path):
+    """The other run removes and rewrites what this one works on: any error may come of it."""
+    with pytest.raises(CatalogLockLost, match="another run took over") as lost, CatalogLock(str(tmp_path)):
+        plant(tmp_path, elsewhere())
+        raise FileNotFoundError("chunk")
+    assert isinstance(lost.value.__cause__, FileNotFoundError)
+    (tmp_path / "LOCK").unlink()
+    with pytest.raises(FileNotFoundError), CatalogLock(str(tmp_path)):
+        raise FileNotFoundError("chunk")
 
 
 def test_unreadable_lock_is_not_taken_over(tmp_path):

@@ -13,15 +13,19 @@ import pytest
 
 from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
 from tests.object_stores import CountingProxy
-from transforms.catalog import faults, storage
+from transforms import fault_points, storage
+from transforms.archive.listing import find_videos
 from transforms.catalog.latest import latest_frames, latest_videos
 from transforms.catalog.lock import CatalogLock, CatalogLocked
-from transforms.catalog.runs import Catalog
+from transforms.catalog.runs import Catalog, CatalogError
 from transforms.catalog.status import status_of
-from transforms.catalog.storage import StorageError
-from transforms.video.archive import find_videos
+from transforms.decoder import child
+from transforms.storage import StorageError
+from transforms.video import fingerprint
+from transforms.video.failures import Failure
 
 boto3 = pytest.importorskip("boto3", reason="needs reelbeam[s3]")
+boto3_client = pytest.importorskip("apache_beam.io.aws.clients.s3.boto3_client")
 pytest.importorskip("moto.server", reason="needs moto[s3,server]")
 
 
@@ -38,7 +42,7 @@ def test_files_are_written_listed_read_and_deleted(bucket):
     assert storage.list_files(f"{bucket}/none") == []
     path = f"{bucket}/c/a [1]?*"
     assert storage.exists(path) and storage.size_bytes(path) == 9 and storage.read_bytes(path) == b"c/a [1]?*"
-    assert abs(storage.list_files(path)[0].modified_s - time.time()) < 60
+    assert abs(storage.list_files(path)[0].modified_s - time.time()) < 900  # time zones differ by more
     storage.write_atomically(f"{bucket}/c/b/a", b"again")
     assert storage.read_bytes(f"{bucket}/c/b/a") == b"again"
     storage.delete([f"{bucket}/c/b/a", f"{bucket}/none"])
@@ -58,6 +62,45 @@ def test_reading_seeks_without_reading_all(bucket):
         assert file.read() == data[-10:]
 
 
+def test_an_object_that_opens_and_cannot_be_read_is_one_line(bucket):
+    """The class for archives gives an object's size, and no bytes until it is restored."""
+    record = "runs/20261123T020000Z-abcdef.json"
+    for key in ("a.mp4", record):
+        boto3.client("s3").put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=b"a", StorageClass="GLACIER")
+    path = f"{bucket}/a.mp4"
+    with storage.open_read(path) as file, pytest.raises(StorageError, match="InvalidObjectState"):
+        file.read()
+    video = child.probe_video(path)
+    assert isinstance(video, Failure) and video.reason == "unreadable"
+    assert path in video.message and "InvalidObjectState" in video.message
+    with pytest.raises(CatalogError, match=f"cannot read the run record {bucket}/{record}: .*InvalidObjectState"):
+        Catalog(bucket).runs()
+
+
+def test_a_store_that_lists_fractions_of_seconds_gives_a_file_one_fingerprint(bucket, monkeypatch):
+    """MinIO and Ceph list milliseconds. What HTTP tells of one object has whole seconds, on every store."""
+    as_listed = boto3_client.Client.list
+
+    def with_milliseconds(self, request):
+        response = as_listed(self, request)
+        for item in response.items:
+            item.last_modified = item.last_modified.replace(microsecond=345_000)
+        return response
+
+    monkeypatch.setattr(boto3_client.Client, "list", with_milliseconds)
+    storage.write_atomically(f"{bucket}/a.mp4", b"a")
+    (video,) = find_videos([bucket])
+    assert video.fingerprint == fingerprint.current(video.uri)
+
+
+def test_a_list_names_objects_by_any_name(bucket, tmp_path):
+    path = f"{bucket}/take [1] why?.mp4"
+    storage.write_atomically(path, b"a")
+    (tmp_path / "list").write_text(path)
+    (video,) = find_videos([f"@{tmp_path / 'list'}"])
+    assert (video.uri, video.size_bytes, video.fingerprint) == (path, 1, fingerprint.current(path))
+
+
 def test_large_file_goes_up_in_parts(bucket):
     data = os.urandom(1 << 20) * 18
     storage.write_atomically(f"{bucket}/a", data)
@@ -70,8 +113,8 @@ def test_failing_writer_leaves_the_old_object(bucket, monkeypatch):
     with pytest.raises(ZeroDivisionError), storage.atomic_writer(f"{bucket}/a") as file:
         file.write(b"half" * 3_000_000)
         raise ZeroDivisionError
-    monkeypatch.setenv(faults.VARIABLE, "storage.before_rename:archive=eio")
-    monkeypatch.setattr(faults, "_passed", {})
+    monkeypatch.setenv(fault_points.VARIABLE, "storage.before_rename:archive=eio")
+    monkeypatch.setattr(fault_points, "_passed", {})
     with pytest.raises(StorageError, match="s3://archive/a"):
         storage.write_atomically(f"{bucket}/a", b"new")
     assert storage.read_bytes(f"{bucket}/a") == b"old" and keys(bucket) == ["a"]
@@ -80,9 +123,9 @@ def test_failing_writer_leaves_the_old_object(bucket, monkeypatch):
 @pytest.mark.parametrize("step", storage.FAULT_STEPS[2:])
 def test_killed_writer_leaves_the_old_object_or_the_new_one(bucket, step):
     storage.write_atomically(f"{bucket}/c/a", b"old")
-    code = "from transforms.catalog import storage\nstorage.write_atomically('s3://archive/c/a', b'new' * 3_000_000)"
+    code = "from transforms import storage\nstorage.write_atomically('s3://archive/c/a', b'new' * 3_000_000)"
     root = Path(__file__).parent.parent
-    environment = {**os.environ, faults.VARIABLE: f"storage.{step}:c=kill"}
+    environment = {**os.environ, fault_points.VARIABLE: f"storage.{step}:c=kill"}
     killed = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert storage.read_bytes(f"{bucket}/c/a") == (b"new" * 3_000_000 if step == "after_rename" else b"old")

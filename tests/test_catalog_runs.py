@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
-from transforms.catalog import faults, schemas, storage
+from transforms import fault_points, storage
+from transforms.catalog import schemas
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, new_run_id
 from transforms.catalog.schemas import SchemaError
-from transforms.catalog.storage import StorageError
+from transforms.storage import StorageError, unfenced
 
 OTHER = CONFIG.__class__("tiny", "e" * 16, "1fps", 2, "float32", CONFIG.embedding_size)
 
@@ -53,14 +54,14 @@ def test_nothing_of_an_uncommitted_run_is_visible(catalog):
     record = write_night(catalog, run, {"/a": 3})
     assert catalog.run_ids() == [] and catalog.newest_run() is None
     assert catalog.unfinished() == run
-    catalog.commit(record)
+    catalog.commit(record, unfenced)
     assert catalog.run_ids() == [run.run_id]
 
 
 def test_commit_twice_changes_nothing(catalog):
     record = commit_night(catalog, {"/a": 3})
     before = names(catalog)
-    catalog.commit(record)
+    catalog.commit(record, unfenced)
     assert names(catalog) == before and catalog.runs() == [record]
 
 
@@ -69,19 +70,19 @@ def test_commit_of_a_run_without_its_files_table_is_refused(catalog):
     record = write_night(catalog, run, {"/a": 3})
     storage.delete([catalog.files_table(run.run_id)])
     with pytest.raises(CatalogError, match="is not whole"):
-        catalog.commit(record)
+        catalog.commit(record, unfenced)
     assert catalog.run_ids() == []
 
 
 def test_full_disk_at_the_commit_leaves_the_run_unfinished(catalog, monkeypatch):
     run = catalog.start_run(CONFIG, ["/videos"], NIGHT)
     record = write_night(catalog, run, {"/a": 3})
-    monkeypatch.setenv(faults.VARIABLE, "storage.before_rename:runs=enospc")
-    monkeypatch.setattr(faults, "_passed", {})
+    monkeypatch.setenv(fault_points.VARIABLE, "storage.before_rename:runs=enospc")
+    monkeypatch.setattr(fault_points, "_passed", {})
     with pytest.raises(StorageError, match="the disk is full"):
-        catalog.commit(record)
+        catalog.commit(record, unfenced)
     assert catalog.run_ids() == [] and catalog.unfinished() == run
-    catalog.commit(record)
+    catalog.commit(record, unfenced)
     assert catalog.runs() == [record]
 
 
@@ -131,10 +132,10 @@ def test_reads_only_files_that_the_run_lists(catalog):
     storage.write_atomically(storage.join(folder, "chunk-stray.parquet"), b"not even Parquet")
     rows = catalog.read("frames", record.run_id, ["pts"])
     assert rows.column_names == ["pts", "run_id"] and rows.num_rows == 3
-    catalog.remove_strays(record.run_id, (row["path"] for row in catalog.file_rows(record.run_id)))
+    catalog.remove_strays(record.run_id, (row.path for row in catalog.file_rows(record.run_id)))
     assert sorted(of_run(catalog, record.run_id)) == sorted(
         [
-            *(row["path"] for row in catalog.file_rows(record.run_id)),
+            *(row.path for row in catalog.file_rows(record.run_id)),
             f"files/run={record.run_id}/part-00000.parquet",
             f"runs/{record.run_id}.json",
         ]
@@ -154,7 +155,7 @@ def test_every_table_has_a_file_from_the_first_run_on(catalog):
 
 def test_missing_and_damaged_files_are_told_in_one_line(catalog):
     record = commit_night(catalog, {"/a": 3})
-    path = catalog.path(next(row["path"] for row in catalog.file_rows(record.run_id) if row["table"] == "videos"))
+    path = catalog.path(next(row.path for row in catalog.file_rows(record.run_id) if row.table == "videos"))
     good = storage.read_bytes(path)
     storage.write_atomically(path, good[:100])
     with pytest.raises(CatalogError, match=r"cannot be read .*`reelbeam verify`"):

@@ -10,8 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.catalogs import SIZE, failure_row, frame_rows, video_row
-from transforms.catalog import schemas, storage
-from transforms.catalog.schemas import SchemaError, path_of_uri, uri_of_path, video_id_of, write_table
+from transforms import storage
+from transforms.catalog import schemas
+from transforms.catalog.schemas import SchemaError, write_table
+from transforms.storage import path_of_uri, uri_of_path, video_id_of
 
 FRAMES = schemas.frames_schema(SIZE)
 
@@ -60,6 +62,14 @@ def test_texts_are_dictionaries_and_floats_are_not(tmp_path):
         "uri",
         "labels.list.element.label",
     ]
+
+
+def test_columns_of_an_earlier_release_are_known_and_others_are_not():
+    videos = schemas.videos_schema(SIZE)
+    earlier = videos.remove(videos.get_field_index("stream"))
+    assert schemas.columns_are_of(videos, videos) and schemas.columns_are_of(earlier, videos)
+    for wrong in (videos.remove(0), earlier.remove(0), videos.append(pa.field("more", pa.int32())), FRAMES):
+        assert not schemas.columns_are_of(wrong, videos)
 
 
 def test_newer_versions_and_foreign_files_are_refused():
@@ -115,3 +125,7 @@ def test_uri_of_a_name_that_is_not_utf8_is_percent_encoded():
 def test_video_id_depends_on_the_uri_alone():
     assert video_id_of("/videos/a.mp4") == "9ec49090b225b812"
     assert video_id_of("/videos/b.mp4") != video_id_of("/videos/a.mp4")
+
+
+def test_a_file_row_has_the_columns_of_its_table() -> None:
+    assert list(schemas.FileRow._fields) == schemas.FILES.names

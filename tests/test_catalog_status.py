@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 
 from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
-from transforms.catalog import storage
+from transforms import storage
 from transforms.catalog.runs import Catalog
 from transforms.catalog.status import status_of
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from transforms.catalog import faults, storage
-from transforms.catalog.storage import File, StorageError
+from transforms import fault_points, storage
+from transforms.storage import File, StorageError
 
 WRITE = """
 import sys
-from transforms.catalog import storage
+from transforms import storage
 storage.write_atomically(sys.argv[1], b"new")
 """
 
@@ -25,7 +25,7 @@ storage.write_atomically(sys.argv[1], b"new")
 def write_with_fault(path: Path, fault: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", WRITE, str(path)],
-        env={**os.environ, faults.VARIABLE: fault},
+        env={**os.environ, fault_points.VARIABLE: fault},
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
@@ -54,8 +54,8 @@ def test_full_disk_leaves_the_old_file_and_one_line(tmp_path, monkeypatch, step)
     path = tmp_path / "runs" / "1.json"
     path.parent.mkdir()
     path.write_bytes(b"old")
-    monkeypatch.setenv(faults.VARIABLE, f"storage.{step}:runs=enospc")
-    monkeypatch.setattr(faults, "_passed", {})
+    monkeypatch.setenv(fault_points.VARIABLE, f"storage.{step}:runs=enospc")
+    monkeypatch.setattr(fault_points, "_passed", {})
     with pytest.raises(StorageError) as refused:
         storage.write_atomically(str(path), b"new")
     assert refused.value.errno == errno.ENOSPC
@@ -65,7 +65,7 @@ def test_full_disk_leaves_the_old_file_and_one_line(tmp_path, monkeypatch, step)
 
 def test_write_that_the_system_cuts_short_leaves_nothing(tmp_path):
     code = (
-        "import resource, sys; from transforms.catalog import storage\n"
+        "import resource, sys; from transforms import storage\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
         "try: storage.write_atomically(sys.argv[1], bytes(1 << 20))\n"
         "except storage.StorageError as error: print(error)\n"
@@ -78,14 +78,14 @@ def test_write_that_the_system_cuts_short_leaves_nothing(tmp_path):
 
 
 def test_fault_strikes_at_the_asked_passing_only(monkeypatch):
-    monkeypatch.setenv(faults.VARIABLE, "storage.before_write:frames:2=eio")
-    monkeypatch.setattr(faults, "_passed", {})
-    faults.fault_point("storage.before_write:frames")
-    faults.fault_point("storage.before_write:videos")
+    monkeypatch.setenv(fault_points.VARIABLE, "storage.before_write:frames:2=eio")
+    monkeypatch.setattr(fault_points, "_passed", {})
+    fault_points.fault_point("storage.before_write:frames")
+    fault_points.fault_point("storage.before_write:videos")
     with pytest.raises(OSError) as failed:
-        faults.fault_point("storage.before_write:frames")
+        fault_points.fault_point("storage.before_write:frames")
     assert failed.value.errno == errno.EIO
-    faults.fault_point("storage.before_write:frames")
+    fault_points.fault_point("storage.before_write:frames")
 
 
 def test_failing_writer_leaves_nothing(tmp_path):
@@ -201,7 +201,7 @@ def test_schemes_are_told_from_names():
 
 def test_importing_the_catalog_is_cheap():
     code = (
-        "import sys; from transforms.catalog import latest, lock, runs, schemas, status, storage\n"
+        "import sys; from transforms import storage; from transforms.catalog import latest, lock, runs, schemas, status\n"
         "print([name for name in ('apache_beam', 'tensorflow', 'cv2', 'av', 'duckdb') if name in sys.modules])"
     )
     root = Path(__file__).parent.parent

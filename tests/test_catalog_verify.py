@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, failure_row, frame_rows, write_night
-from transforms.catalog import schemas, storage
+from transforms import storage
+from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog
-from transforms.catalog.schemas import FileRecord, video_id_of
+from transforms.catalog.schemas import FileRecord
 from transforms.catalog.verify import Finding, verify
+from transforms.storage import video_id_of
 
 FRAMES, VIDEOS, FAILURES = schemas.frames_schema(SIZE), schemas.videos_schema(SIZE), schemas.FAILURES
 
@@ -32,7 +34,7 @@ def catalog(tmp_path) -> Catalog:
 
 def newest_file(catalog: Catalog, table: str) -> str:
     run_id = catalog.run_ids()[-1]
-    return next(row["path"] for row in catalog.file_rows(run_id) if row["table"] == table)
+    return next(row.path for row in catalog.file_rows(run_id) if row.table == table)
 
 
 def rewrite(catalog: Catalog, path: str, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -46,7 +48,7 @@ def rewrite(catalog: Catalog, path: str, change: Callable[[pa.Table], pa.Table])
 
 def vouch(catalog: Catalog, run_id: str, change: Callable[[dict], dict]) -> None:
     """Changes rows of a run's files table, and the record's checksum of it."""
-    rows = [change(row) for row in Catalog(catalog.root).file_rows(run_id)]
+    rows = [change(row._asdict()) for row in Catalog(catalog.root).file_rows(run_id)]
     path = catalog.files_table(run_id)
     written = schemas.write_table(path, pa.Table.from_pylist(rows, schemas.FILES), schemas.FILES)
     change_record(catalog, run_id, files_sha256=written.sha256, files_count=written.rows)

@@ -13,6 +13,8 @@ from tests.dataflow_endpoint import Endpoint
 from tests.tables import contents, leftovers
 from transforms.catalog.runs import Catalog
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("google.cloud.dataflow_v1beta3", reason="needs reelbeam[gcp]")
 
 ACCELERATOR = "type:nvidia-l4;count:1;install-nvidia-driver"

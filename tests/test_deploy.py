@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipelines.beam_options import beam_options
-from pipelines.classify import command as classify
+from pipelines.commands.classify import command as classify
 from tests.conftest import ROOT
 
 DEPLOY = ROOT / "deploy"

@@ -1,18 +1,20 @@
 """Networks trained from pictures: decoding of labelled parts, augmentation, simple_cnn from scratch, fine-tuning."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.heads import saved
+from models.heads import network_training, saved
 from models.heads.augmentation import Augmentation, augment, centre
+from models.heads.early_stopping import Limits
 from models.heads.errors import HeadError
-from models.heads.judging import Limits
 from models.heads.labels_table import Example
-from models.heads.network_training import NetworkSettings, PictureSet, train_network
+from models.heads.network_training import NetworkSettings, PictureSet, clip_logits, train_network
 from models.heads.networks import build_network, check_architecture, preprocessing_of, with_margin
 from models.visual.preprocess import preprocess
 from models.visual.spec import Preprocessing
@@ -20,7 +22,9 @@ from tests.conftest import Reelbeam, run_command
 from tests.own_classes import labels_of, make_archive
 from tests.test_own_classes import right
 from tests.videos import picture
-from transforms.video.clips import decode_part, read_clips
+from transforms.decoder.clips import decode_part, read_clips
+
+pytestmark = pytest.mark.slow
 
 SMALL = Preprocessing(32, 32, crop_fraction=1.0)
 
@@ -91,6 +95,60 @@ def test_a_network_is_fine_tuned_and_the_same_again() -> None:
         assert np.array_equal(norm.moving_variance, np.ones(4))
         weights.append(trained.model.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def network_for(clips: PictureSet, side: int) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((side, side, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=4, activation="relu")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(len(clips.labels), name="logits")(x))
+
+
+def test_fine_tuning_holds_a_batch_of_pictures_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learning the last layer, gradient descent and validation, over pictures on a disk."""
+    import tracemalloc
+
+    monkeypatch.setattr(network_training, "PROBE_EPOCHS", 1)
+    few, repeats = bright_and_dark(10, side=73), 120
+    shape = (repeats * len(few.pictures), *few.pictures.shape[1:])
+    pictures = np.memmap(tmp_path / "pictures.u8", np.uint8, "w+", shape=shape)
+    for number in range(repeats):
+        pictures[number * len(few.pictures) : (number + 1) * len(few.pictures)] = few.pictures
+        pictures[number * len(few.pictures), 0, 0] = number  # or all would be copies of one clip
+    count = repeats * len(few.examples)
+    clips = PictureSet(
+        pictures,
+        np.arange(0, len(pictures) + 1, 3),
+        [Example(f"v{i}", 0, np.inf, (few.labels[i % 2],), "", f"v{i}") for i in range(count)],
+        few.labels,
+        np.tile(few.targets, (repeats, 1)),
+        False,
+    )
+    model = network_for(clips, side=64)
+    chosen = NetworkSettings(Limits(1, 1), step_frames=2, probe_first=True, validation_share=0.5)
+    tracemalloc.start()
+    try:
+        train_network(model, clips, chosen)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < pictures.nbytes / 3, f"{peak / 1e6:.0f} MB at the most, of {pictures.nbytes / 1e6:.0f} MB of pictures"
+
+
+def test_logits_do_not_depend_on_where_batches_are_cut() -> None:
+    """Clips of all lengths, in any order, against all of their pictures at once."""
+    clips = bright_and_dark(30, side=73)
+    clips = replace(clips, offsets=np.array([0, 1, 1, 40, 41, 80, 90]))
+    model = network_for(clips, side=64)
+    asked = np.array([5, 0, 2, 4])
+    found = clip_logits(model, clips, asked)
+    for index, logits in zip(asked, found, strict=True):
+        pictures = centre(clips.clip(int(index)), 64, 64).astype(np.float32)
+        np.testing.assert_allclose(logits, model.predict_on_batch(pictures), rtol=1e-4, atol=1e-4)
 
 
 def test_pretrained_backbones_get_a_fresh_last_layer() -> None:

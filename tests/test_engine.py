@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.visual import target
 from models.visual.bundle import ModelBundle, prepare
-from models.visual.engine import Engine, open_engine
+from models.visual.engines import target
+from models.visual.engines.litert import LiteRtEngine
+from models.visual.engines.opening import Engine, open_engine
+from models.visual.engines.tensorflow import CPU_BATCH, TensorFlowEngine, import_graph
 from models.visual.errors import ModelError
 from models.visual.features import Features
-from models.visual.litert_engine import LiteRtEngine
-from models.visual.tensorflow_engine import CPU_BATCH, TensorFlowEngine, import_graph
+
+pytestmark = pytest.mark.slow
 
 TOLERANCE = 1e-4
 """Between the engines in float32, as a share of the largest number; measured: 7e-6."""
@@ -28,7 +30,7 @@ def lite0() -> ModelBundle:
 
 @pytest.fixture(scope="module")
 def lite0_tensorflow(lite0: ModelBundle) -> TensorFlowEngine:
-    from models.visual.tensorflow_engine import TensorFlowEngine
+    from models.visual.engines.tensorflow import TensorFlowEngine
 
     return TensorFlowEngine(lite0, device="cpu", batch_size=4)
 

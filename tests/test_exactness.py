@@ -18,6 +18,8 @@ from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut
 
+pytestmark = pytest.mark.slow
+
 Rows = list[tuple[int, str]]
 
 
@@ -25,8 +27,12 @@ def digest(frame: av.VideoFrame) -> str:
     return hashlib.sha256(frame.reformat(format="rgb24").to_ndarray().tobytes()).hexdigest()
 
 
-def slow_rows(path: Path, text: str) -> Rows:
-    """(pts, digest) of the samples, by decoding all frames and following the definition."""
+Frames = list[tuple[int, bool, str]]
+"""(pts, whether it is a keyframe, digest) of every frame of a video."""
+
+
+def decoded(path: Path) -> tuple[Frames, Fraction]:
+    """All frames in presentation order, and the time base."""
     frames = []
     with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
@@ -34,21 +40,32 @@ def slow_rows(path: Path, text: str) -> Rows:
         avi = container.format.name == "avi"
         for packet in container.demux(stream):
             try:
-                decoded = stream.codec_context.decode(packet if packet.size else None)
+                given = stream.codec_context.decode(packet if packet.size else None)
             except av.FFmpegError:
                 continue
             # AVI has no presentation times: frames are counted by decoding times, the last of which flushing loses.
-            frames += [(f.dts if avi else f.pts, f.key_frame, digest(f)) for f in decoded]
+            frames += [(f.dts if avi else f.pts, f.key_frame, digest(f)) for f in given]
         base = Fraction(stream.time_base)
     if avi:
         frames = [(frames[0][0] + i if t is None else t, key, d) for i, (t, key, d) in enumerate(frames)]
+    return frames, base
+
+
+def slow_rows(path: Path, text: str) -> Rows:
+    """(pts, digest) of the samples, by decoding all frames and following the definition."""
+    frames, base = decoded(path)
+    return by_definition(frames, base, text, probe(str(path)).duration_s if text.startswith("count") else None)
+
+
+def by_definition(frames: Frames, base: Fraction, text: str, duration_s: Fraction | None = None) -> Rows:
+    """The samples among all frames of a video; its duration is needed for ``count`` only."""
     start = frames[0][0]
     if text == "keyframes":
         return [(t, d) for t, key, d in frames if key]
     kind, _, number = text.partition(":")
     if kind == "every":
         return [(t, d) for i, (t, _, d) in enumerate(frames) if i % int(number) == 0]
-    rate = Fraction(text.removesuffix("fps")) if kind != "count" else int(number) / probe(str(path)).duration_s
+    rate = Fraction(text.removesuffix("fps")) if kind != "count" else int(number) / duration_s
     ticks = int((frames[-1][0] - start) * base * rate) + 2 if kind != "count" else int(number)
     out: dict[int, str] = {}
     for tick in range(ticks):
@@ -59,8 +76,8 @@ def slow_rows(path: Path, text: str) -> Rows:
     return sorted(out.items())
 
 
-def rows(path: Path, text: str, segment_s: int) -> Rows:
-    info, sampling = probe(str(path)), Sampling.parse(text)
+def rows(path: Path | str, text: str, segment_s: int) -> Rows:
+    info, sampling = probe(str(path), Fraction(segment_s)), Sampling.parse(text)
     found = []
     for segment in cut(Video("0" * 16, str(path), 0, 0.0, ""), info, sampling, Fraction(segment_s)):
         for one in sample(str(path), info, segment.window(sampling), DecodeReport()):
@@ -76,7 +93,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", videos.RECIPES)
 def test_generated_videos(made: Path, name: str) -> None:
     path = videos.make(made, name, seconds=11)
-    for text in ("1fps", "0.2fps", "7fps", "keyframes", "every:7", "count:5"):
+    for text in ("1fps", "0.2fps", "7fps", "keyframes", "every:1", "every:7", "count:5"):
         expected = slow_rows(path, text)
         assert expected, "a yardstick without samples proves nothing"
         for segment_s in (2, 5, 60, 100000):

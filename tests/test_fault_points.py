@@ -17,10 +17,20 @@ from tests import videos
 from tests.conftest import ROOT, assert_whole
 from tests.forking_cli import ForkingCli
 from tests.tables import contents
-from transforms.catalog.storage import FAULT_STEPS, TEMPORARY_MARK
+from transforms.storage import FAULT_STEPS, TEMPORARY_MARK
+
+pytestmark = pytest.mark.slow
 
 OPTIONS = ("--model", "placeholder", "--segment-seconds", "3", "--chunk-frames", "4", "--decode-workers", "1")
-KINDS = ("lock", "work", "models", "frames", "videos", "failures", "gone", "files", "runs")
+DECODERS = (
+    *((module, "decoder.before_start") for module in ("child", "clips")),
+    *(("child", f"decoder.{step}") for step in ("before_probe", "before_segment", "after_picture")),
+    ("clips", "decoder.before_clip"),
+    ("processes", "children.before_fork"),
+)
+"""Points of decoder children: `test_kill.py`, `test_interrupts.py`, `test_host_failures.py` and `test_processes.py`."""
+
+KINDS = ("lock", "work", "models", "thumbnails", "frames", "videos", "failures", "gone", "files", "runs")
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +132,7 @@ def test_every_fault_point_of_the_code_is_one_that_is_walked() -> None:
                 found.add((path.stem, ast.unparse(node.args[0])))
     steps = {("storage", f"f'storage.{step}:{{kind}}'") for step in FAULT_STEPS}
     deletions = {("storage", f"'storage.{step}_delete'") for step in ("before", "after")}
-    # `point` is before_rename of an object store's writer; the decoders' is in test_kill.py.
-    assert found == steps | deletions | {("storage", "point"), ("child", "'decoder.before_segment'")}
+    assert found - {(module, f"'{point}'") for module, point in DECODERS} == steps | deletions
 
 
 def test_a_disk_that_is_full_time_and_again(cli: ForkingCli, archive: Path, tmp_path: Path) -> None:
@@ -131,7 +140,7 @@ def test_a_disk_that_is_full_time_and_again(cli: ForkingCli, archive: Path, tmp_
     catalog, whole = tmp_path / "catalog", tmp_path / "whole"
     classify(cli, archive, whole)
     for kind in KINDS:
-        nth = 2 if kind in ("frames", "videos", "failures", "gone") and not list(catalog.glob("*/run=none")) else 1
+        nth = 2 if kind in KINDS[3:-2] and not list(catalog.glob("*/run=none")) else 1
         fault = {"REELBEAM_FAULT": f"storage.after_write:{kind}:{nth}=enospc"}
         done = cli.run("classify", "--archive", archive, "--catalog", catalog, *OPTIONS, env=fault)
         errors = [line for line in done.err.splitlines() if line.startswith("reelbeam: ")]

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests import videos
+from tests.command_line import reelbeam_command
 from tests.conftest import ROOT, Finished, Reelbeam
 from tests.own_classes import write_labels
 from tests.tables import contents, leftovers
@@ -69,8 +70,8 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One cluster for all tests: a JobManager, two TaskManagers with two slots each."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for all tests: a JobManager, two TaskManagers with two slots each; stopped after the last."""
     binaries = programs(tmp_path_factory.mktemp("bin"))
     one = Cluster(
         {
@@ -91,11 +92,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if ready.code:
         absent(ready.err.strip().splitlines()[-1])
     try:
-        started = one.script("cluster.sh", "start")
-        assert started.code == 0, started.err
         yield one
     finally:
         one.script("cluster.sh", "stop")
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Cluster:
+    """The cluster with all its processes: what a test before this one killed is started again."""
+    done = started.script("cluster.sh", "start")
+    assert done.code == 0, done.err
+    return started
 
 
 def absent(reason: str) -> None:
@@ -105,7 +112,7 @@ def absent(reason: str) -> None:
 
 def programs(folder: Path) -> Path:
     """`reelbeam` and `reelbeam-worker` of this checkout and this Python, as an installation has them."""
-    for name, module in {"reelbeam": "main", "reelbeam-worker": "worker"}.items():
+    for name, module in {"reelbeam": "commands.main", "reelbeam-worker": "worker"}.items():
         code = f"#!{sys.executable}\nfrom pipelines.{module} import main\nif __name__ == '__main__':\n    main()\n"
         (folder / name).write_text(code)
         (folder / name).chmod(0o755)
@@ -133,8 +140,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalog of a local, undisturbed run."""
     catalog = tmp_path_factory.mktemp("local") / "catalog"
-    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", archive, "--catalog", catalog, *OPTIONS]
-    subprocess.run([*map(str, command), "--json"], cwd=ROOT, check=True, capture_output=True)
+    command = reelbeam_command(*classify(archive, catalog))
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return catalog
 
 
@@ -161,7 +168,7 @@ def wait_for_chunks(process: subprocess.Popen, catalog: Path, count: int) -> dic
 def rows(catalog: Path) -> list[dict]:
     """Rows of the newest run's files table that are chunks."""
     opened = Catalog(str(catalog))
-    return [row for row in opened.file_rows(opened.newest_run().run_id) if row["table"] == "frames"]
+    return [row._asdict() for row in opened.file_rows(opened.newest_run().run_id) if row.table == "frames"]
 
 
 def same_tables(catalog: Path, local: Path) -> None:
@@ -213,7 +220,6 @@ def taskmanagers_of_long(catalog: Path) -> set[str]:
 def test_a_kill_in_the_middle_of_a_run(
     cluster: Cluster, archive: Path, local: Path, tmp_path: Path, victim: str
 ) -> None:
-    assert cluster.script("cluster.sh", "start").code == 0
     catalog = tmp_path / "catalog"
     running = cluster.start(*classify(archive, catalog, "--parallelism=2"))
     before = wait_for_chunks(running, catalog, 6)
@@ -235,7 +241,6 @@ def test_a_kill_in_the_middle_of_a_run(
 def test_the_whole_cluster_killed_and_the_same_command_again(
     cluster: Cluster, archive: Path, local: Path, tmp_path: Path
 ) -> None:
-    assert cluster.script("cluster.sh", "start").code == 0
     catalog = tmp_path / "catalog"
     running = cluster.start(*classify(archive, catalog))
     before = wait_for_chunks(running, catalog, 6)
@@ -254,7 +259,6 @@ def test_the_whole_cluster_killed_and_the_same_command_again(
 def test_a_job_that_outlives_its_driver_ends_when_the_run_is_started_again(
     cluster: Cluster, archive: Path, local: Path, tmp_path: Path
 ) -> None:
-    assert cluster.script("cluster.sh", "start").code == 0
     catalog = tmp_path / "catalog"
     running = cluster.start(*classify(archive, catalog, "--parallelism=2"))
     wait_for_chunks(running, catalog, 3)
@@ -277,7 +281,6 @@ def test_the_local_runs_index(
     cluster: Cluster, archive: Path, local: Path, tmp_path: Path, reelbeam: Reelbeam, kind: str
 ) -> None:
     """Rows with their ids, vectors and codes are the same bytes, and both give the same answers with the same scores."""
-    assert cluster.script("cluster.sh", "start").code == 0
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for catalog in (ours, theirs):
         shutil.copytree(local, catalog)
@@ -308,7 +311,6 @@ def test_own_classes_learned_judged_and_given_on_the_cluster(
     cluster: Cluster, local: Path, tmp_path: Path, reelbeam: Reelbeam
 ) -> None:
     """The jobs of train, evaluate and relabel: the local runs' figures and rows."""
-    assert cluster.script("cluster.sh", "start").code == 0
     parts = [
         {"uri": "long.mp4", "label": "ab"[i % 2], "start_s": 20 * i, "end_s": 20 * i + 20, "group": f"part {i}"}
         for i in range(6)

@@ -1,7 +1,5 @@
 """Figures against scikit-learn's and plain loops; calibration and thresholds by their definitions."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,17 +13,17 @@ from models.heads.calibration import (
     fit_temperature,
     log_loss,
     thresholds_for,
+    uncalibrated,
 )
 from models.heads.errors import LabelsError
-from models.heads.evaluation import Judged, confusion, evaluate
-from models.heads.hierarchy import read_hierarchy, roll_up
+from models.heads.evaluation import Predictions, confusion, evaluate
+from models.heads.hierarchy import parse_hierarchy, roll_up
 from models.heads.report import render, worst_first
-from transforms.frame_rows import uncalibrated
 
 LABELS = ("a", "b", "c", "d", "e", "f", "g")
 
 
-def judged(n: int = 80, classes: int = 7, seed: int = 0, *, multi_label: bool = False) -> Judged:
+def predictions(n: int = 80, classes: int = 7, seed: int = 0, *, multi_label: bool = False) -> Predictions:
     """Scores that know something of the truth."""
     rng = np.random.default_rng(seed)
     truth = np.eye(classes)[rng.integers(0, classes, n)]
@@ -36,7 +34,7 @@ def judged(n: int = 80, classes: int = 7, seed: int = 0, *, multi_label: bool = 
     else:
         scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     groups = [("north", "south", "")[i % 3] for i in range(n)]
-    return Judged(
+    return Predictions(
         LABELS[:classes],
         scores,
         scores**2,
@@ -49,7 +47,7 @@ def judged(n: int = 80, classes: int = 7, seed: int = 0, *, multi_label: bool = 
 
 
 def test_figures_are_those_of_scikit_learn() -> None:
-    one = judged()
+    one = predictions()
     figures = evaluate(one, 0.8)
     truth, found = one.targets.argmax(axis=1), one.scores.argmax(axis=1)
     assert figures["accuracy"] == pytest.approx(metrics.accuracy_score(truth, found))
@@ -71,7 +69,7 @@ def test_figures_are_those_of_scikit_learn() -> None:
 
 
 def test_classes_that_do_not_exclude_each_other() -> None:
-    one = judged(multi_label=True)
+    one = predictions(multi_label=True)
     figures = evaluate(one, 0.8)
     found = one.scores >= 0.5
     assert figures["accuracy"] == pytest.approx(metrics.accuracy_score(one.targets, found))
@@ -80,8 +78,22 @@ def test_classes_that_do_not_exclude_each_other() -> None:
     assert figures["confusion"] is None
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_single_class_and_classes_that_never_occur(multi_label: bool) -> None:
+    """A hierarchy may roll all classes up to one; of a class that never occurs there is nothing to average."""
+    alone = evaluate(predictions(20, 1, multi_label=multi_label), 0.8)
+    assert alone["per_class"]["a"]["recall"] == alone["mean_average_precision"] == 1
+    assert alone["confusion"] == (None if multi_label else [[20]])
+    one = predictions(40, 3, multi_label=multi_label)
+    one.targets[:, 2] = 0
+    figures = evaluate(one, 0.8)["per_class"]["c"]
+    assert (figures["average_precision"], figures["support"]) == (None, 0)
+    assert figures["precision"] == figures["recall"] == figures["f1"] == 0
+
+
 def test_groups_and_their_largest_gap() -> None:
-    one = judged()
+    one = predictions()
     figures = evaluate(one, 0.8)
     right = one.targets.argmax(axis=1) == one.scores.argmax(axis=1)
     north = right[::3].mean()
@@ -94,7 +106,7 @@ def test_groups_and_their_largest_gap() -> None:
 @given(st.integers(0, 10_000), st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_calibration_error_by_its_definition(seed: int, multi_label: bool) -> None:
-    one = judged(40, 3, seed, multi_label=multi_label)
+    one = predictions(40, 3, seed, multi_label=multi_label)
     decisions = (
         [(s, t) for row, truth in zip(one.scores, one.targets, strict=True) for s, t in zip(row, truth, strict=True)]
         if multi_label
@@ -170,26 +182,23 @@ def test_scores_before_scaling(multi_label: bool) -> None:
     assert np.allclose(uncalibrated(scaled, 2.5, multi_label), plain)
 
 
-def test_a_hierarchy_rolls_scores_up(tmp_path: Path) -> None:
-    table = tmp_path / "hierarchy.csv"
-    table.write_text("parent,child\nvehicle,train\nvehicle,truck\nthing,vehicle\n")
-    parents = read_hierarchy(table)
+def test_a_hierarchy_rolls_scores_up() -> None:
+    parents = parse_hierarchy(b"parent,child\nvehicle,train\nvehicle,truck\nthing,vehicle\n", "hierarchy.csv")
     scores = np.array([[0.2, 0.5, 0.3]])
     assert roll_up(("truck", "dog", "train"), scores, parents, False)[0] == ("dog", "thing")
     assert np.allclose(roll_up(("truck", "dog", "train"), scores, parents, False)[1], [[0.5, 0.5]])
     assert np.allclose(roll_up(("truck", "dog", "train"), scores, parents, True)[1], [[0.5, 1 - 0.8 * 0.7]])
     for text, what in (
-        ("parent,child\na,b\nb,a\n", "goes round"),
-        ("parent,child\na,b\nc,b\n", "'b' has two parents"),
-        ("up,down\na,b\n", "needs the columns parent and child"),
+        (b"parent,child\na,b\nb,a\n", "goes round"),
+        (b"parent,child\na,b\nc,b\n", "'b' has two parents"),
+        (b"up,down\na,b\n", "needs the columns parent and child"),
     ):
-        table.write_text(text)
         with pytest.raises(LabelsError, match=what):
-            read_hierarchy(table)
+            parse_hierarchy(text, "hierarchy.csv")
 
 
 def test_the_page_has_everything_and_needs_nothing() -> None:
-    one = judged(30, 4)
+    one = predictions(30, 4)
     figures = {**evaluate(one, 0.9), "frames": 90, "catalog": "/c", "note": "", "model": "tank.keras"}
     page = render(figures, one, [], "How good is <tank>", {"epochs": 3})
     assert "How good is &lt;tank&gt;" in page and f"{figures['accuracy']:.1%}" in page

@@ -7,22 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.heads.errors import HeadError, LabelsError
-from models.heads.feature_set import feature_set
-from models.heads.labels_table import Example, check_classes, examples_of, read_labels
+from models.heads.errors import LabelsError
+from models.heads.labels_table import Example, check_classes, examples_of, parse_labels
 from models.heads.splits import linked_groups, validation_split
+from transforms.catalog.labelled_videos import read_labels
 
 URIS = ["/a/cam1/0001.mp4", "/a/cam1/0002.mp4", "/a/cam2/0001.mp4", "s3://b/x/y.mkv"]
 
 
-def examples(text: str, folder: Path) -> list[Example]:
-    table = folder / "labels.csv"
-    table.write_text(text, encoding="utf-8")
-    return examples_of(read_labels(table), URIS)
+def examples(text: str) -> list[Example]:
+    return examples_of(parse_labels(text.encode(), "labels.csv"), URIS)
 
 
-def test_rows_are_the_ends_of_uris(tmp_path: Path) -> None:
-    found = examples("\ufeffuri,label\ncam1/0001.mp4,day\n/a/cam2/0001.mp4,night\ny.mkv,day\n", tmp_path)
+def test_rows_are_the_ends_of_uris() -> None:
+    found = examples("\ufeffuri,label\ncam1/0001.mp4,day\n/a/cam2/0001.mp4,night\ny.mkv,day\n")
     assert [(e.uri, e.labels) for e in found] == [
         ("/a/cam1/0001.mp4", ("day",)),
         ("/a/cam2/0001.mp4", ("night",)),
@@ -31,12 +29,12 @@ def test_rows_are_the_ends_of_uris(tmp_path: Path) -> None:
     assert all((e.start_s, e.end_s, e.split, e.group) == (0, np.inf, "", e.uri) for e in found)
 
 
-def test_several_rows_of_a_video(tmp_path: Path) -> None:
+def test_several_rows_of_a_video() -> None:
     """The same times are several labels; parts that overlap are cut where they do."""
     text = (
         "path,label,start_s,end_s,split,group\ny.mkv,a,,,valid,g\ny.mkv,b,,,val,\n0002.mp4,a,0,4,,\n0002.mp4,b,2,6,,\n"
     )
-    found = [(e.start_s, e.end_s, e.labels, e.split, e.group) for e in examples(text, tmp_path)]
+    found = [(e.start_s, e.end_s, e.labels, e.split, e.group) for e in examples(text)]
     uri = "/a/cam1/0002.mp4"
     assert found == [
         (0, 2, ("a",), "", uri),
@@ -67,18 +65,17 @@ def test_several_rows_of_a_video(tmp_path: Path) -> None:
         ("name,label\ny.mkv,a\n", "has no column 'uri'"),
     ],
 )
-def test_tables_that_make_no_sense(text: str, what: str, tmp_path: Path) -> None:
+def test_tables_that_make_no_sense(text: str, what: str) -> None:
     with pytest.raises(LabelsError, match=what) as raised:
-        examples(text, tmp_path)
+        examples(text)
     assert "\n" not in str(raised.value)
 
 
 def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match=r"cannot read .*nowhere\.csv: No such file"):
-        read_labels(tmp_path / "nowhere.csv")
-    (tmp_path / "utf16.csv").write_bytes("uri,label\n".encode("utf-16"))
+        read_labels(str(tmp_path / "nowhere.csv"))
     with pytest.raises(LabelsError, match="is no CSV in UTF-8"):
-        read_labels(tmp_path / "utf16.csv")
+        parse_labels("uri,label\n".encode("utf-16"), "utf16.csv")
 
 
 def test_classes_that_nothing_can_be_learned_of() -> None:
@@ -90,8 +87,6 @@ def test_classes_that_nothing_can_be_learned_of() -> None:
         check_classes(of("a", "a"))
     with pytest.raises(LabelsError, match="only one example of 'b'"):
         check_classes(of("a", "a", "b"))
-    with pytest.raises(HeadError, match="1 labelled parts have no sampled frame, the first is v1"):
-        feature_set([np.ones((2, 3)), np.ones((0, 3))], of("a", "b"))
 
 
 @given(st.integers(0, 1000), st.integers(6, 60), st.integers(2, 4), st.integers(5, 20))
@@ -131,7 +126,21 @@ def test_the_table_s_own_split_is_kept() -> None:
         validation_split(targets, list("abcde"), ["val"] * 5)
 
 
+def test_a_class_that_cannot_be_split_is_named_with_its_group() -> None:
+    targets = np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1]]
+    groups = ["cam1", "cam2", "cam3", "cam4", "cam4"]
+    every = "cannot split: every example of 'night' is"
+    with pytest.raises(LabelsError, match=f"{every} in the group 'cam4'; label 'night' in another group"):
+        validation_split(targets, groups, ["train"] * 3 + ["val"] * 2, labels=("day", "night"))
+    with pytest.raises(LabelsError, match=f"{every} kept for validation"):
+        validation_split(targets, list("abcde"), ["train"] * 3 + ["val"] * 2, labels=("day", "night"))
+    with pytest.raises(LabelsError, match="every example of class 1 is"):
+        validation_split(targets, groups, ["train"] * 3 + ["val"] * 2)
+
+
 def test_copies_link_groups() -> None:
     linked = linked_groups(["a", "b", "c", "d"], ["x", "y", "x", "z"])
     assert linked[0] == linked[2] and len(set(linked)) == 3
     assert len(set(linked_groups(["a", "a", "b"], ["x", "y", "y"]))) == 1
+    assert linked_groups(["a", "b", "a"]) == ["a", "b", "a"], "without other keys the groups stay"
+    assert len(set(linked_groups(["a", "b", "c"], ["x", "x", "y"], ["1", "2", "2"]))) == 1, "any kind of key links"

@@ -11,15 +11,17 @@ import pytest
 from models.heads import saved
 from models.heads.architectures import KINDS, Architecture, build, finished
 from models.heads.errors import HeadError
-from models.heads.familiarity import Scenes, Statistics
-from models.heads.saved import SavedHead
-from models.visual import placeholder, registry
+from models.heads.out_of_distribution import Scenes, Statistics
+from models.heads.saved import HEAD_ENTRY, SavedHead, is_head
+from models.visual import registry
+from models.visual.architectures import placeholder
 from models.visual.backbone import Backbone, fingerprint_of_key
 from models.visual.bundle import ModelBundle, prepare
-from models.visual.engine import open_engine
+from models.visual.engines.head import HeadEngine
+from models.visual.engines.opening import open_engine
 from models.visual.errors import ModelError
-from models.visual.head_engine import HeadEngine
-from models.visual.user_model import HEAD_ENTRY, is_head
+
+pytestmark = pytest.mark.slow
 
 LABELS = ("crane", "none", "train")
 SIZE = placeholder.EMBEDDING_SIZE

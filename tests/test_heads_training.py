@@ -9,21 +9,24 @@ import pytest
 
 from models.heads.architectures import KINDS, Architecture
 from models.heads.calibration import example_scores
+from models.heads.early_stopping import Limits, class_weights
 from models.heads.errors import HeadError
-from models.heads.feature_set import FeatureSet, feature_set
-from models.heads.judging import Limits, class_weights
+from models.heads.feature_set import FeatureSet
 from models.heads.labels_table import Example
+from models.heads.trained import Trained
 from models.heads.training import (
     AVERAGE_MOMENTUM,
-    LEAST_EPOCHS,
     SHORTEST_FRAMES,
-    TrainedHead,
+    WARM_UP_EPOCHS,
     TrainingSettings,
     _clips,
     average_momentum,
     example_logits,
     train_head,
 )
+from tests.feature_sets import feature_set
+
+pytestmark = pytest.mark.slow
 
 SIZE, FRAMES = 24, 10
 SETTINGS = TrainingSettings(Architecture("linear", hidden=16, window_frames=5), Limits(15, 5), batch_examples=16)
@@ -32,7 +35,7 @@ SETTINGS = TrainingSettings(Architecture("linear", hidden=16, window_frames=5), 
 def made(sequences: Sequence[np.ndarray], labels: Sequence[tuple[str, ...]], splits: Sequence[str] = ()) -> FeatureSet:
     named = zip(labels, [*splits, *[""] * len(labels)], strict=False)
     examples = [Example(f"v{i}", 0, np.inf, one, split, f"v{i}") for i, (one, split) in enumerate(named)]
-    return feature_set(sequences, examples, sorted({label for one in labels for label in one}))
+    return feature_set(sequences, examples)
 
 
 def scenes(count: int, seed: int, classes: int = 3) -> FeatureSet:
@@ -59,7 +62,7 @@ def movements(count: int, seed: int, scene: int = 0) -> FeatureSet:
     return made(sequences, labels)
 
 
-def accuracy(trained: TrainedHead, features: FeatureSet) -> float:
+def accuracy(trained: Trained, features: FeatureSet) -> float:
     logits = example_logits(trained.model, features, np.arange(len(features)))
     scores = example_scores(logits, trained.temperature, features.multi_label)
     if features.multi_label:
@@ -71,7 +74,7 @@ def accuracy(trained: TrainedHead, features: FeatureSet) -> float:
 def test_every_head_learns_scenes(kind: str) -> None:
     trained = train_head(scenes(90, 0), replace(SETTINGS, architecture=Architecture(kind, hidden=16, window_frames=5)))  # type: ignore[arg-type]
     assert accuracy(trained, scenes(60, 1)) >= 0.85, "chance is 0.33"
-    assert len(trained.learned) == 90, "the drawn validation part is learned from in the end"
+    assert len(trained.train_indices) == 90, "the drawn validation part is learned from in the end"
     assert 1 <= trained.best_epoch <= len(trained.curve) <= 15
 
 
@@ -112,7 +115,7 @@ def test_the_mean_of_a_temporal_heads_weights_is_kept(
             fits[-1].append(self.model.get_layer("still").kernel.numpy())
 
     monkeypatch.setattr(keras.callbacks, "SwapEMAWeights", Recording)
-    monkeypatch.setitem(LEAST_EPOCHS, "temporal", 1)
+    monkeypatch.setitem(WARM_UP_EPOCHS, "temporal", 1)
     features = scenes(60, 0)
     if judged:
         labels = [example.labels for example in features.examples]
@@ -182,7 +185,9 @@ def test_a_named_validation_part_is_not_learned_from() -> None:
     splits = ["val" if i % 5 == 0 else "train" for i in range(60)]
     named = made(list(whole.sequences()), [e.labels for e in whole.examples], splits)
     trained = train_head(named, replace(SETTINGS, limits=Limits(3, 3)))
-    assert trained.val.tolist() == list(range(0, 60, 5)) and not set(trained.learned) & set(trained.val)
+    assert trained.val_indices.tolist() == list(range(0, 60, 5)) and not set(trained.train_indices) & set(
+        trained.val_indices
+    )
 
 
 def test_features_that_are_no_numbers_are_one_line() -> None:

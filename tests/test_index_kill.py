@@ -7,19 +7,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from models.retrieval.manifest import read_manifest
-from models.retrieval.merge import remove_unreferenced
+from models.retrieval.manifest import read_manifest, remove_unreferenced
 from models.retrieval.videos import VideoHit, VideoIndex
-from pipelines.main import cli
+from pipelines.commands.main import cli
 from tests import videos
 from tests.conftest import ROOT, assert_whole
+
+pytestmark = pytest.mark.slow
 
 KILLER = """
 import os, shutil, signal, sys
 from pathlib import Path
 from pipelines.beam_options import beam_options
-from pipelines.index import command
-from pipelines.indexing import IndexRequest, run_index
+from pipelines.commands.index import command
+from pipelines.jobs.index import IndexRequest, run_index
 
 template, folder, rebuild = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "rebuild"
 passed = 0

@@ -17,14 +17,21 @@ import pytest
 
 from models.visual.bundle import prepare
 from tests import videos
-from transforms.catalog.schemas import video_id_of
-from transforms.video import child
-from transforms.video.extract import ChunkExtractor, ChunkResult, ExtractSettings
+from transforms.catalog.chunks import ChunkExtractor, ChunkResult, ExtractSettings, PendingChunk, failed_result
+from transforms.catalog.runs import RunConfig
+from transforms.decoder import child
+from transforms.decoder.child import SegmentResult
+from transforms.decoder.settings import DecoderSettings
+from transforms.storage import video_id_of
+from transforms.video.failures import VideoError
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Chunk, Segment, Video, cut
 
+pytestmark = pytest.mark.slow
+
 SAMPLING = Sampling.parse("1fps")
+CONFIG = RunConfig("placeholder", "f" * 16, str(SAMPLING), top_labels=3, embedding_dtype="float32", embedding_size=32)
 VICTIM = 1
 """Which segment of the chunk the faults hit."""
 
@@ -131,10 +138,8 @@ def chunk(tmp_path_factory: pytest.TempPathFactory) -> Chunk:
 
 @pytest.fixture
 def extractor(tmp_path: Path) -> Iterator[ChunkExtractor]:
-    settings = ExtractSettings(
-        str(prepare("placeholder").path), str(tmp_path / "frames"), SAMPLING, 3, "float32", 2,
-        deadline_s=3.0, memory_bytes=4 << 30,
-    )  # fmt: skip
+    decoders = DecoderSettings(2, deadline_s=3.0, memory_bytes=4 << 30)
+    settings = ExtractSettings(str(prepare("placeholder").path), str(tmp_path / "frames"), CONFIG, decoders)
     with ChunkExtractor(settings) as extractor:
         yield extractor
 
@@ -142,7 +147,7 @@ def extractor(tmp_path: Path) -> Iterator[ChunkExtractor]:
 @pytest.fixture(scope="module")
 def undisturbed(chunk: Chunk, tmp_path_factory: pytest.TempPathFactory) -> tuple[ChunkResult, list[dict]]:
     folder = str(tmp_path_factory.mktemp("undisturbed"))
-    with ChunkExtractor(ExtractSettings(str(prepare("placeholder").path), folder, SAMPLING, 3, "float32", 2)) as one:
+    with ChunkExtractor(ExtractSettings(str(prepare("placeholder").path), folder, CONFIG, DecoderSettings(2))) as one:
         result = one.collect(one.submit(chunk))
     return result, rows(result)
 
@@ -196,6 +201,19 @@ def test_a_fault_that_passes_costs_nothing(
     assert rows(result) == undisturbed[1]
 
 
+def test_a_chunk_that_is_given_up_leaves_no_pictures(chunk: Chunk, extractor: ChunkExtractor) -> None:
+    waiting: Future[SegmentResult] = Future()
+    running: Future[SegmentResult] = Future()
+    running.set_running_or_notify_cancel()
+    pictures = Path(extractor.pool._spool.path, "9.frames")
+    pictures.touch()
+    extractor.drop(PendingChunk(chunk, [waiting, running]))
+    assert waiting.cancelled() and pictures.exists(), "the child still writes"
+    nothing = failed_result(extractor.bundle, 2, VideoError("decode", "no_frames"))
+    running.set_result(replace(nothing, pictures=str(pictures)))
+    assert not pictures.exists()
+
+
 def test_progress_hears_of_every_segment_before_the_chunk_is_whole(chunk: Chunk, extractor: ChunkExtractor) -> None:
     heard: list[tuple[str, int, int]] = []
 
@@ -208,9 +226,8 @@ def test_progress_hears_of_every_segment_before_the_chunk_is_whole(chunk: Chunk,
 
 
 def test_no_child_outlives_the_faults(chunk: Chunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = ExtractSettings(
-        str(prepare("placeholder").path), str(tmp_path), SAMPLING, 3, "float32", 2, deadline_s=2.0
-    )
+    decoders = DecoderSettings(2, deadline_s=2.0)
+    settings = ExtractSettings(str(prepare("placeholder").path), str(tmp_path), CONFIG, decoders)
     with ChunkExtractor(settings) as one:
         break_decoder(one, monkeypatch, chunk.segments[VICTIM], spins, times=2)
         one.collect(one.submit(chunk))

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.json_text import json_text
+from pipelines.terminal.json_text import json_text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

@@ -11,9 +11,12 @@ import psutil
 import pytest
 
 from tests import videos
+from tests.command_line import reelbeam_command
 from tests.conftest import ROOT, Reelbeam, assert_whole
 from tests.tables import contents, leftovers
-from transforms.video.spool import Spool
+from transforms.decoder.spool import Spool
+
+pytestmark = pytest.mark.slow
 
 OPTIONS = ("--model", "placeholder", "--segment-seconds", "5", "--chunk-frames", "10")
 POINTS = (
@@ -34,8 +37,8 @@ def nightless(catalog: Path) -> dict:
 @pytest.fixture(scope="module")
 def undisturbed(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     catalog = tmp_path_factory.mktemp("undisturbed") / "catalog"
-    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
-    subprocess.run([*command, *OPTIONS], cwd=ROOT, check=True, capture_output=True)
+    command = reelbeam_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return nightless(catalog)
 
 
@@ -87,10 +90,10 @@ def test_a_file_added_while_a_run_lay_dead_joins_it(clips: Path, tmp_path: Path,
 
 def test_kill_of_the_whole_tree_at_random_moments(clips: Path, tmp_path: Path, undisturbed: dict) -> None:
     catalog = tmp_path / "catalog"
-    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
+    command = reelbeam_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
     for wait_s in (1.3, 1.9, 2.5, 3.1):
         process = subprocess.Popen(
-            [*command, *OPTIONS], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         time.sleep(wait_s)
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
@@ -100,16 +103,16 @@ def test_kill_of_the_whole_tree_at_random_moments(clips: Path, tmp_path: Path, u
             except ProcessLookupError:
                 continue
         process.wait()
-    subprocess.run([*command, *OPTIONS], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert nightless(catalog) == undisturbed
     assert_whole(catalog)
 
 
 def test_no_process_outlives_a_killed_run(clips: Path, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog"
-    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
+    command = reelbeam_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
     process = subprocess.Popen(
-        [*command, *OPTIONS],
+        command,
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -128,9 +131,9 @@ def test_no_process_outlives_a_killed_run(clips: Path, tmp_path: Path) -> None:
 
 def test_a_second_run_at_once_says_so_and_stops(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
     catalog = tmp_path / "catalog"
-    command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(clips), "--catalog", str(catalog)]
+    command = reelbeam_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
     first = subprocess.Popen(
-        [*command, *OPTIONS],
+        command,
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -166,9 +169,7 @@ def test_a_spool_whose_worker_was_killed_is_removed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    code = (
-        "import time; from transforms.video.spool import Spool; s = Spool(); print(s.path, flush=True); time.sleep(600)"
-    )
+    code = "import time; from transforms.decoder.spool import Spool; s = Spool(); print(s.path, flush=True); time.sleep(600)"
     folders = []
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT,

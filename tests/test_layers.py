@@ -1,26 +1,40 @@
 """Dependencies point one way: pipelines -> transforms -> models; what must stay light or free of Beam does."""
 
-import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from tests.dependencies import dependencies, imports, modules
+
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["models", "transforms", "pipelines"]
-BEAM_FREE = ["models", "transforms/video", "transforms/catalog"]
-THE_SEAM = "transforms/catalog/storage.py"
+BEAM_FREE = [
+    "models",
+    "transforms/archive",
+    "transforms/catalog",
+    "transforms/decoder",
+    "transforms/retrieval",
+    "transforms/video",
+]
+MUST_NOT_KNOW = {
+    "transforms/video": ["transforms.decoder", "transforms.catalog", "transforms.archive", "transforms.retrieval"],
+    "transforms/decoder": ["transforms.catalog", "transforms.archive", "transforms.retrieval"],
+    "transforms/catalog": ["transforms.archive", "transforms.retrieval"],
+    "transforms/archive": ["transforms.retrieval"],
+    "pipelines/terminal": ["pipelines.commands", "pipelines.jobs"],
+    "pipelines/pages": ["pipelines.commands", "pipelines.jobs"],
+    "pipelines/web": ["pipelines.commands", "pipelines.jobs"],
+    "pipelines/jobs": ["pipelines.commands"],
+}
+"""Rooms, and those that they must do without."""
 
+GROUND = {"transforms/storage.py", "transforms/fault_points.py"}
+"""What every room of `transforms` stands on."""
 
-def imports(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
+THE_SEAM = "transforms/storage.py"
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -29,6 +43,51 @@ def test_no_layer_imports_one_above_it(layer: str) -> None:
     for path in (ROOT / layer).rglob("*.py"):
         wrong = [name for name in imports(path) if name.split(".")[0] in above]
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def own_modules() -> dict[str, Path]:
+    return modules(ROOT, [path for layer in LAYERS for path in (ROOT / layer).rglob("*.py")])
+
+
+def circle_of_imports() -> list[str]:
+    """Modules each of which imports the next, the first one again at the end; empty if there is no circle."""
+    try:
+        TopologicalSorter(dependencies(own_modules())).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    assert circle_of_imports() == []
+
+
+@pytest.mark.parametrize("room", MUST_NOT_KNOW)
+def test_rooms_know_only_those_below_them(room: str) -> None:
+    for name, wanted in dependencies(own_modules()).items():
+        if name.startswith(room.replace("/", ".") + "."):
+            wrong = [other for other in wanted for far in MUST_NOT_KNOW[room] if f"{other}.".startswith(f"{far}.")]
+            assert not wrong, f"{name} imports {wrong}"
+
+
+def test_the_ground_stands_on_nothing() -> None:
+    for path in GROUND:
+        own = {name for name in imports(ROOT / path) if name.split(".")[0] in LAYERS}
+        assert own <= {"models.atomic_file", "models.errors", "transforms.fault_points"}, path
+
+
+def test_what_lies_beside_the_rooms_is_few() -> None:
+    """A transform a module, and what workers share: whatever else comes needs a room."""
+    loose = {path.name for path in (ROOT / "transforms").glob("*.py")}
+    transforms = {path.name for path in (ROOT / "transforms").glob("*.py") if "PTransform)" in path.read_text()}
+    assert loose - transforms == {"__init__.py", "elements.py", "fault_points.py", "storage.py", "worker.py"}
+    assert {path.name for path in (ROOT / "pipelines").glob("*.py")} == {"__init__.py", "beam_options.py", "worker.py"}
+
+
+def test_the_public_api_stands_on_transforms_and_nobody_on_it() -> None:
+    assert not {name for name in imports(ROOT / "reelbeam.py") if name.split(".")[0] in ("pipelines", "apache_beam")}
+    for path in own_modules().values():
+        assert "reelbeam" not in imports(path), path
 
 
 @pytest.mark.parametrize("folder", BEAM_FREE)
@@ -43,11 +102,19 @@ def test_no_module_is_called_utils() -> None:
     assert not names & {"utils", "util", "common", "helpers", "misc"}
 
 
+def test_no_test_needs_a_benchmark() -> None:
+    """Benchmarks build on what tests share, never the other way round, and none is collected as a test."""
+    for path in [path for path in (ROOT / "tests").rglob("*.py") if "benchmarks" not in path.parts]:
+        assert not [name for name in imports(path) if name.startswith("tests.benchmarks")], path
+    assert not list((ROOT / "tests" / "benchmarks").rglob("test_*.py"))
+
+
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("pipelines.main", {"apache_beam", "tensorflow", "av", "cv2", "pyarrow"}),
-        ("transforms.video.child", {"apache_beam", "tensorflow", "keras", "faiss"}),
+        ("reelbeam", {"apache_beam", "tensorflow", "av", "cv2", "numpy", "pyarrow"}),
+        ("pipelines.commands.main", {"apache_beam", "tensorflow", "av", "cv2", "pyarrow"}),
+        ("transforms.decoder.child", {"apache_beam", "tensorflow", "keras", "faiss"}),
         ("transforms.catalog.latest", {"apache_beam", "tensorflow", "av", "cv2"}),
         ("models.visual.bundle", {"apache_beam", "tensorflow", "keras", "av"}),
     ],

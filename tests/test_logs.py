@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import logs
+from pipelines.terminal import logs
 from tests import videos
 from tests.conftest import Reelbeam
 

@@ -10,10 +10,12 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 if sys.argv[2] == "ours":
-    from pipelines.memory import return_freed_memory
+    from pipelines.jobs.memory import return_freed_memory
     return_freed_memory()
 import ctypes
 c_library = ctypes.CDLL(None)

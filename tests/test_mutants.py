@@ -6,11 +6,13 @@ import pytest
 
 from models.visual.bundle import prepare
 from tests import videos
-from tests.benchmarks.fuzz import Report, run_batch
+from tests.fuzzing import Report, run_batch
 from tests.mutants import MUTATIONS, generated_sources, mutant
 from transforms.video.failures import REASONS, VideoError
 from transforms.video.packets import PacketTable, UnusableTimes, plan
 from transforms.video.probe import probe
+
+pytestmark = pytest.mark.slow
 
 MUTANTS = 200
 DEADLINE_S = 10.0

@@ -10,7 +10,7 @@ import pytest
 from tests import videos
 from tests.conftest import Finished, Reelbeam, run_command
 from tests.tables import contents
-from transforms.catalog.schemas import path_of_uri
+from transforms.storage import path_of_uri
 
 NAMES = [
     b"-dash.gif",
@@ -34,7 +34,7 @@ NAMES = [
     b"[bold red]markup[bold].gif",
     b"semi;colon&amp;<b>&.gif",
     b" leading and trailing .gif",
-    b"..dots...gif",
+    b"dots....gif",
     b"file:x.gif",
     b"http:..example.gif",
     b"a" * 251 + b".gif",

@@ -11,7 +11,7 @@ import pytest
 from tests import videos
 from tests.conftest import Reelbeam
 from tests.tables import contents, leftovers, without_segments
-from transforms.catalog.latest import LATEST_VIDEOS_SQL, latest_videos
+from transforms.catalog.latest import LATEST_VIDEOS_SQL, latest_frames, latest_videos
 from transforms.catalog.runs import Catalog
 
 QUICK = ("--model", "placeholder")
@@ -54,6 +54,30 @@ def test_a_first_night_fills_the_tables(archive: Path, tmp_path: Path, reelbeam:
     batches = record.metrics["extract.frames_a_batch"]
     assert (batches["sum"], batches["max"]) == (summary["frames"], 1), "LiteRT runs frame by frame"
     assert not leftovers(catalog)
+
+
+def test_readers_see_the_rows_of_each_night_s_own_options(archive: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    """Options that come back find the rows that were made with them: nothing is processed again, or kept of others."""
+    catalog = tmp_path / "catalog"
+    nights = [
+        (("--top-labels", "10"), 4, (10, "float")),
+        (("--top-labels", "3"), 4, (3, "float")),
+        (("--top-labels", "10"), 0, (10, "float")),
+        (("--top-labels", "10", "--embedding-dtype", "float16"), 4, (10, "halffloat")),
+        (("--top-labels", "3"), 0, (3, "float")),
+    ]
+    for options, processed, expected in nights:
+        summary = reelbeam("classify", "--archive", archive, "--catalog", catalog, "--json", *QUICK, *options).json
+        assert adds_up(summary) and (summary["ok"], summary["skipped"]) == (processed, 4 - processed)
+        opened = Catalog(str(catalog))
+        assert {len(row["labels"]) for row in latest_videos(opened, ["labels"]).to_pylist()} == {expected[0]}
+        frames = list(latest_frames(opened, ["labels", "embedding"]))
+        assert {str(part.schema.field("embedding").type.value_type) for part in frames} == {expected[1]}
+        assert {len(labels) for part in frames for labels in part["labels"].to_pylist()} == {expected[0]}
+        done = reelbeam("index", "--catalog", catalog, "--json")
+        assert done.json["videos"] == 4, done.err
+        hits = reelbeam("search", "--catalog", catalog, "--video", archive / "long.mp4", "--json").json
+        assert {len(hit["labels"]) for hit in hits} == {min(expected[0], 5)}
 
 
 def test_a_video_is_the_fold_of_its_frames(archive: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:

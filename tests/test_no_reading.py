@@ -16,10 +16,12 @@ import pytest
 from tests import videos
 from tests.conftest import Reelbeam
 from tests.tables import contents
-from transforms.video import archive
+from transforms.archive import listing
 from transforms.video.failures import VideoError
 from transforms.video.probe import probe
 from transforms.video.source import CONTAINERS
+
+pytestmark = pytest.mark.slow
 
 
 class Server:
@@ -210,7 +212,7 @@ def list_frames(path: Path) -> None:
     from transforms.video.segments import cut
 
     sampling = Sampling.parse("1fps")
-    segment = cut(archive.find_videos([str(path)])[0], probe(str(path)), sampling, Fraction(1000))[0]
+    segment = cut(listing.find_videos([str(path)])[0], probe(str(path)), sampling, Fraction(1000))[0]
     if not list(sample(str(path), segment.info, segment.window(sampling), DecodeReport())):
         raise VideoError("decode", "no_frames")
 

@@ -1,6 +1,7 @@
 """The whole nightly job with its archive and its catalog on s3://, against a real S3 server."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,9 +11,9 @@ import pytest
 from tests.conftest import Reelbeam
 from tests.object_stores import CountingProxy
 from tests.tables import contents
-from transforms.catalog import storage
+from transforms import storage
+from transforms.archive.listing import find_videos
 from transforms.catalog.runs import Catalog
-from transforms.video.archive import find_videos
 from transforms.video.decode import DecodeReport, sample
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
@@ -67,10 +68,12 @@ def test_the_same_rows_as_from_a_disk(
     reelbeam("classify", "--archive", clips, "--catalog", on_disk, *OPTIONS)
     assert rows(f"{bucket}/catalog") == rows(str(on_disk))
     catalog = Catalog(f"{bucket}/catalog")
-    listed = {row["path"] for run in catalog.run_ids() for row in catalog.file_rows(run)}
+    listed = {row.path for run in catalog.run_ids() for row in catalog.file_rows(run)}
     stored = {file.path.removeprefix(f"{bucket}/catalog/") for file in storage.list_files(f"{bucket}/catalog")}
     tables = {
-        path for path in stored if path.startswith(("frames/", "videos/", "failures/", "gone/")) and "none" not in path
+        path
+        for path in stored
+        if path.startswith(("frames/", "videos/", "failures/", "gone/", "thumbnails/")) and "none" not in path
     }
     assert tables == listed, "nothing is stored that no run lists, and everything that is listed is stored"
     assert not [path for path in stored if storage.TEMPORARY_MARK in path or path.startswith(("work/", "LOCK"))]
@@ -102,7 +105,12 @@ def test_a_video_is_read_by_range(
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
         info = probe(path)
         probed = proxy.received_bytes
-        assert info == probe(str(tmp_path / "large.mp4"))
+        proxy.reset()
+        assert probe(path, Fraction(60)) == info
+        not_cut = proxy.received_bytes
+        proxy.reset()
+        assert probe(path, Fraction(5)) == info == probe(str(tmp_path / "large.mp4"), Fraction(5))
+        searched = proxy.received_bytes
         (video,) = find_videos([path])
         sampling = Sampling.parse("1fps")
         segment = cut(video, info, sampling, 5)[6]
@@ -112,6 +120,7 @@ def test_a_video_is_read_by_range(
         assert len(frames) == 5
         ranges = [line for line in proxy.requests if line.startswith("GET")]
     size = len(data)
-    assert probed < 0.35 * size, f"probing took {probed} of {size} bytes"
+    assert max(probed, not_cut) < 0.35 * size, f"probing took {probed} and {not_cut} of {size} bytes"
+    assert searched < 1.35 * size, f"searching for parameter sets took {searched} of {size} bytes"
     assert proxy.received_bytes < 0.45 * size, f"a twelfth of the video took {proxy.received_bytes} of {size} bytes"
     assert 1 <= len(ranges) <= 12

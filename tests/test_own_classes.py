@@ -14,13 +14,16 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from models.heads import saved
 from models.heads.errors import HeadError, LabelsError
 from models.heads.training import TrainingSettings
-from pipelines.train import _sparse, show_epochs
-from pipelines.training import HeadRequest, run_training
-from pipelines.work_folder import FORSAKEN_S, work_folder
+from pipelines.commands.train import _sparse
+from pipelines.jobs.train_head import HeadRequest, run_training
+from pipelines.jobs.work_folder import FORSAKEN_S, work_folder
+from pipelines.terminal.progress import show_epochs
 from tests.conftest import Reelbeam, run_command
 from tests.own_classes import CLASSES, labels_of, make_archive, write_labels
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
+
+pytestmark = pytest.mark.slow
 
 LEARNED, HELD_OUT = range(12), range(12, 16)
 
@@ -90,7 +93,7 @@ def test_a_trained_head_classifies_the_archive(archive: Path, linear: Path, tmp_
 )  # fmt: skip
 def test_labels_that_cannot_be_used_are_one_line(rows: list[dict], what: str, catalog: Path, tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "labels.csv", rows)
-    request = HeadRequest(str(catalog), labels, tmp_path / "x.keras", TrainingSettings())
+    request = HeadRequest(str(catalog), str(labels), str(tmp_path / "x.keras"), TrainingSettings())
     with pytest.raises(LabelsError, match=what) as raised:
         run_training(request, PipelineOptions(["--runner=FnApiRunner"]), show_epochs)
     assert "\n" not in str(raised.value)
@@ -206,7 +209,7 @@ def test_who_looks_for_movement_is_told_where_frames_are_too_far_apart(
 
 def test_what_a_catalog_says_is_evaluated_as_well(archive: Path, catalog: Path, linear: Path, tmp_path: Path) -> None:
     """A catalog that was classified with the head, without --model: the same scores, read from its rows."""
-    from pipelines.evaluating import EvaluationRequest, run_evaluation
+    from pipelines.jobs.evaluate import EvaluationRequest, run_evaluation
     from tests.test_relabel import relabelled
 
     root = Path(shutil.copytree(catalog, tmp_path / "c"))
@@ -214,15 +217,15 @@ def test_what_a_catalog_says_is_evaluated_as_well(archive: Path, catalog: Path, 
     labels = labels_of(archive, tmp_path / "val.csv", HELD_OUT)
     options = PipelineOptions(["--runner=FnApiRunner"])
     by_head, by_rows = (
-        run_evaluation(EvaluationRequest(str(where), labels, model, None, 0.9), options)
+        run_evaluation(EvaluationRequest(str(where), str(labels), model, None, 0.9), options)
         for where, model in ((catalog, str(linear)), (root, None))
     )
-    assert np.allclose(by_head.judged.scores, by_rows.judged.scores, atol=1e-6)
+    assert np.allclose(by_head.predictions.scores, by_rows.predictions.scores, atol=1e-6)
     with pytest.raises(HeadError, match=r"was classified with .*: classify it with --model placeholder first"):
-        run_evaluation(EvaluationRequest(str(root), labels, "placeholder", None, 0.9), options)
+        run_evaluation(EvaluationRequest(str(root), str(labels), "placeholder", None, 0.9), options)
     wrong = write_labels(tmp_path / "wrong.csv", [{"uri": "day-12.mp4", "label": "dusk"}])
     with pytest.raises(LabelsError, match="the model has no class 'dusk'; it has day, night"):
-        run_evaluation(EvaluationRequest(str(root), wrong, None, None, 0.9), options)
+        run_evaluation(EvaluationRequest(str(root), str(wrong), None, None, 0.9), options)
 
 
 def test_evaluate_says_what_it_needs() -> None:

@@ -2,31 +2,32 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from transforms import pool_videos
 from transforms.catalog.attempt import Attempt, AttemptSuperseded
-from transforms.pool_videos import BATCH_ROWS, PoolVideos, _PoolShard
+from transforms.catalog.pooling import Pooled
+from transforms.catalog.schemas import FileRow
+from transforms.pool_videos import BATCH_ROWS, PoolVideos, _PoolTodoList
 
 ROWS = 2 * BATCH_ROWS + 1
 
 
-def pooled(folder: Path, attempt: Attempt) -> list[dict[str, Any]]:
+def pooled(folder: Path, attempt: Attempt) -> list[FileRow]:
     transform = PoolVideos(None, 2, str(folder / "videos"), str(folder / "failures"), attempt)  # type: ignore[arg-type]
-    return list(_PoolShard(transform).process((3, {"outcomes": [], "failures": []})))
+    return list(_PoolTodoList(transform).process((3, {"outcomes": [], "failures": []})))
 
 
 def make_up(monkeypatch: pytest.MonkeyPatch, takes_over: Path | None) -> None:
     """Has pooling give made-up rows; in the middle of them a later start of the run may begin."""
 
-    def rows(*_: object) -> Iterator[tuple[dict[str, Any], None]]:
+    def rows(*_: object) -> Iterator[Pooled]:
         for number in range(ROWS):
             if takes_over is not None and number == ROWS // 2:
                 Attempt.begin(str(takes_over))
-            yield {"uri": f"{number:04}", "embedding": [0.0, 1.0]}, None
+            yield Pooled({"uri": f"{number:04}", "embedding": [0.0, 1.0]})
 
     monkeypatch.setattr(pool_videos, "pool_videos", rows)
 
@@ -34,7 +35,7 @@ def make_up(monkeypatch: pytest.MonkeyPatch, takes_over: Path | None) -> None:
 def test_rows_come_in_order_whatever_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_up(monkeypatch, None)
     (record,) = pooled(tmp_path, Attempt.begin(str(tmp_path / "work")))
-    assert record["rows"] == ROWS
+    assert record.rows == ROWS
     table = pq.read_table(tmp_path / "videos" / "part-00003.parquet")
     assert table["uri"].to_pylist() == [f"{number:04}" for number in range(ROWS)]
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.demo_archive import demo_archive
+from pipelines.commands.demo_archive import demo_archive
 from tests.conftest import ROOT, Reelbeam
+
+pytestmark = pytest.mark.slow
 
 BLOCK = re.compile(r"<!-- tested(?:: (\w+))? -->\n```\w+\n(.*?)```", re.DOTALL)
 
@@ -57,7 +59,7 @@ def test_every_example_runs(tmp_path: Path, reelbeam: Reelbeam, capsys: pytest.C
 
 
 def test_the_readme_names_every_reason_and_command() -> None:
-    from pipelines.main import COMMANDS
+    from pipelines.commands.main import COMMANDS
     from transforms.video.failures import REASONS
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,15 +10,16 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.heads import saved
 from models.heads.architectures import Architecture, build, finished
-from models.heads.familiarity import Statistics
-from models.visual import placeholder, registry
+from models.heads.out_of_distribution import Statistics
+from models.visual import registry
+from models.visual.architectures import placeholder
 from models.visual.backbone import Backbone, fingerprint_of_key
-from pipelines.indexing import IndexRequest, run_index
-from pipelines.relabelling import RelabelRequest, run_relabel
+from pipelines.jobs.index import IndexRequest, run_index
+from pipelines.jobs.relabel import RelabelRequest, run_relabel
 from tests.conftest import Reelbeam, assert_whole, run_command
 from tests.tables import contents, leftovers, without_segments
 from transforms.catalog.runs import Catalog
-from transforms.search import CatalogSearch, Filters
+from transforms.retrieval.search import CatalogSearch, Filters
 
 LABELS = ("crane", "none", "train")
 
@@ -79,6 +80,8 @@ def test_relabelling_gives_the_rows_of_classifying(
         found, wanted = without_segments(contents(tmp_path / "relabelled")), without_segments(contents(fresh))
         assert found["frames"] == wanted["frames"] and found["videos"] == wanted["videos"]
         assert not leftovers(fresh)
+    assert wanted["thumbnails"] == contents(tmp_path / "fresh-5")["thumbnails"] != []
+    assert found["thumbnails"] == before["thumbnails"] != [], "those of the run that decoded"
     assert {pair["label"] for row in found["frames"] for pair in row["labels"]} == set(LABELS)
     same = [row["embedding"] for row in before["frames"]] == [row["embedding"] for row in found["frames"]]
     assert same, "embeddings stay as they are"

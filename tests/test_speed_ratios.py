@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from models.visual.bundle import prepare
-from tests.benchmarks import generated_archive
-from tests.benchmarks.measuring import measure
+from tests.command_line import reelbeam_command
 from tests.conftest import ROOT
+from tests.filmed_videos import Kind, encode
+from tests.measuring import measure
 from transforms.video.decode import DecodeReport, sample, sample_in_order
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 TRIES = 2
 FEW, MANY = 1, 7
@@ -33,7 +34,7 @@ FEW, MANY = 1, 7
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 s of 640 x 360 with keyframes 10 s apart where nothing is cut."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    generated_archive.encode(path, generated_archive.Kind("360p", (640, 360), Fraction(25), 40, 1, 900), seed=3)
+    encode(path, Kind("360p", (640, 360), Fraction(25), 40, 1, 900), seed=3)
     return path
 
 
@@ -96,8 +97,7 @@ class Job:
 
     def _run(self, command: Callable[[Path, Path], list[str]], archive: Path) -> float:
         self._count += 1
-        arguments = command(archive, self.folder / f"out-{self._count}")
-        return measure([sys.executable, "-m", *arguments], cwd=str(ROOT)).cpu_s
+        return measure(command(archive, self.folder / f"out-{self._count}"), cwd=str(ROOT)).cpu_s
 
     def listed(self, archive: Path) -> str:
         path = archive.with_suffix(".txt")
@@ -111,40 +111,35 @@ def job(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Job:
 
 
 def test_the_whole_job_stays_near_the_limit_and_ahead_of_a_plain_loop(job: Job) -> None:
-    ours = job.work_cpu_s(
-        lambda archive, out: ["pipelines.main", "classify", "--archive", str(archive), "--catalog", str(out)]
-    )
+    peer = [sys.executable, "-m"]
+    ours = job.work_cpu_s(lambda archive, out: reelbeam_command("classify", "--archive", archive, "--catalog", out))
     limit = job.work_cpu_s(
         lambda archive, out: [
-            "tests.benchmarks.peers.hand_written", job.listed(archive), str(out), str(job.bundle.path),
+            *peer, "tests.peers.hand_written", job.listed(archive), str(out), str(job.bundle.path),
         ]
     )  # fmt: skip
     loop = job.work_cpu_s(
-        lambda archive, out: ["tests.benchmarks.peers.opencv_loop", job.listed(archive), f"{out}.parquet"]
+        lambda archive, out: [*peer, "tests.peers.opencv_loop", job.listed(archive), f"{out}.parquet"]
     )
     assert ours < 1.5 * limit, (ours, limit)  # 1.03 measured
     assert loop > 1.1 * ours, (loop, ours)  # 1.45 measured
 
 
 def test_nothing_new_starts_neither_beam_nor_decoders(job: Job, tmp_path: Path) -> None:
-    command = [
-        "-m",
-        "pipelines.main",
-        "classify",
-        "--archive",
-        str(job.archives[FEW]),
-        "--catalog",
-        str(tmp_path / "catalog"),
-    ]
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    command = ["classify", "--archive", job.archives[FEW], "--catalog", tmp_path / "catalog"]
+    subprocess.run(reelbeam_command(*command), cwd=ROOT, check=True, capture_output=True)
     again = subprocess.run(
-        [sys.executable, "-X", "importtime", *command, "--json"], cwd=ROOT, check=True, capture_output=True, text=True
+        reelbeam_command(*command, "--json", python=["-X", "importtime"]),
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
-    assert "pipelines.nightly" in imported
+    assert "pipelines.jobs.classify.night" in imported
     assert not imported & {
         "apache_beam",
-        "transforms.video.processes",
+        "transforms.decoder.processes",
         "tensorflow",
         "cv2",
         "multiprocessing.forkserver",

@@ -13,6 +13,8 @@ from models.text.spec import TextModelError
 from models.visual.sidecar import sidecar_path
 from tests import videos
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
@@ -119,4 +121,4 @@ def test_an_archive_is_classified_and_asked_in_the_preset_s_own_space(preset, tm
     sidecar_path(other).write_text(json.dumps({"labels": ["bird"]}))
     refused = reelbeam("search", "--catalog", catalog, "a dog", "--text-model", "joint", "--text-weights", other)
     assert (refused.code, refused.err.count("\n")) == (1, 1)
-    assert "classify with --model" in refused.err
+    assert "classify the archive with the model" in refused.err

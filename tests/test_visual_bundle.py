@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.visual import efficientnet_lite, placeholder, registry, simple_cnn
+from models.visual import registry
+from models.visual.architectures import efficientnet_lite, placeholder, simple_cnn
 from models.visual.bundle import ABANDONED_S, ModelBundle, fingerprint_of_model, prepare
-from models.visual.engine import open_engine
+from models.visual.engines.opening import open_engine
 from models.visual.errors import ModelError
 
 PREPARE = """
 import json, sys
 from pathlib import Path
 from models.visual.bundle import prepare
-from models.visual.engine import open_engine
+from models.visual.engines.opening import open_engine
 import numpy as np
 bundle = prepare(sys.argv[2], cache_dir=Path(sys.argv[1]), device="cpu")
 p = bundle.spec.preprocessing

@@ -7,11 +7,13 @@ import av
 import numpy as np
 import pytest
 
-from models.visual import efficientnet_lite
+from models.visual.architectures import efficientnet_lite
+from models.visual.architectures.torch_weights import read_state_dict
 from models.visual.bundle import ModelBundle, prepare
-from models.visual.engine import Engine, open_engine
+from models.visual.engines.opening import Engine, open_engine
 from models.visual.preprocess import preprocess
-from models.visual.torch_weights import read_state_dict
+
+pytestmark = pytest.mark.slow
 
 B0_STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))
 """(blocks, kernel side, stride) of EfficientNet-B0's stages: Tan and Le 2019, table 1; Lite0 has the same."""

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.visual import keras_applications
+from models.visual.architectures import keras_applications
+from models.visual.architectures.keras_parts import take_apart
 from models.visual.bundle import prepare
-from models.visual.engine import open_engine
+from models.visual.engines.opening import open_engine
 from models.visual.errors import ModelError
-from models.visual.keras_parts import take_apart
+
+pytestmark = pytest.mark.slow
 
 RGB_MEAN, RGB_STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 """ImageNet's, of colours from 0 to 255."""
@@ -104,5 +106,5 @@ def test_no_download_is_one_line_that_names_the_way_out(tmp_path: Path, monkeypa
         raise OSError("URL fetch failure on somewhere: None -- unreachable")
 
     monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
-    with pytest.raises(ModelError, match="cannot download the weights of MobileNetV2; give a file with --weights"):
+    with pytest.raises(ModelError, match="cannot download the weights of MobileNetV2; give a file of weights"):
         prepare("MobileNetV2", cache_dir=tmp_path, device="cpu")

@@ -14,9 +14,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from models.visual import efficientnet_lite
+from models.visual.architectures import efficientnet_lite
+from models.visual.architectures.torch_weights import MAGIC, PROTOCOL, read_state_dict
 from models.visual.errors import ModelError
-from models.visual.torch_weights import MAGIC, PROTOCOL, read_state_dict
 
 NUMBERS = np.arange(12, dtype="<f4")
 

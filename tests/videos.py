@@ -91,3 +91,16 @@ def make(folder: Path, name: str, seconds: float = 12.0) -> Path:
     """The test video `name` of `RECIPES` in `folder`."""
     recipe = RECIPES[name]
     return encode(folder / f"{name}{recipe.suffix}", recipe, seconds)
+
+
+def init_segment(path: Path, timescale: int) -> Path:
+    """A fragmented MP4 without its fragments: headers, a clock of `timescale` ticks a second, and no frame."""
+    options = {"movflags": "frag_keyframe+empty_moov", "video_track_timescale": str(timescale)}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25, options={"threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24")))
+        container.mux(stream.encode(None))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"moof") - 4])
+    return path

@@ -1,1 +1,1 @@
-"""Data in motion: thin PTransforms over Beam-free code."""
+"""Moves data: thin Beam transforms over code without Beam."""

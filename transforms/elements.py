@@ -1,38 +1,34 @@
-"""Coders for the plans that cross between workers: compact, and the same on every runner.
+"""Coders of the plans that workers send each other: compact, and the same on every runner.
 
-Outcomes cross as the bytes of `transforms.video.wire`, a chunk's at once: what has no coder of Beam's own is pickled by
-CoGroupByKey.
+Outcomes have no coder here. They are sent as bytes (`transforms.decoder.wire`), all of a chunk's in one element,
+because CoGroupByKey pickles elements for which Beam itself has no coder.
 """
 
 from typing import Any
 
 import apache_beam as beam
 
-from transforms.video import wire
-from transforms.video.pooling import ProbeFailure
-from transforms.video.segments import Chunk, Video
+from transforms.catalog.pooling import ProbeFailure
+from transforms.decoder import wire
+from transforms.video.segments import Chunk
 
 
 class WireCoder(beam.coders.Coder):
-    """Encodes one element type with `transforms.video.wire`."""
+    """Encodes one element type with `transforms.decoder.wire`."""
 
     kind: type
 
     def encode(self, value: Any) -> bytes:
-        """The element as bytes."""
+        """Returns the element as bytes."""
         return wire.encode(value)
 
     def decode(self, encoded: bytes) -> Any:
-        """The element that `encode` wrote."""
+        """Returns the element that `encode` wrote."""
         return wire.decode(encoded, self.kind)
 
     def is_deterministic(self) -> bool:
-        """Equal elements have equal bytes."""
+        """Returns True: equal elements have equal bytes, so they may be keys."""
         return True
-
-
-class _VideoCoder(WireCoder):
-    kind = Video
 
 
 class _ChunkCoder(WireCoder):
@@ -44,8 +40,8 @@ class _ProbeFailureCoder(WireCoder):
 
 
 def register() -> None:
-    """Tells Beam the coder of each element type; importing this module does it."""
-    for coder in (_VideoCoder, _ChunkCoder, _ProbeFailureCoder):
+    """Tells Beam the coder of each element type; importing this module calls it."""
+    for coder in (_ChunkCoder, _ProbeFailureCoder):
         beam.coders.registry.register_coder(coder.kind, coder)
 
 

@@ -1,7 +1,8 @@
-"""ExtractFeatures: chunks -> chunk files and segment outcomes; decode, preprocess, infer and write in one stage."""
+"""ExtractFeatures: decodes chunks, runs the model and writes chunk files, all in one stage."""
 
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -10,34 +11,35 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.catalog.progress import Progress
-from transforms.video.extract import (
+from transforms.catalog.chunks import (
     ChunkExtractor,
     ChunkResult,
     ExtractSettings,
     PendingChunk,
     pack_outcomes,
-    worker_name,
 )
+from transforms.catalog.progress import Progress
+from transforms.catalog.schemas import FileRow
 from transforms.video.segments import Chunk, Segment
 from transforms.worker import SharedExtractor
 
 FILES = "files"
-"""Tag of the rows of the `files` table, one a chunk."""
+"""Tag of the output with rows of the `files` table, one for each chunk."""
 
 COUNTERS = (
     *("frames_decoded", "frames_sampled", "bytes_read", "decode_msec", "infer_msec", "bytes_written"),
-    *("segments_retried", "sequential_segments", "chunks_written", "chunks_reused"),
+    *("segments_retried", "sequential_segments", "frames_bad", "chunks_written", "chunks_reused"),
 )
 
 CHUNKS_AHEAD = 1
-"""Chunks whose segments are already with the decoder children while an earlier one is collected and written."""
+"""Number of chunks that the decoder children already decode while an earlier chunk is collected and written."""
 
 
 class ExtractFeatures(beam.PTransform):
-    """Turns (shard, `Chunk`) into (shard, packed outcomes of its segments), with the chunk files as a side effect.
+    """Turns (todo list number, `Chunk`) into (todo list number, packed outcomes of its segments).
 
-    Files are named by their chunk's content and renamed into place, so a retried bundle finds or overwrites its own.
+    It writes a file for each chunk. The file's name follows from the chunk's content, so a retried bundle finds or
+    overwrites its own files.
     """
 
     def __init__(self, settings: ExtractSettings, progress_folder: str, attempt: Attempt = UNFENCED) -> None:
@@ -58,35 +60,46 @@ class _ExtractChunk(beam.DoFn):
         self._extractor = SharedExtractor(settings)
         self._progress_folder = progress_folder
         self._attempt = attempt
-        self._pending: deque[tuple[int, PendingChunk]] = deque()
+        self._pending: deque[tuple[int, ChunkExtractor, PendingChunk]] = deque()
         self._counters = {name: Metrics.counter("extract", name) for name in COUNTERS}
         self._segment_frames = Metrics.distribution("extract", "frames_a_segment")
         self._batch_frames = Metrics.distribution("extract", "frames_a_batch")
 
     def setup(self) -> None:
         self._extractor.get()
+        self._progress = Progress(self._progress_folder, self._attempt.require)
 
     def start_bundle(self) -> None:
-        self._pending.clear()
-        self._progress = Progress(self._progress_folder, f"extract-{worker_name().replace(':', '-')}-{id(self):x}")
+        self._drop_pending()  # of a bundle that failed
+
+    def teardown(self) -> None:
+        self._drop_pending()
 
     def process(self, element: tuple[int, Chunk]) -> Iterator[tuple[int, bytes]]:
-        shard, chunk = element
+        number, chunk = element
         self._attempt.require()
-        self._pending.append((shard, self._extractor.get().submit(chunk)))
+        extractor = self._extractor.get()
+        self._pending.append((number, extractor, extractor.submit(chunk)))
         while len(self._pending) > CHUNKS_AHEAD:
-            yield from self._collect(self._extractor.get())
+            yield from self._collect()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._pending:
-            for element in self._collect(self._extractor.get()):
+            for element in self._collect():
                 yield _in_global_window(element)
 
-    def _collect(self, extractor: ChunkExtractor) -> Iterator[tuple[int, bytes]]:
-        shard, pending = self._pending.popleft()
-        result = extractor.collect(pending, self._report)
+    def _drop_pending(self) -> None:
+        while self._pending:
+            _, extractor, pending = self._pending.popleft()
+            extractor.drop(pending)
+
+    def _collect(self) -> Iterator[tuple[int, bytes]]:
+        number, extractor, pending = self._pending.popleft()
+        part = f"chunk-{pending.chunk.chunk_id}"
+        self._progress.begin(part)
+        result = extractor.collect(pending, partial(self._report, part), self._attempt.require)
         self._measure(result)
-        yield shard, pack_outcomes(result.outcomes)
+        yield number, pack_outcomes(result.outcomes)
         yield beam.pvalue.TaggedOutput(FILES, _files_row(result))
 
     def _measure(self, result: ChunkResult) -> None:
@@ -102,20 +115,24 @@ class _ExtractChunk(beam.DoFn):
         for outcome in result.outcomes:
             self._segment_frames.update(outcome.rows)
             if outcome.failure is not None:
-                Metrics.counter("failures", outcome.failure[1]).inc()
+                Metrics.counter("failures", outcome.failure.reason).inc()
         self._progress.write()
 
-    def _report(self, segment: Segment, frames: int) -> None:
-        self._progress.add(done_s=segment.duration_s, frames=frames, failed=int(not frames))
+    def _report(self, part: str, segment: Segment, frames: int) -> None:
+        self._progress.add(part, done_s=segment.duration_s, frames=frames, failed=int(not frames))
 
 
-def _files_row(result: ChunkResult) -> dict[str, object]:
-    return {
-        **result.file._asdict(),
-        "worker": result.worker,
-        "segments": len(result.outcomes),
-        **{name: getattr(result.stats, name) for name in ("frames_decoded", "bytes_read", "decode_msec", "infer_msec")},
-    }
+def _files_row(result: ChunkResult) -> FileRow:
+    stats = result.stats
+    return FileRow(
+        *result.file,
+        worker=result.worker,
+        segments=len(result.outcomes),
+        frames_decoded=stats.frames_decoded,
+        bytes_read=stats.bytes_read,
+        decode_msec=stats.decode_msec,
+        infer_msec=stats.infer_msec,
+    )
 
 
 def _in_global_window(element: object) -> WindowedValue:

@@ -1,4 +1,4 @@
-"""GatherFeatures: labelled videos of a catalog -> one file of their frames' embeddings, ready to be memory-mapped."""
+"""GatherFeatures: gathers the frame embeddings of labelled videos into one file that can be memory-mapped."""
 
 import json
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from apache_beam.metrics import Metrics
 
 from models.heads.feature_set import FeatureSet, label_names
 from models.heads.labels_table import Example
-from transforms.catalog import storage
-from transforms.labelled_videos import LabelledVideo, frames_of, labelled_rows
-from transforms.video.sequence_labels import embeddings_of
+from transforms import storage
+from transforms.catalog.frames import embeddings_of
+from transforms.catalog.labelled_videos import LabelledVideo, frames_of, labelled_rows
 
 
 class GatherFeatures(beam.PTransform):
-    """Turns (number, batch of `LabelledVideo`s) into files ``part-<number>.npy`` of their frames' embeddings.
+    """Turns (number, batch of `LabelledVideo`s) into (number, number of frames of each example).
 
-    Gives (number, frames of each example). A retry writes the same file.
+    It writes the frames' embeddings to ``part-<number>.npy``. A retry writes the same file.
     """
 
     def __init__(self, folder: str) -> None:
@@ -39,7 +39,7 @@ class _GatherBatch(beam.DoFn):
     def process(self, batch: tuple[int, tuple[LabelledVideo, ...]]) -> Iterator[tuple[int, list[int]]]:
         number, videos = batch
         parts = [
-            embeddings_of(rows)[frames_of(example, rows["time_s"].to_numpy())]
+            embeddings_of(rows["embedding"])[frames_of(example, rows["time_s"].to_numpy())]
             for labelled, rows in labelled_rows(videos, ["embedding"])
             for example in labelled.examples
         ]
@@ -53,22 +53,25 @@ class _GatherBatch(beam.DoFn):
 
 
 def part_path(folder: str, number: int) -> str:
-    """Where a batch's embeddings are."""
+    """Returns the path of a batch's embeddings."""
     return storage.join(folder, f"part-{number:05d}.npy")
 
 
 def lengths_path(folder: str, number: int) -> str:
-    """Where the number of frames of each of a batch's examples is."""
+    """Returns the path of the file with the number of frames of each example of a batch."""
     return storage.join(folder, f"part-{number:05d}.json")
 
 
 def gathered(folder: str, batches: list[tuple[LabelledVideo, ...]], into: Path) -> FeatureSet:
-    """What the transform wrote, as one feature set whose embeddings are memory-mapped from the file `into`.
+    """Joins the files that the transform wrote into one feature set.
 
     Args:
-        folder: where the parts are; may be on an object store.
-        batches: as given to the transform, in order of their numbers.
-        into: a local file, which takes 4 bytes a number.
+        folder: folder of the files; may be on an object store.
+        batches: the batches that the transform was given, in order of their numbers.
+        into: local file from which the embeddings are memory-mapped, float32 [frames, D]; it is overwritten.
+
+    Raises:
+        OSError: a file cannot be read or written.
     """
     examples: list[Example] = [e for batch in batches for video in batch for e in video.examples]
     lengths: list[int] = []

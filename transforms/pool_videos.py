@@ -1,4 +1,7 @@
-"""PoolVideos: segment outcomes and probe failures -> one row a video, in the tables `videos` and `failures`."""
+"""PoolVideos: makes one row of each video, in the table `videos` or `failures`, from the outcomes of its segments.
+
+It also writes the few thumbnails of each video that stay.
+"""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -9,19 +12,22 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 import transforms.elements  # noqa: F401 - registers the coders
-from transforms.catalog import schemas, storage
+from transforms import storage
+from transforms.catalog import schemas
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.video.extract import SegmentOutcome, unpack_outcomes, worker_name
-from transforms.video.pooling import PoolSettings, failure_row, pool_videos
+from transforms.catalog.chunks import SegmentOutcome, unpack_outcomes, worker_name
+from transforms.catalog.pooling import PoolSettings, failure_row, pool_videos
+from transforms.catalog.thumbnails import Chosen, thumbnail_rows
 
 BATCH_ROWS = 64
-"""Videos that are rows in memory at once: a third of a megabyte of embeddings."""
+"""Number of videos whose rows are in memory at once: a third of a megabyte of embeddings."""
 
 
 class PoolVideos(beam.PTransform):
-    """Takes {"outcomes": (shard, packed outcomes), "failures": (shard, `ProbeFailure`)}; gives `files` rows.
+    """Turns {"outcomes": (list, packed outcomes), "failures": (list, `ProbeFailure`)} into rows of the table `files`.
 
-    Each shard becomes one part file of `videos` and one of `failures` (where it has any), named by the shard.
+    `list` is the number of a todo list. Each list becomes one part file of `videos`, one of `thumbnails` and one of
+    `failures`, if it has rows for them. The number names the files.
     """
 
     def __init__(
@@ -31,6 +37,7 @@ class PoolVideos(beam.PTransform):
         videos_folder: str,
         failures_folder: str,
         attempt: Attempt = UNFENCED,
+        thumbnails_folder: str = "",
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -38,49 +45,58 @@ class PoolVideos(beam.PTransform):
         self.videos_folder = videos_folder
         self.failures_folder = failures_folder
         self.attempt = attempt
+        self.thumbnails_folder = thumbnails_folder
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> beam.PCollection:
         """Applies the transform."""
-        return inputs | "By shard" >> beam.CoGroupByKey() | "Pool and write" >> beam.ParDo(_PoolShard(self))
+        return inputs | "By todo list" >> beam.CoGroupByKey() | "Pool and write" >> beam.ParDo(_PoolTodoList(self))
 
 
-class _PoolShard(beam.DoFn):
+class _PoolTodoList(beam.DoFn):
     def __init__(self, transform: PoolVideos) -> None:
         self._settings = transform.settings
         self._schema = schemas.videos_schema(transform.embedding_size)
         self._videos_folder = transform.videos_folder
         self._failures_folder = transform.failures_folder
+        self._thumbnails_folder = transform.thumbnails_folder
         self._attempt = transform.attempt
         self._videos = Metrics.counter("pool", "videos_pooled")
 
-    def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[dict[str, object]]:
-        shard, groups = element
-        name = f"part-{shard:05d}.parquet"
+    def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[schemas.FileRow]:
+        number, groups = element
+        name = f"part-{number:05d}.parquet"
         failures = [failure_row(failure, self._settings) for failure in groups["failures"]]
-        videos = self._pooled(unpack_outcomes(groups["outcomes"]), failures)
+        chosen: list[Chosen] = []
+        videos = self._pooled(unpack_outcomes(groups["outcomes"]), failures, chosen)
         first = next(videos, None)
         if first is not None:
-            yield _write(storage.join(self._videos_folder, name), chain([first], videos), self._schema)
+            rows = _batches(chain([first], videos), self._schema)
+            yield self._write(storage.join(self._videos_folder, name), rows, self._schema)
+        if chosen:
+            thumbnails = thumbnail_rows(chosen, self._settings.candidates_folder)
+            yield self._write(storage.join(self._thumbnails_folder, name), thumbnails, schemas.THUMBNAILS)
         if failures:
             failures.sort(key=lambda row: row["uri"])
-            yield _write(storage.join(self._failures_folder, name), failures, schemas.FAILURES)
+            rows = _batches(iter(failures), schemas.FAILURES)
+            yield self._write(storage.join(self._failures_folder, name), rows, schemas.FAILURES)
 
-    def _pooled(self, outcomes: list[SegmentOutcome], failures: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Rows of `videos` as they are asked for; those of `failures` that come up are added to the others."""
-        for video, failure in pool_videos(outcomes, self._settings):
+    def _pooled(
+        self, outcomes: list[SegmentOutcome], failures: list[dict[str, Any]], chosen: list[Chosen]
+    ) -> Iterator[dict[str, Any]]:
+        """Yields rows of `videos`; appends rows of videos that failed and frames of thumbnails to the lists."""
+        for video, failure, thumbnails in pool_videos(outcomes, self._settings):
             self._videos.inc()
+            if thumbnails is not None:
+                chosen.append(thumbnails)
             if failure is not None:
                 failures.append(failure)
                 Metrics.counter("failures", failure["reason"]).inc()
             if video is not None:
                 yield video
-        self._attempt.require()  # pooling takes its time: asked at the last moment before a file gets its name
 
-
-def _write(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> dict[str, object]:
-    record = schemas.write_table(path, _batches(iter(rows), schema), schema)
-    empty = {"segments": 0, "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
-    return {**record._asdict(), "worker": worker_name(), **empty}
+    def _write(self, path: str, rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> schemas.FileRow:
+        record = schemas.write_table(path, rows, schema, fence=self._attempt.require)
+        return schemas.FileRow(*record, worker=worker_name())
 
 
 def _batches(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -1,10 +1,9 @@
-"""RelabelVideos: videos of a catalog -> the same frames and video rows with a head's labels; nothing is decoded."""
+"""RelabelVideos: writes the frames and videos of a catalog again, with the labels of a head; nothing is decoded."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -14,27 +13,32 @@ import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
-from transforms.catalog import schemas, storage
+from transforms import storage
+from transforms.catalog import schemas
+from transforms.catalog.attempt import UNFENCED, Attempt
+from transforms.catalog.bundles import local_bundle
+from transforms.catalog.chunks import chunk_path, worker_name
+from transforms.catalog.frames import FrameReader, embeddings_of
 from transforms.catalog.index_source import IndexedVideo
+from transforms.catalog.pooling import mean_embedding
 from transforms.catalog.progress import Progress
-from transforms.catalog.runs import Catalog
+from transforms.catalog.runs import Catalog, RunConfig
 from transforms.catalog.schemas import FileRecord
-from transforms.frame_rows import FrameRowsReader
-from transforms.video.extract import worker_name
-from transforms.video.sequence_labels import SequenceLabeller
+from transforms.catalog.sequence_labels import SequenceLabeller
+from transforms.video.failures import bad_features
 
 BATCH_FRAMES = 2000
-"""Frames in one frames file, about, as in a chunk of the nightly job."""
+"""Approximate number of frames in one frames file, as in a chunk of the nightly job."""
 
 
 @dataclass(frozen=True)
 class RelabelBatch:
-    """Neighbouring videos that go into one file.
+    """Videos that are written into one frames file.
 
     Attributes:
-        name: hash of everything that decides the rows.
-        videos: whose frames lie beside each other.
-        parts: for each the file that holds its row of `videos`.
+        name: hash of everything that decides the rows; part of the files' names.
+        videos: videos whose stored frames lie beside each other.
+        parts: for each of `videos`, the path of the part file of the table `videos` with its row.
     """
 
     name: str
@@ -47,23 +51,21 @@ class RelabelSettings:
     """What all rows of a run have in common.
 
     Attributes:
-        bundle: folder of the head's bundle, which workers reach.
-        frames_folder: of the run's frames files.
-        videos_folder: of the run's videos files.
-        progress_folder: where workers report progress.
-        top_labels: labels kept for a frame and a video.
-        embedding_dtype: as stored.
-        model: name of the head as it was asked for.
+        bundle: folder of the head's bundle; all workers must reach it.
+        frames_folder: folder of the run's frames files.
+        videos_folder: folder of the run's part files of `videos`.
+        failures_folder: folder of the run's part files of `failures`.
+        progress_folder: folder to which workers report progress.
+        config: what decides the rows.
         processed_at_s: when the run started, seconds since 1970 (UTC).
     """
 
     bundle: str
     frames_folder: str
     videos_folder: str
+    failures_folder: str
     progress_folder: str
-    top_labels: int
-    embedding_dtype: str
-    model: str
+    config: RunConfig
     processed_at_s: float
 
 
@@ -73,16 +75,18 @@ def plan_batches(
     """Packs videos, in their order, into batches of about `BATCH_FRAMES` frames.
 
     Args:
-        videos: as the frames files order them.
-        places: (run id, video id) -> file of its row of `videos`.
-        salt: everything besides the videos that decides the rows.
+        videos: in the order of their stored frames.
+        places: result of `places_of_videos`.
+        salt: text of everything besides the videos that decides the rows; part of the batches' names.
     """
     waiting: list[IndexedVideo] = []
+    frames = 0
     for video in videos:
         waiting.append(video)
-        if sum(rows.rows for one in waiting for rows in one.rows) >= BATCH_FRAMES:
+        frames += sum(rows.rows for rows in video.rows)
+        if frames >= BATCH_FRAMES:
             yield _batch(waiting, places, salt)
-            waiting = []
+            waiting, frames = [], 0
     if waiting:
         yield _batch(waiting, places, salt)
 
@@ -94,12 +98,17 @@ def _batch(videos: list[IndexedVideo], places: dict[tuple[str, str], str], salt:
 
 
 def places_of_videos(catalog: Catalog, run_ids: Sequence[str]) -> dict[tuple[str, str], str]:
-    """(run id, video id) -> path of the file that holds its row of `videos`."""
+    """Maps (run id, video id) to the path of the part file of `videos` that holds the row.
+
+    Raises:
+        CatalogError: a run's table of files cannot be read.
+        OSError: a part file cannot be read.
+    """
     places = {}
     for run_id in run_ids:
         for row in catalog.file_rows(run_id):
-            if row["table"] == "videos":
-                path = catalog.path(row["path"])
+            if row.table == "videos":
+                path = catalog.path(row.path)
                 with storage.open_read(path) as file:
                     ids = pq.read_table(file, columns=["video_id"])["video_id"].to_pylist()
                 places.update({(run_id, video_id): path for video_id in ids})
@@ -107,81 +116,146 @@ def places_of_videos(catalog: Catalog, run_ids: Sequence[str]) -> dict[tuple[str
 
 
 class RelabelVideos(beam.PTransform):
-    """Turns `RelabelBatch`es into rows of the `files` table, with the tables' files as a side effect.
+    """Turns `RelabelBatch`es into rows of the table `files`, and writes the files of the other tables.
 
-    Files are named by their content and renamed into place, so a retried or resumed run finds or overwrites its own.
+    A file's name follows from its content, so a retried or resumed run finds or overwrites its own files.
     """
 
-    def __init__(self, settings: RelabelSettings) -> None:
+    def __init__(self, settings: RelabelSettings, attempt: Attempt = UNFENCED) -> None:
         super().__init__()
         self.settings = settings
+        self.attempt = attempt
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Applies the transform."""
-        return batches | "Label and write" >> beam.ParDo(_RelabelBatch(self.settings))
+        return batches | "Label and write" >> beam.ParDo(_RelabelBatch(self.settings, self.attempt))
 
 
 class _RelabelBatch(beam.DoFn):
-    def __init__(self, settings: RelabelSettings) -> None:
+    def __init__(self, settings: RelabelSettings, attempt: Attempt) -> None:
         self._settings = settings
+        self._attempt = attempt
         self._labeller = Shared()
         self._frames = Metrics.counter("relabel", "frames_labelled")
         self._reused = Metrics.counter("relabel", "batches_reused")
+        self._bad = Metrics.counter("relabel", "frames_bad")
 
-    def process(self, batch: RelabelBatch) -> Iterator[dict[str, Any]]:
+    def setup(self) -> None:
+        self._progress = Progress(self._settings.progress_folder, self._attempt.require)
+
+    def process(self, batch: RelabelBatch) -> Iterator[schemas.FileRow]:
         settings = self._settings
         paths = paths_of(batch, settings)
-        with Progress(settings.progress_folder, f"relabel-{batch.name}") as progress:
-            if all(storage.exists(path) for path in paths):
-                self._reused.inc()
-                records = [
-                    schemas.describe_file(path, table) for path, table in zip(paths, ("frames", "videos"), strict=True)
-                ]
-            else:
-                labeller = self._labeller.acquire(
-                    lambda: SequenceLabeller(Path(settings.bundle), settings.top_labels), tag=settings.bundle
-                )
-                records = relabel_batch(batch, settings, labeller)
-            progress.add(frames=records[0].rows, done_s=sum(v.columns["duration_s"] or 0 for v in batch.videos))
+        if storage.exists(paths["videos"]):  # it is written last, so the others are complete
+            self._reused.inc()
+            records = [schemas.describe_file(path, table) for table, path in paths.items() if storage.exists(path)]
+        else:
+            labeller = self._labeller.acquire(
+                lambda: SequenceLabeller(local_bundle(settings.bundle), settings.config.top_labels), tag=settings.bundle
+            )
+            records = relabel_batch(batch, settings, labeller, self._attempt.require)
+        duration_s = sum(video.columns["duration_s"] or 0 for video in batch.videos)
+        self._progress.begin(batch.name)
+        self._progress.add(batch.name, frames=records[0].rows, done_s=duration_s)
+        self._progress.write()
         self._frames.inc(records[0].rows)
-        work = {"frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
+        self._bad.inc(sum(rows.rows for video in batch.videos for rows in video.rows) - records[0].rows)
         for record in records:
             segments = sum(len(video.rows) for video in batch.videos) if record.table == "frames" else 0
-            yield {**record._asdict(), "worker": worker_name(), "segments": segments, **work}
+            yield schemas.FileRow(*record, worker=worker_name(), segments=segments)
 
 
-def paths_of(batch: RelabelBatch, settings: RelabelSettings) -> tuple[str, str]:
-    """The batch's files of `frames` and of `videos`."""
-    return (
-        storage.join(settings.frames_folder, f"chunk-{batch.name}.parquet"),
-        storage.join(settings.videos_folder, f"part-{batch.name}.parquet"),
-    )
+def paths_of(batch: RelabelBatch, settings: RelabelSettings) -> dict[str, str]:
+    """Maps each table to the batch's file, in the order in which they are written.
+
+    The file of `failures` is not written if no video fails.
+    """
+    return {
+        "frames": chunk_path(settings.frames_folder, batch.name),
+        "failures": storage.join(settings.failures_folder, f"part-{batch.name}.parquet"),
+        "videos": storage.join(settings.videos_folder, f"part-{batch.name}.parquet"),
+    }
 
 
-def relabel_batch(batch: RelabelBatch, settings: RelabelSettings, labeller: SequenceLabeller) -> list[FileRecord]:
-    """Writes the batch's two files; the videos' last, so that both are there when it is."""
-    frames_path, videos_path = paths_of(batch, settings)
+def relabel_batch(
+    batch: RelabelBatch,
+    settings: RelabelSettings,
+    labeller: SequenceLabeller,
+    fence: storage.Fence = storage.unfenced,
+) -> list[FileRecord]:
+    """Labels the frames of a batch and writes its files, that of `videos` last: if it exists, all files do.
+
+    Frames are left out if the head gives no usable scores for them, as when an archive is classified. A video
+    without other frames becomes a failure.
+
+    Returns:
+        One record for each file, that of the frames file first.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        Exception: what the fence raises.
+    """
+    paths = paths_of(batch, settings)
     bundle = labeller.bundle
     pooled: dict[str, dict[str, Any]] = {}
 
     def frames() -> Iterator[pa.RecordBatch]:
-        reader = FrameRowsReader()
+        reader = FrameReader()
         for video in batch.videos:
-            rows = labeller.label(reader.read(video))
-            pooled[video.video_id] = labeller.pooled(rows)
+            stored = reader.usable_rows(video.rows)
+            rows = labeller.label(stored)[0] if len(stored) else stored
+            if len(rows):
+                pooled[video.video_id] = labeller.pooled(rows) | _of_those_left(rows, video)
             yield from rows.to_batches()
 
-    schema = schemas.frames_schema(bundle.spec.embedding_size, settings.embedding_dtype)
-    written = schemas.write_table(frames_path, frames(), schema)
-    changed = {
-        "model": settings.model,
-        "model_fingerprint": bundle.fingerprint,
-        "processed_at": datetime.fromtimestamp(settings.processed_at_s, UTC),
-    }
+    schema = schemas.frames_schema(bundle.spec.embedding_size, settings.config.embedding_dtype)
+    records = [schemas.write_table(paths["frames"], frames(), schema, fence=fence)]
+    before = sorted(_video_rows(batch), key=lambda row: row["uri"])
+    now = datetime.fromtimestamp(settings.processed_at_s, UTC)
+    left = [row for row in before if row["video_id"] in pooled]
+    lost = [_failure(row, bundle.fingerprint, now) for row in before if row["video_id"] not in pooled]
+    if lost:
+        table = pa.Table.from_pylist(lost, schemas.FAILURES)
+        records.append(schemas.write_table(paths["failures"], table, schemas.FAILURES, fence=fence))
+    changed = {"model": settings.config.model, "model_fingerprint": bundle.fingerprint, "processed_at": now}
+    rows = [_without_lost_frames({**row, **pooled[row["video_id"]], **changed}, row) for row in left]
     videos_schema = schemas.videos_schema(bundle.spec.embedding_size)
-    rows = [{**row, **pooled[row["video_id"]], **changed} for row in _video_rows(batch)]
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["uri"]), videos_schema)
-    return [written, schemas.write_table(videos_path, table, videos_schema)]
+    table = pa.Table.from_pylist(rows, videos_schema)
+    records.append(schemas.write_table(paths["videos"], table, videos_schema, fence=fence))
+    return records
+
+
+def _of_those_left(rows: pa.Table, video: IndexedVideo) -> dict[str, Any]:
+    """Returns the changed columns of a video if some of its frames are left out: their number and mean embedding."""
+    if len(rows) == sum(part.rows for part in video.rows):
+        return {}
+    return {"frames_sampled": len(rows), "embedding": mean_embedding(embeddings_of(rows["embedding"]))}
+
+
+def _without_lost_frames(row: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row of `videos` with a lower coverage if frames were left out.
+
+    The row also gets ``bad_features`` as its error, unless it had an error before.
+    """
+    frames, kept = before["frames_sampled"], row["frames_sampled"]
+    if kept == frames:
+        return row
+    expected = max(frames, round(frames / before["coverage"]))
+    row = {**row, "coverage": kept / expected, "status": "partial"}
+    if before["error"] is None:
+        failure = bad_features(frames - kept, frames)
+        row["error"], row["message"] = failure.reason, failure.message
+    return row
+
+
+def _failure(row: dict[str, Any], model_fingerprint: str, now: datetime) -> dict[str, Any]:
+    """Returns the row of `failures` for a video that had a row of `videos` and has no usable frame now."""
+    failure = bad_features(row["frames_sampled"], row["frames_sampled"])
+    return {
+        **{name: row[name] for name in schemas.FAILURES.names if name in row},
+        **failure._asdict(),
+        **{"attempts": 1, "first_seen": now, "last_seen": now, "model_fingerprint": model_fingerprint},
+    }
 
 
 def _video_rows(batch: RelabelBatch) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,7 @@
-"""ScoreExamples: labelled videos of a catalog -> what a classifier says of every labelled part of them."""
+"""ScoreExamples: scores every labelled part of the videos of a catalog with a classifier."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -11,11 +10,13 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 from numpy.typing import NDArray
 
+from models.heads.calibration import uncalibrated
+from models.heads.errors import HeadError
 from models.visual.bundle import ModelBundle
-from models.visual.head_engine import HeadEngine
-from transforms.frame_rows import stored_scores, uncalibrated
-from transforms.labelled_videos import LabelledVideo, frames_of, labelled_rows
-from transforms.video.sequence_labels import embeddings_of
+from models.visual.engines.head import HeadEngine
+from transforms.catalog.bundles import local_bundle
+from transforms.catalog.frames import embeddings_of, stored_scores
+from transforms.catalog.labelled_videos import LabelledVideo, frames_of, labelled_rows
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class ScoreSettings:
     """How parts are scored.
 
     Attributes:
-        bundle: folder of the classifier's bundle, which workers reach; None where the rows' own labels are its scores.
+        bundle: folder of the classifier's bundle, which all workers must reach; None to take the stored labels as
+            scores.
         labels: names of the classes.
-        temperature: that the classifier's logits are divided by.
-        multi_label: whether its classes are independent.
+        temperature: number by which the classifier's logits are divided.
+        multi_label: whether the classes are independent (sigmoid) or exclude each other (softmax).
     """
 
     bundle: str | None
@@ -37,8 +39,14 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class ScoredExample:
-    """A labelled part and its scores: the means of its frames', calibrated and not; `number` is its place in the plan,
-    `middle_s` the time of its middle frame.
+    """The scores of a labelled part: means over its frames.
+
+    Attributes:
+        number: position of the part among all examples.
+        scores: calibrated score of each class.
+        raw_scores: score of each class before calibration.
+        frames: number of sampled frames in the part.
+        middle_s: time of its middle frame in seconds.
     """
 
     number: int
@@ -70,8 +78,8 @@ class _ScoreBatch(beam.DoFn):
         number, videos = batch
         engine = None
         if self._settings.bundle is not None:
-            path = Path(self._settings.bundle)
-            engine = self._engine.acquire(lambda: HeadEngine(ModelBundle.open(path)), tag=self._settings.bundle)
+            folder = self._settings.bundle
+            engine = self._engine.acquire(lambda: HeadEngine(ModelBundle.open(local_bundle(folder))), tag=folder)
         for one in score_videos(number, videos, self._settings, engine):
             self._frames.inc(one.frames)
             yield one
@@ -80,10 +88,23 @@ class _ScoreBatch(beam.DoFn):
 def score_videos(
     number: int, videos: tuple[LabelledVideo, ...], settings: ScoreSettings, engine: HeadEngine | None
 ) -> Iterator[ScoredExample]:
-    """Scores every labelled part; a head sees the whole video, as it does when an archive is classified."""
+    """Scores every labelled part. A head sees the whole video, as it does when an archive is classified.
+
+    Args:
+        number: number of the first part; the others follow.
+        videos: the videos and their labelled parts.
+        settings: how parts are scored.
+        engine: scores embeddings; None to take the stored labels as scores.
+
+    Raises:
+        HeadError: a part has no sampled frame, or a score is not finite.
+        OSError: stored frames cannot be read.
+    """
     for labelled, rows in labelled_rows(videos, ["embedding" if engine is not None else "labels"]):
         times_s = rows["time_s"].to_numpy()
-        scores = engine.scores(embeddings_of(rows)) if engine else stored_scores(rows, settings.labels)
+        scores = engine.scores(embeddings_of(rows["embedding"])) if engine else stored_scores(rows, settings.labels)
+        if not np.isfinite(scores).all():
+            raise HeadError(f"the classifier gives scores that are not finite for {labelled.video.uri}")
         raw = uncalibrated(scores, settings.temperature, settings.multi_label)
         for example in labelled.examples:
             inside = frames_of(example, times_s)
@@ -99,6 +120,6 @@ def score_videos(
 
 
 def _floats(scores: NDArray[np.floating[Any]]) -> list[float]:
-    """Means over the frames of scores [T, L]."""
+    """Returns the means over the frames of scores [T, L]."""
     means: list[float] = scores.astype(np.float64).mean(axis=0).tolist()
     return means

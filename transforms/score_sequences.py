@@ -1,121 +1,147 @@
-"""ScoreSequences: chunk files whose labels wait for whole videos -> frames files with a temporal head's labels.
+"""ScoreSequences: labels the frames of whole videos with a temporal head and writes the frames files.
 
-A head that scores a frame by those around it cannot run where segments are decoded: the frames around may lie in
-another segment. So extraction keeps its chunk files in the run's work folder, and here, where the segments of a video
-meet, every video is scored from its first frame to its last. What segments it was cut into changes nothing.
+A temporal head scores a frame by the frames around it. It cannot run while segments are decoded, because those frames
+may lie in another segment. Extraction therefore leaves its chunk files in the run's work folder. This transform reads
+all segments of a video together and scores it from its first frame to its last, so the labels do not depend on how the
+video was cut into segments.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 import transforms.elements  # noqa: F401 - registers the coders
-from transforms.catalog import schemas, storage
+from transforms import storage
+from transforms.catalog import schemas
+from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.bundles import local_bundle
-from transforms.video.extract import SegmentOutcome, pack_outcomes, unpack_outcomes, worker_name
-from transforms.video.sequence_labels import SequenceLabeller
+from transforms.catalog.chunks import SegmentOutcome, chunk_path, pack_outcomes, unpack_outcomes, worker_name
+from transforms.catalog.frames import FrameReader
+from transforms.catalog.runs import RunConfig
+from transforms.catalog.sequence_labels import SequenceLabeller
 
 FILES = "files"
-"""Tag of the rows of the `files` table."""
+"""Tag of the output with rows of the `files` table."""
 
 
 @dataclass(frozen=True)
 class SequenceSettings:
-    """Where chunk files are read and frames files written, and what scores them.
+    """The head, and where it reads chunk files and writes frames files.
 
     Attributes:
         bundle: folder of the head's bundle.
-        chunks_folder: of the chunk files.
-        frames_folder: of the run's frames files.
-        top_labels: labels kept for a frame.
-        embedding_dtype: as stored.
+        chunks_folder: folder of the chunk files.
+        frames_folder: folder of the run's frames files.
+        config: what decides the rows.
     """
 
     bundle: str
     chunks_folder: str
     frames_folder: str
-    top_labels: int
-    embedding_dtype: str
+    config: RunConfig
 
 
 class ScoreSequences(beam.PTransform):
-    """Turns (shard, packed outcomes) into the same with the place of the final rows; one frames file a shard."""
+    """Turns (todo list number, packed outcomes) into the same, with the places of the final rows in the outcomes.
 
-    def __init__(self, settings: SequenceSettings) -> None:
+    It writes one frames file for each todo list.
+    """
+
+    def __init__(self, settings: SequenceSettings, attempt: Attempt = UNFENCED) -> None:
         super().__init__()
         self.settings = settings
+        self.attempt = attempt
 
     def expand(self, outcomes: beam.PCollection) -> beam.pvalue.DoOutputsTuple:
         """Applies the transform."""
         return (
             outcomes
-            | "By shard" >> beam.GroupByKey()
-            | "Score and write" >> beam.ParDo(_ScoreShard(self.settings)).with_outputs(FILES, main="outcomes")
+            | "By todo list" >> beam.GroupByKey()
+            | "Score and write"
+            >> beam.ParDo(_ScoreTodoList(self.settings, self.attempt)).with_outputs(FILES, main="outcomes")
         )
 
 
-class _ScoreShard(beam.DoFn):
-    def __init__(self, settings: SequenceSettings) -> None:
+class _ScoreTodoList(beam.DoFn):
+    def __init__(self, settings: SequenceSettings, attempt: Attempt) -> None:
         self._settings = settings
+        self._attempt = attempt
         self._labeller = Shared()
         self._frames = Metrics.counter("sequences", "frames_scored")
+        self._bad = Metrics.counter("sequences", "frames_bad")
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
-        shard, packed = element
+        number, packed = element
         settings = self._settings
         labeller = self._labeller.acquire(
-            lambda: SequenceLabeller(local_bundle(settings.bundle), settings.top_labels), tag=settings.bundle
+            lambda: SequenceLabeller(local_bundle(settings.bundle), settings.config.top_labels), tag=settings.bundle
         )
-        placed, record = score_shard(unpack_outcomes(packed), settings, labeller)
-        self._frames.inc(sum(outcome.rows for outcome in placed))
-        yield shard, pack_outcomes(placed)
-        work = {"segments": len(placed), "frames_decoded": 0, "bytes_read": 0, "decode_msec": 0, "infer_msec": 0}
-        yield beam.pvalue.TaggedOutput(FILES, {**record._asdict(), "worker": worker_name(), **work})
+        in_order = unpack_outcomes(packed)
+        placed, record = score_todo_list(in_order, settings, labeller, self._attempt.require)
+        scored, kept = (sum(outcome.rows for outcome in outcomes) for outcomes in (in_order, placed))
+        self._frames.inc(scored)
+        self._bad.inc(scored - kept)
+        yield number, pack_outcomes(placed)
+        row = schemas.FileRow(*record, worker=worker_name(), segments=len(placed))
+        yield beam.pvalue.TaggedOutput(FILES, row)
 
 
-def score_shard(
-    in_order: Sequence[SegmentOutcome], settings: SequenceSettings, labeller: SequenceLabeller
+def score_todo_list(
+    in_order: Sequence[SegmentOutcome],
+    settings: SequenceSettings,
+    labeller: SequenceLabeller,
+    fence: storage.Fence = storage.unfenced,
 ) -> tuple[list[SegmentOutcome], schemas.FileRecord]:
-    """Scores the videos of a shard and writes their frames into one file, named by the chunks that they come from."""
+    """Labels the videos of a todo list and writes their frames into one file, named by the chunks that they come from.
+
+    Frames are left out if the head gives no usable scores for them. They are added to the bad frames of their segment.
+
+    Args:
+        in_order: outcomes of all segments, sorted by video and segment.
+        settings: where to read and write.
+        labeller: the head.
+        fence: asked before the file gets its name.
+
+    Returns:
+        The outcomes with the places of their rows in the new file, and the file's record.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        Exception: what the fence raises.
+    """
     name = hashlib.sha256("|".join(sorted({o.chunk_id for o in in_order})).encode()).hexdigest()[:20]
-    placed: list[SegmentOutcome] = []
-    row = 0
-    for outcome in in_order:
-        placed.append(replace(outcome, chunk_id=name, first_row=row))
-        row += outcome.rows
-    schema = schemas.frames_schema(labeller.bundle.spec.embedding_size, settings.embedding_dtype)
-    path = storage.join(settings.frames_folder, f"chunk-{name}.parquet")
-    return placed, schemas.write_table(path, _scored(in_order, settings.chunks_folder, labeller), schema)
+    kept: list[int] = []
+    schema = schemas.frames_schema(labeller.bundle.spec.embedding_size, settings.config.embedding_dtype)
+    path = chunk_path(settings.frames_folder, name)
+    scored = _scored(in_order, settings.chunks_folder, labeller, kept)
+    record = schemas.write_table(path, scored, schema, fence=fence)
+    first_rows = accumulate(kept, initial=0)
+    placed = [
+        replace(o, chunk_id=name, first_row=first, rows=rows, bad_frames=o.bad_frames + o.rows - rows)
+        for o, first, rows in zip(in_order, first_rows, kept, strict=False)
+    ]
+    return placed, record
 
 
 def _scored(
-    in_order: Sequence[SegmentOutcome], folder: str, labeller: SequenceLabeller
-) -> Iterator[pa.RecordBatch]:  # fmt: skip
-    chunks = _Chunks(folder)
+    in_order: Sequence[SegmentOutcome], folder: str, labeller: SequenceLabeller, kept: list[int]
+) -> Iterator[pa.RecordBatch]:
+    """Yields labelled rows, one video after another; appends the number of rows of each segment to `kept`."""
+    reader = FrameReader()
     for _, group in groupby(in_order, key=lambda outcome: outcome.segment.video.uri):
-        parts = [chunks.rows(outcome) for outcome in group if outcome.rows]
-        if parts:
-            yield from labeller.label(pa.concat_tables(parts).combine_chunks()).to_batches()
-
-
-class _Chunks:
-    """Reads rows of chunk files, keeping the one file that is being read."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._chunk_id: str | None = None
-        self._table: pa.Table | None = None
-
-    def rows(self, outcome: SegmentOutcome) -> pa.Table:
-        if self._chunk_id != outcome.chunk_id or self._table is None:
-            with storage.open_read(storage.join(self._folder, f"chunk-{outcome.chunk_id}.parquet")) as file:
-                self._table = pq.read_table(file).replace_schema_metadata(None)
-            self._chunk_id = outcome.chunk_id
-        return self._table.slice(outcome.first_row, outcome.rows)
+        outcomes = list(group)
+        parts = [reader.rows(chunk_path(folder, o.chunk_id), o.first_row, o.rows) for o in outcomes if o.rows]
+        if not parts:
+            kept += [0] * len(outcomes)
+            continue
+        labelled, keep = labeller.label(pa.concat_tables(parts).combine_chunks())
+        ends = np.cumsum([outcome.rows for outcome in outcomes])
+        kept += [int(part.sum()) for part in np.split(keep, ends[:-1])]
+        yield from labelled.to_batches()

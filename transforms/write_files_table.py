@@ -1,17 +1,17 @@
-"""WriteFilesTable: the rows of the `files` table, gathered into the one file that a commit vouches for."""
+"""WriteFilesTable: gathers the rows of the `files` table into one file, whose checksum the commit records."""
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import apache_beam as beam
 
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.files_table import write_files_table
+from transforms.catalog.schemas import FileRow
 
 
 class WriteFilesTable(beam.PTransform):
-    """Writes all rows to one Parquet file, sorted by path; one row a path, whatever was retried."""
+    """Writes all rows to one Parquet file, sorted by path. A path has one row, even if a step was retried."""
 
     def __init__(self, path: str, catalog_root: str, attempt: Attempt = UNFENCED) -> None:
         super().__init__()
@@ -31,6 +31,5 @@ class WriteFilesTable(beam.PTransform):
         )
 
 
-def _write(path: str, catalog_root: str, attempt: Attempt, _: int, rows: Iterable[dict[str, Any] | None]) -> str:
-    attempt.require()
-    return write_files_table(path, catalog_root, rows)
+def _write(path: str, catalog_root: str, attempt: Attempt, _: int, rows: Iterable[FileRow | None]) -> str:
+    return write_files_table(path, catalog_root, rows, attempt.require)

@@ -1,4 +1,4 @@
-"""WriteShards and EncodeShards: the parallel steps of an index build, thin over `models.retrieval`."""
+"""WriteShards and EncodeShards: the parallel steps of an index build; `models.retrieval` does the work."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
@@ -17,8 +16,9 @@ from models.retrieval.rows import VideoFrames
 from models.retrieval.shards import ShardWriter
 from models.text.registry import open_text_model
 from models.text.spec import TextModel
-from transforms.catalog.index_source import FrameReader, IndexedVideo
-from transforms.video.sidecars import words_of
+from transforms.archive.subtitles import words_of
+from transforms.catalog.frames import FrameReader, embeddings_of
+from transforms.catalog.index_source import IndexedVideo
 
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 
@@ -31,21 +31,21 @@ INDEX_COLUMNS = pa.schema(
         ("modified", pa.timestamp("us", tz="UTC")),
         ("labels", _LABELS),
         ("words", pa.string()),
-        # Of variable length: Parquet readers of Arrow lose the size of fixed lists that are null.
+        # A list of variable length, because Arrow's Parquet reader loses the size of fixed-size lists that are null.
         ("words_vector", pa.list_(pa.float32())),
     ]
 )
-"""The index's own columns of a video: what searches filter by and show."""
+"""Columns of a video that reelbeam adds to the index: searches filter by them and show them."""
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One shard to write.
+    """A shard to write.
 
     Attributes:
-        name: below the index folder, without endings.
-        first_number: the first video's number; the others follow.
-        videos: what goes in.
+        name: name of its files below the index folder, without endings.
+        first_number: number of the first video in the index; the others follow.
+        videos: the shard's videos.
     """
 
     name: str
@@ -59,9 +59,9 @@ class ShardSettings:
 
     Attributes:
         root: the index folder.
-        model_fingerprint: of the vectors.
-        embedding_size: numbers in a vector.
-        text_model: name of the model that reads the words that come with a video.
+        model_fingerprint: fingerprint of the model that made the embeddings.
+        embedding_size: D, the size of an embedding.
+        text_model: name of the text model that turns the words that come with a video into a vector.
     """
 
     root: str
@@ -71,7 +71,7 @@ class ShardSettings:
 
 
 class WriteShards(beam.PTransform):
-    """Turns `ShardPlan`s into `ShardInfo`s, with the shards' files as a side effect; a retry writes the same files."""
+    """Turns `ShardPlan`s into `ShardInfo`s and writes the shards' files. A retry writes the same files."""
 
     def __init__(self, settings: ShardSettings) -> None:
         super().__init__()
@@ -92,24 +92,33 @@ class _WriteShard(beam.DoFn):
     def process(self, plan: ShardPlan) -> Iterator[ShardInfo]:
         text_model: TextModel = self._text_model.acquire(lambda: open_text_model(self._settings.text_model))
         info = write_shard(plan, self._settings, text_model)
-        self._frames.inc(info.frames)
-        self._videos.inc(info.videos)
-        yield info
+        if info is not None:
+            self._frames.inc(info.frames)
+            self._videos.inc(info.videos)
+            yield info
 
 
-def write_shard(plan: ShardPlan, settings: ShardSettings, text_model: TextModel) -> ShardInfo:
-    """Reads the videos' frames and writes their shard."""
-    reader = FrameReader()
+def write_shard(plan: ShardPlan, settings: ShardSettings, text_model: TextModel) -> ShardInfo | None:
+    """Writes a shard of the usable frames of its videos.
+
+    Returns:
+        What was written; None if no video has usable frames.
+
+    Raises:
+        OSError: stored frames cannot be read, or the shard cannot be written.
+    """
+    reader = FrameReader(["time_s", "embedding"])
     root = Path(settings.root)
     with ShardWriter(root, plan.name, settings.model_fingerprint, settings.embedding_size, INDEX_COLUMNS) as writer:
         for number, video in enumerate(plan.videos, start=plan.first_number):
-            times_s, embeddings = reader.read(video)
+            rows = reader.usable_rows(video.rows)
+            if not len(rows):
+                continue
+            times_s, embeddings = rows["time_s"].to_numpy(), embeddings_of(rows["embedding"])
             own = _own_columns(video, text_model)
-            frames = VideoFrames(
-                video.video_id, video.uri, video.columns["duration_s"], times_s, embeddings.astype(np.float32), own
-            )
+            frames = VideoFrames(video.video_id, video.uri, video.columns["duration_s"], times_s, embeddings, own)
             writer.add(number, frames)
-    return writer.info
+    return writer.info if writer.frames else None
 
 
 def _own_columns(video: IndexedVideo, text_model: TextModel) -> dict[str, Any]:
@@ -123,7 +132,7 @@ def _own_columns(video: IndexedVideo, text_model: TextModel) -> dict[str, Any]:
 
 
 class EncodeShards(beam.PTransform):
-    """Encodes shards for approximate search; takes and gives `EncodeTask`s."""
+    """Encodes shards for approximate search: takes `EncodeTask`s and returns them when they are done."""
 
     def __init__(self, root: str) -> None:
         super().__init__()

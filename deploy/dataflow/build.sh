@@ -9,9 +9,9 @@ set -euo pipefail
 
 kind=${1:-}
 [[ $kind == cpu || $kind == gpu ]] || { echo "usage: $(basename "$0") cpu|gpu" >&2; exit 2; }
-: "${REPOSITORY:?where images are pushed to}"
-: "${BUCKET:?gs:// folder for the template}"
-: "${LAUNCHER:?Google\'s launcher base image for Python 3.11}"
+: "${REPOSITORY:?set it to the repository that images are pushed to}"
+: "${BUCKET:?set it to a gs:// folder for the template}"
+: "${LAUNCHER:?set it to Google\'s launcher base image for Python 3.11}"
 for program in docker gcloud; do
     command -v "$program" >/dev/null || { echo "$program is missing" >&2; exit 1; }
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Launches one night from the Flex Template, or with --schedule has it launched every night at 2:
+# Launches one night from the Flex Template. With --schedule, it makes a schedule that launches one every night at 2:
 #
 #   PROJECT=p REGION=europe-west4 BUCKET=gs://bucket WORKER=.../reelbeam-cpu:abc123 ARCHIVE=gs://videos \
 #   CATALOG=gs://bucket/catalog deploy/dataflow/launch.sh cpu|gpu [--schedule SERVICE_ACCOUNT]

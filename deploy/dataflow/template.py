@@ -1,6 +1,6 @@
-"""What the Flex Template's launcher runs: `reelbeam classify` with the template's parameters as its options."""
+"""Runs `reelbeam classify` with the parameters of the Flex Template as its options; its launcher starts this file."""
 
-from pipelines.classify import command
+from pipelines.commands.classify import command
 
 if __name__ == "__main__":
     command()

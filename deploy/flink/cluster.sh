@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A real Flink cluster on this machine: one JobManager, two TaskManagers with two slots each, all on loopback.
+# Runs a real Flink cluster on this machine: one JobManager and two TaskManagers with two slots each, all on loopback.
 #
 #   cluster.sh setup     fetch Flink and make the job server's jar; nothing is installed outside the cache folder
-#   cluster.sh start     the same where it is still to do, then start whatever does not run (a killed TaskManager too)
-#   cluster.sh stop      end it
-#   cluster.sh status    what runs, and how many slots there are
+#   cluster.sh start     do the setup if it is missing, then start every process that does not run
+#   cluster.sh stop      end the cluster
+#   cluster.sh status    show which processes run and how many slots there are
 #
-# Settings, all with defaults: see the first lines below.
+# settings.sh lists the settings; all have defaults.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -37,7 +37,7 @@ fetch_flink() {
     rm -rf "$folder"
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder" \
         "apache-flink==$FLINK_VERSION" "apache-flink-libraries==$FLINK_VERSION" ||
-        fail "Flink $FLINK_VERSION cannot be had from the Python package index (packages apache-flink, apache-flink-libraries)"
+        fail "cannot fetch Flink $FLINK_VERSION from the Python package index (packages apache-flink, apache-flink-libraries)"
     chmod +x "$folder"/pyflink/bin/*.sh
     rm -rf "$FLINK_HOME"
     mkdir -p "$(dirname "$FLINK_HOME")"
@@ -55,13 +55,13 @@ make_job_server() {
     if [[ -n $JOB_SERVER ]]; then
         mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
             -Dartifact="$JOB_SERVER" -DoutputDirectory="$build/target" ||
-            fail "Maven cannot have $JOB_SERVER"
+            fail "Maven cannot fetch $JOB_SERVER"
     else
         cp "$here/job-server/pom.xml" "$build"
         mvn --quiet --batch-mode -f "$build/pom.xml" package ||
-            fail "Maven cannot have the parts of Beam's Flink job server $BEAM_JAVA_VERSION"
+            fail "Maven cannot fetch the parts of Beam's Flink job server $BEAM_JAVA_VERSION"
     fi
-    rm -f "$build"/target/original-*.jar # what the shade plugin made the whole jar from
+    rm -f "$build"/target/original-*.jar # the incomplete jar that the shade plugin started from
     mv "$build"/target/*job-server*.jar "$JOB_SERVER_JAR"
     rm -rf "$build"
 }
@@ -70,7 +70,7 @@ start() {
     mkdir -p "$FLINK_LOG_DIR" "$FLINK_PID_DIR"
     local second
     for ((second = 0; second < 240; second++)); do
-        # Again every time: one that is just being killed still looks alive for a moment.
+        # Every second, because a process that is just being killed still looks alive for a moment.
         start_what_does_not_run
         [[ $(slots) -ge $((TASKMANAGERS * SLOTS)) ]] && status && return
         sleep 1
@@ -102,7 +102,7 @@ status() {
     say "$(slots) slots at localhost:$FLINK_PORT"
 }
 
-# Each daemon has an identity of its own, and so a file of its own that holds its process id.
+# Each daemon gets an identity of its own, so that Flink writes its process id to a file of its own.
 as() {
     local name=$1
     shift

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Java that ends with the driver that started it, however the driver ends: Beam leaves its job server behind otherwise.
+# Runs Java and ends it when the driver that started it ends in any way; otherwise Beam leaves its job server behind.
 set -euo pipefail
 if command -v setpriv >/dev/null; then
     exec setpriv --pdeathsig KILL java "$@"

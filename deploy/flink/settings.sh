@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What cluster.sh and submit.sh share. Everything can be set from outside.
+# The settings of cluster.sh and submit.sh. Environment variables of the same names override them.
 
-# The newest line whose job server can be made from what Maven Central serves. For another one, such as the ready
-# server of Beam 2.77.0: FLINK_VERSION=2.2.1 JOB_SERVER=org.apache.beam:beam-runners-flink-2.2-job-server:2.77.0
+# Flink 1.19 is the newest version whose job server can be made from what Maven Central serves. To use another one, such
+# as Beam 2.77.0's ready server: FLINK_VERSION=2.2.1 JOB_SERVER=org.apache.beam:beam-runners-flink-2.2-job-server:2.77.0
 : "${FLINK_VERSION:=1.19.3}"
 : "${JOB_SERVER:=}"
 : "${BEAM_JAVA_VERSION:=2.62.0}"
@@ -35,12 +35,12 @@ OPTIONS=(
     -D "rest.bind-port=$FLINK_PORT"
     -D "jobmanager.memory.process.size=1280m"
     -D "taskmanager.memory.process.size=1536m"
-    # Every job has a class loader of its own; its classes are freed a while after it ended.
+    # Every job has a class loader of its own, whose classes are freed only some time after the job has ended.
     -D "taskmanager.memory.jvm-metaspace.size=512m"
     -D "taskmanager.numberOfTaskSlots=$SLOTS"
     # A job with fewer slots than the cluster has should use all machines.
     -D "cluster.evenly-spread-out-slots=true"
-    # A lost TaskManager is noticed in seconds, and its job starts again where slots are left.
+    # Flink notices a lost TaskManager within seconds and restarts its job on the slots that are left.
     -D "heartbeat.interval=2000"
     -D "heartbeat.timeout=12000"
     -D "restart-strategy.type=fixed-delay"

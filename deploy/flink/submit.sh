@@ -4,7 +4,7 @@
 #   submit.sh classify --archive /videos --catalog /catalog
 #   submit.sh index --catalog /catalog
 #
-# Options after the command are passed on; Beam's may be among them and win over those below.
+# Options after the command are passed on. Beam's options may be among them; they override those below.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,9 +1,9 @@
-"""The heads: Keras models from the embeddings of a video's frames, in time order, to each frame's class logits.
+"""Architectures of heads: Keras models from the embeddings of a video's frames to class logits of each frame.
 
-All take ``embeddings`` float32 [n, T, D] and ``present`` float32 [n, T, 1] (1 for a frame, 0 for padding) and give
-logits [n, T, L]. They are made of layers and operations that Keras itself knows, so that a file opens anywhere in safe
-mode. What a frame's logits depend on ends `Architecture.reach_frames` away from it, so a long video can be scored in
-pieces that overlap by so much.
+Inputs are ``embeddings`` float32 [n, T, D], in order of time, and ``present`` float32 [n, T, 1], 1 for a frame and 0
+for padding; outputs are logits [n, T, L]. The models consist of layers and operations that Keras itself knows, so a
+saved file opens anywhere in safe mode. A frame's logits depend on frames at most `Architecture.reach_frames` away, so a
+long video can be scored in blocks that overlap by that many frames.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from models.heads.errors import HeadError
-from models.heads.familiarity import Scenes, Statistics
+from models.heads.out_of_distribution import Scenes, Statistics
 
 Kind = Literal["linear", "mlp", "temporal"]
 
@@ -22,22 +22,26 @@ _KERNEL_FRAMES = 5
 _DILATION_FRAMES = 2
 
 FEATURE_DROPOUT = 0.5
-"""Share of the features that a temporal head does without, other ones in every example of a step: given all of them it
-learned clips by heart within 20 epochs."""
+"""Share of the features that a temporal head drops, the same ones in all frames of an example. With all features it
+memorised the clips within 20 epochs.
+"""
 
-STRANGE = 1.3
-"""How many radii away a scene is wholly strange."""
+OUT_OF_DISTRIBUTION_RADII = 1.3
+"""Distance, in radii, from which a scene is entirely out of distribution."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a head is made of.
+    """The architecture of a head.
 
     Attributes:
-        kind: ``linear`` and ``mlp`` look at one frame at a time, ``temporal`` at what changes around it.
-        hidden: units of the fully connected layer, or channels of a temporal head's convolutions.
-        dropout: share of units dropped while training.
-        window_frames: frames that a temporal head takes the mean of, to look at what departs from it; odd.
+        kind: ``linear`` and ``mlp`` look at one frame at a time; ``temporal`` also looks at what changes around it.
+        hidden: Units of the fully connected layer, or channels of a temporal head's convolutions.
+        dropout: Share of units dropped while training.
+        window_frames: Frames of the window whose mean a temporal head subtracts to see movement; an odd number.
+
+    Raises:
+        HeadError: The kind is unknown, or the window is too short or has no middle frame.
     """
 
     kind: Kind = "linear"
@@ -49,11 +53,11 @@ class Architecture:
         if self.kind not in KINDS:
             raise HeadError(f"unknown head {self.kind!r}; use {', '.join(KINDS)}")
         if self.window_frames < 3 or self.window_frames % 2 == 0:
-            raise HeadError(f"a window of {self.window_frames} frames has no middle; use an odd number from 3 on")
+            raise HeadError(f"window_frames is {self.window_frames}; it must be an odd number from 3 on")
 
     @property
     def reach_frames(self) -> int:
-        """How far from a frame another can be and still change its scores."""
+        """Largest distance, in frames, at which a frame changes the scores of another one."""
         if self.kind != "temporal":
             return 0
         half = _KERNEL_FRAMES // 2
@@ -61,15 +65,15 @@ class Architecture:
 
 
 def build(architecture: Architecture, classes: int, statistics: Statistics, seed: int) -> Any:
-    """An untrained head, as it learns: a Keras model to a list of logits, each of which gets a loss.
+    """Build an untrained head for training: a Keras model with a list of logits as outputs, each of which gets a loss.
 
-    The first are the head's own; a temporal head gives those of its two views alone as well.
+    The first output holds the head's own logits; a temporal head has two more, those of its two views alone.
 
     Args:
-        architecture: what it is made of.
-        classes: L.
-        statistics: of the embeddings it will learn from, by which all are standardised.
-        seed: of the weights and the dropout.
+        architecture: The architecture of the head.
+        classes: Number of classes, L.
+        statistics: Of the training frames; the embeddings are standardised with them.
+        seed: Of the initial weights and the dropout.
     """
     import keras
 
@@ -90,35 +94,36 @@ def build(architecture: Architecture, classes: int, statistics: Statistics, seed
 
 
 def finished(learner: Any, architecture: Architecture, scenes: Scenes | None) -> Any:
-    """A trained head as it is used: one model to its logits, sharing the weights of `learner`.
+    """Return a trained head as it is used: a model with one output, which shares the weights of `learner`.
 
     Args:
-        learner: of `build`, trained.
-        architecture: what it is made of.
-        scenes: those it learned from; in another one, a temporal head trusts what moves alone.
+        learner: A trained model that `build` made.
+        architecture: The architecture of the head.
+        scenes: Scenes of the training examples. In a scene unlike them a temporal head only counts what moves. None
+            switches this off.
     """
     import keras
 
     logits = learner.outputs[0]
     if architecture.kind == "temporal" and scenes is not None:
         x, present = learner.get_layer("standardise").output, learner.inputs[1]
-        familiar = _familiar(_window_mean(x * present, present, architecture), scenes)
-        logits = learner.get_layer("moving").output + familiar * learner.get_layer("still").output
+        trust = _in_distribution(_window_mean(x * present, present, architecture), scenes)
+        logits = learner.get_layer("moving").output + trust * learner.get_layer("still").output
     return keras.Model(learner.inputs, logits, name=learner.name)
 
 
 def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, enlarge: float) -> list[Any]:
-    """[logits, those of the movement alone, those of frames alone].
+    """Return [logits, logits of the movement view, logits of the frame view] of a temporal head.
 
-    What a frame shows plus what moves around it, which is departures from the window's mean (the scene) and their
-    changes from frame to frame, through two convolutions over time.
+    The frame view is what a frame shows. The movement view is what departs from the mean of the window (the scene) and
+    what changes from frame to frame, after two convolutions over time. The logits are the sum of the two.
 
     Args:
-        x: standardised embeddings.
-        present: of frames.
-        architecture: what it is made of.
-        classes: L.
-        enlarge: brings departures to the size of what departs.
+        x: Standardised embeddings [n, T, D].
+        present: Float [n, T, 1].
+        architecture: The architecture of the head.
+        classes: Number of classes, L.
+        enlarge: Factor that scales departures to the size of the embeddings.
     """
     import keras
 
@@ -132,7 +137,7 @@ def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, en
         moving = keras.layers.Conv1D(
             hidden, _KERNEL_FRAMES, padding="same", dilation_rate=dilation, activation="relu", name=f"over_time_{index}"
         )(moving)  # fmt: skip
-        # Outside the video all is zero, as inside a convolution's own padding.
+        # Padding frames are zero after each layer, as in the convolution's own padding.
         moving = keras.layers.Multiply()([moving, present])
     moving = keras.layers.Dropout(architecture.dropout)(moving)
     still = keras.layers.Dropout(architecture.dropout)(keras.layers.Activation("relu")(seen))
@@ -141,33 +146,38 @@ def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, en
     return [by_frame + by_movement, by_movement, by_frame]
 
 
-def _familiar(scene: Any, scenes: Scenes) -> Any:
-    """1 for a scene [n, T, D] as near to those learned from as they are to each other, 0 for one far off; [n, T, 1]."""
+def _in_distribution(scene: Any, scenes: Scenes) -> Any:
+    """Rate scenes [n, T, D] between 0 and 1, [n, T, 1].
+
+    The result is 1 within the radius of the training scenes, falls linearly, and is 0 from `OUT_OF_DISTRIBUTION_RADII`
+    radii on.
+    """
     import keras
 
     places, size = scenes.places, scenes.places.shape[1]
-    # |a - b|^2 = |a|^2 - 2 a.b + |b|^2 as one layer that nothing trains. LiteRT's converter fails on a sum of two here.
+    # A frozen layer computes |a - b|^2 = |a|^2 - 2 a.b + |b|^2: LiteRT's converter fails on the sum of two terms here.
     length = keras.ops.mean(keras.ops.square(scene), axis=-1, keepdims=True)
     apart = keras.layers.Dense(len(places), name="scenes", trainable=False)
     squares = apart(keras.layers.Concatenate()([scene, length]))
     apart.set_weights([np.vstack([-2 * places.T / size, np.ones((1, len(places)))]), (places**2).mean(axis=1)])
     ranked = keras.ops.sort(squares, axis=-1)
     distance = keras.ops.sqrt(keras.ops.relu(ranked[..., scenes.neighbours - 1 : scenes.neighbours]))
-    strange = (distance / max(scenes.radius, 1e-6) - 1) / (STRANGE - 1)
-    return 1 - keras.ops.clip(strange, 0, 1)
+    beyond = (distance / max(scenes.radius, 1e-6) - 1) / (OUT_OF_DISTRIBUTION_RADII - 1)
+    return 1 - keras.ops.clip(beyond, 0, 1)
 
 
 def _window_mean(x: Any, present: Any, architecture: Architecture) -> Any:
-    """Mean over the present frames of the window around each; where both leave out padding, so does their ratio."""
+    """Compute the mean of the present frames in the window around each frame, [n, T, C]."""
     import keras
 
+    # Average pooling counts padding as zero in both means, so their ratio leaves it out.
     pool = {"pool_size": architecture.window_frames, "strides": 1, "padding": "same"}
     share = keras.layers.AveragePooling1D(**pool)(present)
     return keras.layers.AveragePooling1D(**pool)(x) / keras.ops.maximum(share, 1e-6)
 
 
 def _change(x: Any, present: Any) -> Any:
-    """Difference from the frame before, float [n, T, C]; zero where one of the two is missing."""
+    """Compute the difference from the previous frame, [n, T, C]; zero where one of the two is missing."""
     import keras
 
     before = keras.layers.Cropping1D((0, 1))(keras.layers.ZeroPadding1D((1, 0))(x))

@@ -1,4 +1,4 @@
-"""Pictures as they might have been as well: flipped, cropped elsewhere, in another light. In `tf.data`, on uint8."""
+"""Random changes of training pictures in `tf.data`: flips, crops and colours."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -11,14 +11,14 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is changed at random while training.
+    """Which properties of the pictures change at random during training.
 
     Attributes:
-        flip: left and right, for half of the clips; off unless asked for, because a fixed camera never sees its scene
-            mirrored, and classes may tell left from right.
-        crop: any part of the margin instead of the centre.
-        colour: brightness, contrast and saturation.
-        time: other frames of a clip in every epoch, instead of evenly spread ones.
+        flip: Mirror half of the clips. Off by default: a fixed camera never sees its scene mirrored, and classes may
+            differ in left and right.
+        crop: Crop at a random place within the margin instead of at the centre.
+        colour: Change brightness, contrast and saturation.
+        time: Take other frames of a clip in every epoch instead of evenly spread ones.
     """
 
     flip: bool = False
@@ -28,10 +28,10 @@ class Augmentation:
 
     @classmethod
     def parse(cls, text: str) -> "Augmentation":
-        """Reads a list like ``flip,crop``, or ``none``.
+        """Read a list such as ``flip,crop``, or ``none``.
 
         Raises:
-            HeadError: something else is in it.
+            HeadError: The list has an unknown name.
         """
         names = [name.strip() for name in text.split(",") if name.strip() and name.strip() != "none"]
         unknown = sorted(set(names) - set(KINDS))
@@ -41,14 +41,17 @@ class Augmentation:
 
 
 def augment(pictures: Any, height: int, width: int, chosen: Augmentation, seed: Any) -> Any:
-    """A clip's pictures uint8 [T, H, W, C] as float32 [T, height, width, C] in 0..255, all changed in the same way.
+    """Crop and change the pictures of a clip, all in the same way.
 
     Args:
-        pictures: with a margin.
-        height: of the network's input.
-        width: of the network's input.
-        chosen: what may be changed.
-        seed: int32 [2], other for every clip and epoch.
+        pictures: uint8 [T, H, W, C] with a margin around the network's input.
+        height: Height of the network's input, pixels.
+        width: Width of the network's input, pixels.
+        chosen: What may change.
+        seed: int32 [2]; a different one for every clip and epoch.
+
+    Returns:
+        float32 [T, height, width, C] in 0..255.
     """
     import tensorflow as tf
 
@@ -70,6 +73,6 @@ def augment(pictures: Any, height: int, width: int, chosen: Augmentation, seed: 
 
 
 def centre(pictures: Any, height: int, width: int) -> Any:
-    """The middle of pictures [T, H, W, C], as `models.visual.preprocess` crops it."""
+    """Crop the centre [T, height, width, C] of pictures [T, H, W, C], as `models.visual.preprocess` does."""
     top, left = (pictures.shape[1] - height) // 2, (pictures.shape[2] - width) // 2
     return pictures[:, top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""Scores that mean what they say: temperature, expected calibration error, thresholds for a wanted precision."""
+"""Calibrates scores: temperature scaling, expected calibration error, and thresholds for a wanted precision."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,33 +11,53 @@ from scipy.special import expit, softmax
 Floats = NDArray[np.floating[Any]]
 
 BINS = 15
-"""Bins of the expected calibration error (Guo et al. 2017, section 2)."""
+"""Number of bins of the expected calibration error (Guo et al. 2017, section 2)."""
 
-COLDEST, HOTTEST = 0.1, 20.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 20.0
+"""The range in which `fit_temperature` searches."""
 PRIOR = 0.5
-"""Standard deviation of the prior on the temperature's logarithm."""
+"""Standard deviation of the prior on the logarithm of the temperature."""
 
 SMALLEST = 1e-7
-"""Scores are kept this far from 0 and 1 where their logarithm is taken."""
+"""Least distance of a score from 0 and 1 where its logarithm is taken."""
 
 NO_THRESHOLD = 0.5
-"""Threshold of a class that reaches the wanted precision nowhere, or has no example to choose by."""
+"""Threshold of a class without positive examples."""
 
 
 def frame_scores(logits: Floats, temperature: float, multi_label: bool) -> Floats:
-    """Scores [..., L] of logits: softmax, or sigmoid where classes are independent."""
+    """Turn logits [..., L] into scores [..., L]: by softmax, or by sigmoid where classes are independent."""
     scaled = logits / temperature
     scores: Floats = expit(scaled) if multi_label else softmax(scaled, axis=-1)
     return scores
 
 
+def uncalibrated(scores: Floats, temperature: float, multi_label: bool) -> Floats:
+    """Return what scores [..., L] were before their logits were divided by a temperature."""
+    kept = np.clip(scores.astype(np.float64), 1e-30, 1 - 1e-16 if multi_label else 1)
+    if multi_label:
+        logits = temperature * (np.log(kept) - np.log1p(-kept))
+        result: Floats = 1 / (1 + np.exp(-logits))
+        return result
+    logits = temperature * np.log(kept)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
 def example_scores(logits: Sequence[Floats], temperature: float, multi_label: bool) -> Floats:
-    """Scores [n, L] of examples: the means of their frames' scores, as a video's labels are; logits [T, L] each."""
+    """Compute scores [n, L] of examples: the mean of their frames' scores, as a video's labels are computed.
+
+    Args:
+        logits: For each example the logits [T, L] of its frames.
+        temperature: The logits are divided by this.
+        multi_label: Whether the classes are independent of each other.
+    """
     return np.stack([frame_scores(z, temperature, multi_label).mean(axis=0) for z in logits])
 
 
 def log_loss(scores: Floats, targets: Floats, multi_label: bool) -> float:
-    """Mean negative log likelihood of targets [n, L] under scores [n, L]."""
+    """Compute the mean negative log likelihood of targets [n, L] under scores [n, L]."""
     kept = np.clip(scores, SMALLEST, 1 - SMALLEST)
     loss = -targets * np.log(kept)
     if multi_label:
@@ -46,29 +66,30 @@ def log_loss(scores: Floats, targets: Floats, multi_label: bool) -> float:
 
 
 def fit_temperature(logits: Sequence[Floats], targets: Floats, multi_label: bool) -> float:
-    """The temperature under which examples' scores are likeliest (Guo et al. 2017, section 4.2).
+    """Find the temperature under which the examples' scores are likeliest (Guo et al. 2017, section 4.2).
 
-    A weak prior holds it near 1, where early stopping by the same loss has left the head: a few examples that all come
-    out right would otherwise make it certain of everything.
+    A weak prior keeps the temperature near 1, where early stopping on the same loss left the head. Without it a few
+    examples that are all classified correctly would make the head certain of everything.
 
     Args:
-        logits: [T, L] of each example's frames.
-        targets: [n, L], 1 where an example is of a class.
-        multi_label: whether classes are independent.
+        logits: For each example the logits [T, L] of its frames.
+        targets: Float [n, L]: 1 where an example is of a class, else 0.
+        multi_label: Whether the classes are independent of each other.
     """
 
     def unlikelihood(log_t: float) -> float:
         scores = example_scores(logits, float(np.exp(log_t)), multi_label)
         return len(targets) * log_loss(scores, targets, multi_label) + (log_t / PRIOR) ** 2 / 2
 
-    found = minimize_scalar(unlikelihood, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
+    found = minimize_scalar(unlikelihood, bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)), method="bounded")
     return float(np.exp(found.x))
 
 
 def expected_calibration_error(scores: Floats, targets: Floats, multi_label: bool) -> float:
-    """How far stated confidence is from the share that is right, averaged over `BINS` equal bins by their examples.
+    """Compute the mean gap between confidence and accuracy over `BINS` bins of equal width.
 
-    Of the best class of each example; where classes are independent, of every score.
+    Bins are weighted by their number of decisions. A decision is the best class of an example; where classes are
+    independent, every score is one.
     """
     confidence, right = reliability_points(scores, targets, multi_label)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -78,7 +99,7 @@ def expected_calibration_error(scores: Floats, targets: Floats, multi_label: boo
 
 
 def reliability_points(scores: Floats, targets: Floats, multi_label: bool) -> tuple[Floats, Floats]:
-    """(confidence, 1 where right else 0) of each decision."""
+    """Return (confidence, 1 where correct, else 0) of each decision, float [decisions] each."""
     if multi_label:
         return scores.ravel(), targets.ravel()
     best = scores.argmax(axis=1)
@@ -86,27 +107,28 @@ def reliability_points(scores: Floats, targets: Floats, multi_label: bool) -> tu
     return scores[rows, best], targets[rows, best]
 
 
-def thresholds_for(scores: Floats, targets: Floats, precision: float) -> tuple[float, ...]:
-    """For each class the threshold that keeps most of its examples while at least so many of those above it are right.
+def thresholds_for(scores: Floats, targets: Floats, wanted_precision: float) -> tuple[float, ...]:
+    """Choose for each class the threshold with the highest recall among those that reach the wanted precision.
 
-    Among thresholds that keep the same examples it is half way to the next lower score.
+    The threshold lies half way between the lowest score that it keeps and the next lower one.
 
     Args:
-        scores: [n, L].
-        targets: [n, L], 1 where an example is of a class.
-        precision: wanted share that is right; a class that does not reach it gets the threshold with the best there is.
+        scores: Float [n, L].
+        targets: Float [n, L]: 1 where an example is of a class, else 0.
+        wanted_precision: Least precision above the threshold, between 0 and 1. A class that does not reach it gets the
+            threshold of its highest precision; a class without positive examples gets `NO_THRESHOLD`.
     """
-    return tuple(_threshold(scores[:, k], targets[:, k] > 0, precision) for k in range(scores.shape[1]))
+    return tuple(_threshold(scores[:, k], targets[:, k] > 0, wanted_precision) for k in range(scores.shape[1]))
 
 
-def _threshold(scores: Floats, positive: NDArray[np.bool_], wanted: float) -> float:
+def _threshold(scores: Floats, positive: NDArray[np.bool_], wanted_precision: float) -> float:
     if not positive.any():
         return NO_THRESHOLD
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(positive[order])
     last_of_ties = np.append(ranked[1:] != ranked[:-1], True)
     precision = np.where(last_of_ties, hits / np.arange(1, len(ranked) + 1), 0)
-    reached = np.flatnonzero(precision >= min(wanted, precision.max()))
+    reached = np.flatnonzero(precision >= min(wanted_precision, precision.max()))
     most = reached[hits[reached] == hits[reached].max()][0]
     below = ranked[most + 1] if most + 1 < len(ranked) else 0.0
     return float((ranked[most] + below) / 2)

@@ -1,9 +1,11 @@
-"""What can be wrong with labels, with a head, or with the data they meet."""
+"""Errors about labels and heads."""
+
+from models.errors import ReelbeamError
 
 
-class LabelsError(ValueError):
-    """A table of labels that cannot be used; one line that says which row or class and what to do."""
+class LabelsError(ReelbeamError):
+    """A table of labels cannot be used; the message is one line that names the row or class and what to do."""
 
 
-class HeadError(ValueError):
-    """A head that cannot be trained, loaded or used as asked; one line that says why and what to do."""
+class HeadError(ReelbeamError, ValueError):
+    """A head cannot be trained, loaded or used as asked; the message is one line that says why and what to do."""

@@ -1,11 +1,13 @@
-"""How good a classifier is, in numbers: from the scores of examples and what they really show."""
+"""Evaluates a classifier: figures computed from the scores of examples and their true classes."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
 
 from models.heads.calibration import expected_calibration_error, log_loss, thresholds_for
 
@@ -13,26 +15,27 @@ Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
 RESAMPLES = 1000
-"""Bootstrap resamples; enough for a percentile interval's ends (Efron and Tibshirani 1993, chapter 13)."""
+"""Number of resamples, enough for a percentile interval (Efron and Tibshirani 1993, chapter 13)."""
 
 INTERVAL = (2.5, 97.5)
-LEAST_GROUP = 5
-"""Examples from which a group counts in the largest gap: of fewer, accuracy says next to nothing."""
+"""Percentiles that bound a 95 % interval."""
+MIN_GROUP_SIZE = 5
+"""Fewest examples of a group that counts in the largest gap: the accuracy of fewer is mostly chance."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Examples with their scores and the truth.
+class Predictions:
+    """Examples with their scores and their true classes.
 
     Attributes:
-        labels: names of the classes.
-        scores: [n, L], calibrated.
-        raw_scores: [n, L], before temperature scaling.
-        targets: [n, L], 1 where an example is of a class.
-        clusters: what an example must not be told apart from by chance: its video.
-        groups: where the table names them, else "".
-        multi_label: whether classes are independent.
-        thresholds: of each class.
+        labels: Names of the classes.
+        scores: Calibrated scores [n, L], between 0 and 1.
+        raw_scores: Scores [n, L] before temperature scaling.
+        targets: Float [n, L]: 1 where an example is of a class, else 0.
+        clusters: For each example the uri of its video. The bootstrap draws the examples of a cluster together.
+        groups: For each example its group, or "" where the table of labels names none.
+        multi_label: Whether the classes are independent of each other.
+        thresholds: For each class the score from which it counts as seen.
     """
 
     labels: tuple[str, ...]
@@ -45,15 +48,19 @@ class Judged:
     thresholds: tuple[float, ...]
 
     @property
-    def decided(self) -> Bools:
-        """[n, L], which classes each example is taken to be of: the best one, or all over their thresholds."""
+    def predicted(self) -> Bools:
+        """The predicted classes, bool [n, L]: the best; where classes are independent, all from their thresholds on."""
         if self.multi_label:
             return np.greater_equal(self.scores, np.asarray(self.thresholds)[np.newaxis])
         return np.equal(np.arange(len(self.labels))[np.newaxis], self.scores.argmax(axis=1)[:, np.newaxis])
 
-    def only(self, rows: NDArray[Any]) -> "Judged":
-        """Some of the examples."""
-        return Judged(
+    def calibration_error(self, scores: Floats) -> float:
+        """Compute the expected calibration error of `scores` [n, L] or `raw_scores` against the targets."""
+        return expected_calibration_error(scores, self.targets, self.multi_label)
+
+    def subset(self, rows: NDArray[Any]) -> "Predictions":
+        """Return the predictions for some of the examples, given by index."""
+        return Predictions(
             self.labels,
             self.scores[rows],
             self.raw_scores[rows],
@@ -65,129 +72,147 @@ class Judged:
         )
 
 
-def evaluate(judged: Judged, precision: float, seed: int = 0) -> dict[str, Any]:
-    """All figures, ready for JSON; shares are between 0 and 1.
+def evaluate(predictions: Predictions, wanted_precision: float, seed: int = 0) -> dict[str, Any]:
+    """Compute all figures of an evaluation, ready for JSON; shares are between 0 and 1.
 
     Args:
-        judged: the examples.
-        precision: wanted of the thresholds that these examples would choose.
-        seed: of the bootstrap.
+        predictions: The examples to evaluate; at least one.
+        wanted_precision: The precision for which ``threshold_for_wanted_precision`` of each class is chosen.
+        seed: Seed of the bootstrap.
     """
-    overall = _overall(judged)
+    overall = _overall(predictions)
     return {
-        "examples": len(judged.scores),
+        "examples": len(predictions.scores),
         **overall,
-        "ece_uncalibrated": expected_calibration_error(judged.raw_scores, judged.targets, judged.multi_label),
-        "intervals": _intervals(judged, seed),
-        "per_class": _per_class(judged, precision),
-        "confusion": None if judged.multi_label else confusion(judged).tolist(),
-        "labels": list(judged.labels),
-        "wanted_precision": precision,
-        **_groups(judged),
+        "ece_uncalibrated": predictions.calibration_error(predictions.raw_scores),
+        "intervals": _intervals(predictions, seed),
+        "per_class": _per_class(predictions, wanted_precision),
+        "confusion": None if predictions.multi_label else confusion(predictions).tolist(),
+        "labels": list(predictions.labels),
+        "wanted_precision": wanted_precision,
+        **_groups(predictions),
     }
 
 
-def _overall(judged: Judged) -> dict[str, float]:
-    truth, decided = judged.targets > 0, judged.decided
-    precision, recall, f1 = rates(truth, decided)
-    told = (truth | decided).any(axis=0)  # classes that neither occur nor are claimed say nothing
-    averages = [average_precision(truth[:, k], judged.scores[:, k]) for k in np.flatnonzero(truth.any(axis=0))]
+def _overall(predictions: Predictions) -> dict[str, float]:
+    truth, predicted = predictions.targets > 0, predictions.predicted
+    precision, recall, f1 = rates(truth, predicted)
+    counted = (truth | predicted).any(axis=0)  # a class that neither occurs nor is predicted has no rates
+    averages = [_average_precision(truth[:, k], predictions.scores[:, k]) for k in range(truth.shape[1])]
+    defined = [average for average in averages if average is not None]
     return {
-        "accuracy": float(_right(truth, decided).mean()),
-        "top5": float(top_k(truth, judged.scores, 5).mean()),
-        "macro_precision": float(precision[told].mean()),
-        "macro_recall": float(recall[told].mean()),
-        "macro_f1": float(f1[told].mean()),
-        "mean_average_precision": float(np.mean(averages)),
-        "log_loss": log_loss(judged.scores, judged.targets, judged.multi_label),
-        "ece": expected_calibration_error(judged.scores, judged.targets, judged.multi_label),
+        "accuracy": float(_right(truth, predicted).mean()),
+        "top5": float(top_k(truth, predictions.scores, 5).mean()),
+        "macro_precision": float(precision[counted].mean()),
+        "macro_recall": float(recall[counted].mean()),
+        "macro_f1": float(f1[counted].mean()),
+        "mean_average_precision": float(np.mean(defined)),
+        "log_loss": log_loss(predictions.scores, predictions.targets, predictions.multi_label),
+        "ece": predictions.calibration_error(predictions.scores),
     }
 
 
-def _right(truth: Bools, decided: Bools) -> Bools:
-    return np.asarray((truth == decided).all(axis=1))
+def _right(truth: Bools, predicted: Bools) -> Bools:
+    return np.asarray((truth == predicted).all(axis=1))
 
 
 def top_k(truth: Bools, scores: Floats, k: int) -> Bools:
-    """Whether a true class is among an example's `k` best, [n]."""
+    """Tell for each example whether a true class is among its `k` best scores, bool [n]."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.asarray(np.take_along_axis(truth, best, axis=1).any(axis=1))
 
 
-def rates(truth: Bools, decided: Bools) -> tuple[Floats, Floats, Floats]:
-    """(precision, recall, F1) of each class; 0 where there is nothing to divide by."""
-    hits = (truth & decided).sum(axis=0)
-    claimed, real = decided.sum(axis=0), truth.sum(axis=0)
-    return hits / np.maximum(claimed, 1), hits / np.maximum(real, 1), 2 * hits / np.maximum(claimed + real, 1)
+def rates(truth: Bools, predicted: Bools) -> tuple[Floats, Floats, Floats]:
+    """Compute precision, recall and F1 of each class, [L] each; a ratio whose denominator is 0 is 0.
+
+    Args:
+        truth: Bool [n, L], the true classes.
+        predicted: Bool [n, L], the predicted classes.
+    """
+    if truth.shape[1] == 1:  # scikit-learn would take one column for two classes
+        rates_of = precision_recall_fscore_support(
+            truth[:, 0], predicted[:, 0], labels=[True], average=None, zero_division=0
+        )  # fmt: skip
+    else:
+        rates_of = precision_recall_fscore_support(truth, predicted, average=None, zero_division=0)
+    precision, recall, f1, _ = rates_of
+    return precision, recall, f1
 
 
-def average_precision(truth: Bools, scores: Floats) -> float:
-    """Mean of the precision at each true example, in order of scores; examples of one score stand together."""
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.cumsum(truth[order])
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    gained = np.diff(hits[ends], prepend=0)
-    return float((gained * hits[ends] / (ends + 1)).sum() / max(1, hits[-1]))
-
-
-def confusion(judged: Judged) -> NDArray[np.int64]:
-    """How many examples of class i (row) are taken for class j (column)."""
-    counts = np.zeros((len(judged.labels),) * 2, np.int64)
-    np.add.at(counts, (judged.targets.argmax(axis=1), judged.scores.argmax(axis=1)), 1)
+def confusion(predictions: Predictions) -> NDArray[np.int64]:
+    """Count how many examples of class i (row) are predicted as class j (column), int64 [L, L]."""
+    true, predicted = predictions.targets.argmax(axis=1), predictions.scores.argmax(axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a single class, which a hierarchy may roll up to
+        counts: NDArray[np.int64] = confusion_matrix(true, predicted, labels=range(len(predictions.labels)))
     return counts
 
 
-def _per_class(judged: Judged, wanted: float) -> dict[str, dict[str, Any]]:
-    truth, decided = judged.targets > 0, judged.decided
-    precision, recall, f1 = rates(truth, decided)
-    over = judged.scores >= np.asarray(judged.thresholds)
+def _per_class(predictions: Predictions, wanted_precision: float) -> dict[str, dict[str, Any]]:
+    truth, predicted = predictions.targets > 0, predictions.predicted
+    precision, recall, f1 = rates(truth, predicted)
+    over = predictions.scores >= np.asarray(predictions.thresholds)
     precision_over, recall_over, _ = rates(truth, over)
-    best = thresholds_for(judged.scores, judged.targets, wanted)
+    best = thresholds_for(predictions.scores, predictions.targets, wanted_precision)
     return {
         label: {
             "support": int(truth[:, k].sum()),
             "precision": float(precision[k]),
             "recall": float(recall[k]),
             "f1": float(f1[k]),
-            "average_precision": average_precision(truth[:, k], judged.scores[:, k]) if truth[:, k].any() else None,
-            "threshold": float(judged.thresholds[k]),
+            "average_precision": _average_precision(truth[:, k], predictions.scores[:, k]),
+            "threshold": float(predictions.thresholds[k]),
             "precision_at_threshold": float(precision_over[k]) if over[:, k].any() else None,
             "recall_at_threshold": float(recall_over[k]),
             "threshold_for_wanted_precision": best[k],
         }
-        for k, label in enumerate(judged.labels)
+        for k, label in enumerate(predictions.labels)
     }
 
 
-def _intervals(judged: Judged, seed: int) -> dict[str, list[float]]:
-    """95 % intervals over resampled videos: percentile bootstrap, parts of one video drawn together."""
+def _average_precision(truth: Bools, scores: Floats) -> float | None:
+    """Compute the average precision of one class; None without a true example, for which it is not defined."""
+    # scikit-learn adds rounded terms, and their sum may exceed 1 by the last bit.
+    return min(1.0, float(average_precision_score(truth, scores))) if truth.any() else None
+
+
+def _intervals(predictions: Predictions, seed: int) -> dict[str, list[float]]:
+    """Compute 95 % intervals by a percentile bootstrap over videos: the examples of a video are drawn together."""
     rng = np.random.default_rng(seed)
-    _, cluster = np.unique(np.asarray(judged.clusters), return_inverse=True)
-    truth, decided, best = judged.targets > 0, judged.decided, top_k(judged.targets > 0, judged.scores, 5)
-    right = _right(truth, decided)
+    _, cluster = np.unique(np.asarray(predictions.clusters), return_inverse=True)
+    truth, predicted = predictions.targets > 0, predictions.predicted
+    best = top_k(truth, predictions.scores, 5)
+    right = _right(truth, predicted)
     drawn: dict[str, list[float]] = {"accuracy": [], "top5": [], "macro_f1": [], "ece": []}
     for _ in range(RESAMPLES):
         weight = np.bincount(rng.integers(0, cluster.max() + 1, cluster.max() + 1), minlength=cluster.max() + 1)[
             cluster
         ]
         rows = np.repeat(np.arange(len(weight)), weight)
-        _, _, f1 = rates(truth[rows], decided[rows])
-        told = (truth[rows] | decided[rows]).any(axis=0)
+        f1 = _f1(truth[rows], predicted[rows])
+        counted = (truth[rows] | predicted[rows]).any(axis=0)
         drawn["accuracy"].append(float(right[rows].mean()))
         drawn["top5"].append(float(best[rows].mean()))
-        drawn["macro_f1"].append(float(f1[told].mean()))
-        drawn["ece"].append(expected_calibration_error(judged.scores[rows], judged.targets[rows], judged.multi_label))
+        drawn["macro_f1"].append(float(f1[counted].mean()))
+        scores, targets = predictions.scores[rows], predictions.targets[rows]
+        drawn["ece"].append(expected_calibration_error(scores, targets, predictions.multi_label))
     return {name: np.percentile(values, INTERVAL).tolist() for name, values in drawn.items()}
 
 
-def _groups(judged: Judged) -> dict[str, Any]:
-    """Figures of each group, and how far the best and the worst of some size are apart."""
-    groups = np.asarray(judged.groups)
+def _f1(truth: Bools, predicted: Bools) -> Floats:
+    """Compute the F1 [L] of each class as `rates` does, a hundred times faster: there are many resamples."""
+    hits, count = (truth & predicted).sum(axis=0), predicted.sum(axis=0) + truth.sum(axis=0)
+    return 2 * hits / np.maximum(count, 1)
+
+
+def _groups(predictions: Predictions) -> dict[str, Any]:
+    """Compute the figures of each group, and the gap between the best and the worst of those with enough examples."""
+    groups = np.asarray(predictions.groups)
     figures = {}
-    for name in sorted(set(judged.groups) - {""}):
-        part = _overall(judged.only(np.flatnonzero(groups == name)))
+    for name in sorted(set(predictions.groups) - {""}):
+        part = _overall(predictions.subset(np.flatnonzero(groups == name)))
         figures[str(name)] = {"examples": int((groups == name).sum()), **part}
-    sized = {name: one for name, one in figures.items() if one["examples"] >= LEAST_GROUP}
+    sized = {name: one for name, one in figures.items() if one["examples"] >= MIN_GROUP_SIZE}
     gap = None
     if len(sized) > 1:
         best, worst = (pick(sized, key=lambda name: sized[name]["accuracy"]) for pick in (max, min))

@@ -1,13 +1,15 @@
-"""A hierarchy of labels: scores of classes rolled up to what they are kinds of.
+"""A hierarchy of labels: rolls scores of classes up to their topmost parents.
 
-parent,child
-vehicle,train
-vehicle,truck
+The table is CSV::
+
+    parent,child
+    vehicle,train
+    vehicle,truck
 """
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,20 +20,21 @@ from models.heads.errors import LabelsError
 Floats = NDArray[np.floating[Any]]
 
 
-def read_hierarchy(path: Path) -> dict[str, str]:
-    """Child -> parent.
+def parse_hierarchy(data: bytes, path: str) -> dict[str, str]:
+    """Parse a hierarchy; returns the parent of each child.
+
+    Args:
+        data: The bytes of the table.
+        path: Where the table was read; for messages.
 
     Raises:
-        LabelsError: it cannot be read, a child has two parents, or a label is above itself.
+        LabelsError: The table is not a hierarchy, a child has two parents, or a label is its own ancestor.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"parent", "child"} <= set(reader.fieldnames or []):
-                raise LabelsError(f"{path} needs the columns parent and child")
-            rows = [(row["child"].strip(), row["parent"].strip()) for row in reader]
-    except OSError as error:
-        raise LabelsError(f"cannot read {path}: {error.strerror}") from error
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        if not {"parent", "child"} <= set(reader.fieldnames or []):
+            raise LabelsError(f"{path} needs the columns parent and child")
+        rows = [(row["child"].strip(), row["parent"].strip()) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelsError(f"{path} is no CSV in UTF-8: {error}") from error
     parents: dict[str, str] = {}
@@ -44,10 +47,10 @@ def read_hierarchy(path: Path) -> dict[str, str]:
 
 
 def root_of(label: str, parents: Mapping[str, str]) -> str:
-    """The topmost label above one; itself where nothing is.
+    """Find the topmost ancestor of a label; a label without parent is its own.
 
     Raises:
-        LabelsError: it is above itself.
+        LabelsError: The label is its own ancestor.
     """
     seen = [label]
     while seen[-1] in parents:
@@ -60,10 +63,13 @@ def root_of(label: str, parents: Mapping[str, str]) -> str:
 def roll_up(
     labels: Sequence[str], scores: Floats, parents: Mapping[str, str], multi_label: bool
 ) -> tuple[tuple[str, ...], Floats]:
-    """(topmost labels, their scores [n, R]) of scores [n, L].
+    """Roll scores [n, L] up to the topmost labels; returns these labels, sorted, and their scores [n, R].
 
-    A score is the sum of those below it where classes exclude each other; where they do not, the chance that any of
-    them is there if they were independent.
+    Where classes exclude each other a score is the sum of those below it. Where they are independent it is the
+    probability that at least one of them is present.
+
+    Raises:
+        LabelsError: A label is its own ancestor.
     """
     roots = [root_of(label, parents) for label in labels]
     names = tuple(sorted(set(roots)))

@@ -1,25 +1,25 @@
-"""Reading labels.csv: which video, or which part of one, is of which class.
+"""Reads labels.csv: which video, or which part of one, is of which class.
 
     uri,label,start_s,end_s,split,group
     cam1/0001.mp4,train_in_out,,,train,cam1
     cam1/0002.mp4,no_action,0,4.5,train,cam1
 
-``uri`` (or ``path``) is a video's uri or the end of it, whole path components. Several rows of a video with the same
-times are several labels of one example; parts that overlap are cut where they do. ``start_s``, ``end_s``, ``split``
-(``train``, ``val`` or ``test``) and ``group`` may be left out or empty.
+``uri`` (or ``path``) is a video's uri or the last components of it. Rows of one video with the same times give one
+example several labels; parts that overlap are cut where another one starts or ends. ``start_s``, ``end_s``, ``split``
+(``train``, ``val`` or ``test``) and ``group`` may be missing or empty.
 """
 
 import csv
-import difflib
+import io
 import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from models.heads.errors import LabelsError
+from models.suggestions import suggest
 
 SPLITS: Final = ("train", "val", "test")
 _SPLIT_NAMES: Final = {"validation": "val", "valid": "val", "dev": "val", "training": "train", **{s: s for s in SPLITS}}
@@ -32,13 +32,13 @@ class LabelRow:
     """One row of the table.
 
     Attributes:
-        line: its line in the file, from 1.
-        path: the video's uri or the end of it.
-        label: name of the class.
-        start_s: seconds after the video's first frame at which the labelled part begins.
-        end_s: where it ends, itself not part of it; infinite for the video's end.
-        split: ``train``, ``val``, ``test``, or "" where not said.
-        group: what must not straddle a split (a camera, a source), or "" where not said.
+        line: Line number in the file, from 1.
+        path: The video's uri or the last components of it.
+        label: Name of the class.
+        start_s: Start of the labelled part, seconds after the video's first frame.
+        end_s: End of the part, exclusive, in the same seconds; infinite for the end of the video.
+        split: ``train``, ``val``, ``test``, or "" if not given.
+        group: Name of what must not straddle a split (a camera, a source), or "" if not given.
     """
 
     line: int
@@ -52,15 +52,15 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class Example:
-    """A video or a part of one with everything it shows.
+    """A video, or a part of one, with all its classes.
 
     Attributes:
-        uri: the video's.
-        start_s: seconds after the first frame at which the part begins.
-        end_s: where it ends, itself not part of it; infinite for the video's end.
-        labels: names of its classes, sorted.
+        uri: The video's uri.
+        start_s: Start of the part, seconds after the video's first frame.
+        end_s: End of the part, exclusive, in the same seconds; infinite for the end of the video.
+        labels: Names of its classes, sorted.
         split: ``train``, ``val``, ``test`` or "".
-        group: what must not straddle a split; the uri where the table names none.
+        group: Name of what must not straddle a split; the uri if the table names none.
     """
 
     uri: str
@@ -71,19 +71,20 @@ class Example:
     group: str
 
 
-def read_labels(path: Path) -> list[LabelRow]:
-    """The rows of a table of labels.
+def parse_labels(data: bytes, path: str) -> list[LabelRow]:
+    """Parse the rows of a table of labels.
+
+    Args:
+        data: The bytes of the table.
+        path: Where the table was read; for messages.
 
     Raises:
-        LabelsError: the file, a column or a value is missing or makes no sense.
+        LabelsError: A column or a value is missing or invalid.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = _columns(path, reader.fieldnames or [])
-            rows = [_row(path, reader.line_num, {c: (r.get(c) or "").strip() for c in columns}) for r in reader]
-    except OSError as error:
-        raise LabelsError(f"cannot read {path}: {error.strerror}") from error
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        columns = _columns(path, reader.fieldnames or [])
+        rows = [_row(path, reader.line_num, {c: (r.get(c) or "").strip() for c in columns}) for r in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelsError(f"{path} is no CSV in UTF-8: {error}") from error
     if not rows:
@@ -92,14 +93,14 @@ def read_labels(path: Path) -> list[LabelRow]:
 
 
 def examples_of(rows: Iterable[LabelRow], uris: Iterable[str]) -> list[Example]:
-    """The examples that the rows make of known videos, sorted by uri and time.
+    """Build examples from rows, sorted by uri and time.
 
     Args:
-        rows: as read.
-        uris: of every video that there are features or frames of.
+        rows: Rows of the table.
+        uris: The uris of all videos that have features or frames.
 
     Raises:
-        LabelsError: a row's video is unknown or one of several, or a group or a part has two splits.
+        LabelsError: A row's video is unknown or ambiguous, or a group or a part has two splits.
     """
     by_uri: dict[str, list[LabelRow]] = defaultdict(list)
     for row, uri in _matched(list(rows), uris):
@@ -110,10 +111,10 @@ def examples_of(rows: Iterable[LabelRow], uris: Iterable[str]) -> list[Example]:
 
 
 def check_classes(examples: Sequence[Example]) -> None:
-    """Refuses examples that nothing can be learned from.
+    """Refuse examples that nothing can be learned from.
 
     Raises:
-        LabelsError: there is one class only, or a class has one example.
+        LabelsError: There is only one class, or a class has only one example.
     """
     counts = Counter(label for example in examples for label in example.labels)
     if len(counts) < 2:
@@ -126,7 +127,7 @@ def check_classes(examples: Sequence[Example]) -> None:
         )
 
 
-def _columns(path: Path, found: Sequence[str]) -> list[str]:
+def _columns(path: str, found: Sequence[str]) -> list[str]:
     names = [name.strip() for name in found]
     if "label" not in names:
         raise LabelsError(f"{path} has no column 'label'{_hint('label', names)}; its columns are {_listed(names, 8)}")
@@ -136,11 +137,11 @@ def _columns(path: Path, found: Sequence[str]) -> list[str]:
 
 
 def _hint(wanted: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(wanted, [n.lower() for n in names], n=1, cutoff=0.5)
+    near = suggest(wanted, names, cutoff=0.5)
     return f" (is it {near[0]!r}?)" if near else ""
 
 
-def _row(path: Path, line: int, cells: dict[str, str]) -> LabelRow:
+def _row(path: str, line: int, cells: dict[str, str]) -> LabelRow:
     cells = {name.strip(): value for name, value in cells.items()}
     where = cells.get("uri") or cells.get("path") or ""
     if not where or not cells["label"]:
@@ -155,7 +156,7 @@ def _row(path: Path, line: int, cells: dict[str, str]) -> LabelRow:
     return LabelRow(line, where, cells["label"], start_s, end_s, _SPLIT_NAMES.get(split, ""), cells.get("group", ""))
 
 
-def _seconds(path: Path, line: int, text: str, absent: float) -> float:
+def _seconds(path: str, line: int, text: str, absent: float) -> float:
     try:
         value = float(text) if text else absent
     except ValueError:
@@ -166,7 +167,7 @@ def _seconds(path: Path, line: int, text: str, absent: float) -> float:
 
 
 def _matched(rows: Sequence[LabelRow], uris: Iterable[str]) -> Iterator[tuple[LabelRow, str]]:
-    """Every row with the one uri that its path is, or is the end of."""
+    """Yield every row with the uri that its path names."""
     known = sorted(set(uris))
     by_name: dict[str, list[str]] = defaultdict(list)
     for uri in known:
@@ -193,7 +194,7 @@ def _ending_with(path: str, by_name: dict[str, list[str]]) -> list[str]:
 
 
 def _examples_of_video(uri: str, rows: Sequence[LabelRow]) -> Iterator[Example]:
-    """Cuts the video wherever a row starts or ends; a part's labels are those of all rows that cover it."""
+    """Cut a video wherever a row starts or ends; the labels of a part are those of all rows that cover it."""
     cuts = sorted({time for row in rows for time in (row.start_s, row.end_s)})
     for start_s, end_s in itertools.pairwise(cuts):
         covering = [row for row in rows if row.start_s <= start_s and end_s <= row.end_s]

@@ -1,14 +1,14 @@
-"""Networks trained end to end, from pictures to classes: `simple_cnn` from scratch, pretrained ones fine-tuned.
+"""Networks that are trained end to end: `simple_cnn` from scratch, pretrained ones by fine-tuning.
 
-They take float32 pictures [n, height, width, 3] in 0..255 and give logits [n, L]; normalisation is inside.
+They take float32 pictures [n, height, width, 3] in 0..255 and return logits [n, L]; normalisation is part of them.
 """
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from models.heads.errors import HeadError
-from models.visual import efficientnet_lite, keras_applications, simple_cnn
+from models.suggestions import suggest
+from models.visual.architectures import efficientnet_lite, keras_applications, simple_cnn
 from models.visual.spec import Preprocessing
 
 DROPOUT = 0.3
@@ -16,38 +16,38 @@ CROP_FRACTION = Preprocessing.crop_fraction
 
 
 def architectures() -> list[str]:
-    """Names of what can be trained end to end."""
+    """List the names of the networks that can be trained end to end."""
     return ["simple_cnn", *efficientnet_lite.INPUT_PIXELS, *keras_applications.MODULES]
 
 
 def check_architecture(name: str, weights: Path | None) -> None:
-    """Refuses what cannot be trained, before anything is decoded.
+    """Refuse a network that cannot be trained, before anything is decoded.
 
     Raises:
-        HeadError: unknown, or weights that do not go with it.
+        HeadError: The name is unknown, or the weights do not go with it.
     """
     if name not in architectures():
-        nearest = difflib.get_close_matches(name, architectures(), n=1)
+        nearest = suggest(name, architectures())
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise HeadError(f"{name!r} cannot be trained end to end{hint} (simple_cnn, efficientnet_lite0, ResNet50, ...)")
     if weights is not None and not weights.is_file():
         raise HeadError(f"no weights file at {weights}")
     if name == "simple_cnn" and weights is not None:
-        raise HeadError("simple_cnn is trained from scratch; leave out --weights")
+        raise HeadError("simple_cnn is trained from scratch; leave out the weights")
 
 
 def build_network(name: str, classes: int, side: int | None, weights: Path | None, seed: int) -> Any:
-    """An untrained network, or a pretrained one with a fresh last layer.
+    """Build an untrained network, or a pretrained one with a new last layer.
 
     Args:
-        name: one of `architectures`.
-        classes: L.
-        side: of the pictures in pixels, for `simple_cnn`; the others have their own.
-        weights: a file of pretrained weights; by default those that the architecture comes with.
-        seed: of what is drawn.
+        name: One of `architectures`.
+        classes: Number of classes, L.
+        side: Side of the pictures in pixels, for `simple_cnn`; the others have a fixed one.
+        weights: A file of pretrained weights; by default those that the architecture comes with.
+        seed: Of the initial weights and the dropout.
 
     Raises:
-        ModelError: the weights do not fit or cannot be had.
+        ModelError: The weights do not fit or are not available.
     """
     import keras
 
@@ -68,7 +68,7 @@ def _lite(name: str, weights: Path | None) -> tuple[Any, Any]:
 def _application(name: str, weights: Path | None) -> tuple[Any, Any]:
     import keras
 
-    from models.visual.keras_parts import take_apart
+    from models.visual.architectures.keras_parts import take_apart
 
     parts = take_apart(keras_applications.build(name, weights)).model
     _keep_statistics(parts)
@@ -80,7 +80,7 @@ def _application(name: str, weights: Path | None) -> tuple[Any, Any]:
 
 
 def _keep_statistics(model: Any) -> None:
-    """Batch norms keep the statistics that they came with: those of small batches would undo what was learned."""
+    """Freeze the batch norms: statistics of small batches would spoil the pretrained features."""
     import keras
 
     for layer in model._flatten_layers():
@@ -89,15 +89,15 @@ def _keep_statistics(model: Any) -> None:
 
 
 def preprocessing_of(model: Any) -> Preprocessing:
-    """How pictures become a network's input."""
+    """Return the preprocessing that makes pictures a network's input."""
     height, width = model.input_shape[1:3]
     return Preprocessing(height, width, crop_fraction=CROP_FRACTION, mean=(0.0,), std=(1.0,))
 
 
 def with_margin(p: Preprocessing) -> Preprocessing:
-    """Pictures as they are kept for training: with all that random crops may show.
+    """Return the preprocessing of training pictures: the input with the margin that random crops may show.
 
-    The centre of such a picture is what `p` gives, so nothing but the crop tells training from classifying.
+    The centre of such a picture is exactly what `p` gives.
     """
     scale = 1 / p.crop_fraction
     return Preprocessing(round(p.height * scale), round(p.width * scale), fit=p.fit, crop_fraction=1.0)

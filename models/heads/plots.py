@@ -1,21 +1,18 @@
-"""Plots of how a classifier was trained and how good it is; drawn without a display."""
+"""Plots of a classifier's training and evaluation, drawn without a display."""
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-from models.heads.errors import HeadError
 
 INK, ACCENT, SECOND, FAINT = "#1f2933", "#1f77b4", "#d9822b", "#c7d0d9"
 DPI = 110
 
 NUMBERED = 20
-"""Classes up to which a confusion matrix has its numbers written in."""
+"""Most classes for which the cells of a confusion matrix show their counts."""
 
 
 def figure(width_in: float, height_in: float, **options: Any) -> tuple[Any, Any]:
-    """(figure, axes) that no window or global state belongs to."""
+    """Create (figure, axes) that use no window and no global state; sizes are in inches."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
@@ -24,11 +21,11 @@ def figure(width_in: float, height_in: float, **options: Any) -> tuple[Any, Any]
 
 
 def learning_curve(curve: Sequence[tuple[float, float, float]], best_epoch: int) -> Any:
-    """Loss of learning and validation by epoch, and validation accuracy.
+    """Plot training and validation loss and validation accuracy by epoch.
 
     Args:
         curve: (loss, validation loss, validation accuracy) of each epoch.
-        best_epoch: to mark, from 1.
+        best_epoch: The epoch to mark, from 1.
     """
     drawn, (losses, accuracy) = figure(9, 3.4, ncols=2)
     epochs = range(1, len(curve) + 1)
@@ -48,27 +45,17 @@ def learning_curve(curve: Sequence[tuple[float, float, float]], best_epoch: int)
 
 
 def png(drawn: Any) -> bytes:
-    """A figure as a PNG file; the same figure gives the same bytes."""
+    """Render a figure as a PNG file; equal figures give equal bytes."""
     file = io.BytesIO()
     drawn.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
-def write_png(drawn: Any, path: Path) -> None:
-    """Writes a figure.
-
-    Raises:
-        HeadError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(drawn))
-    except OSError as error:
-        raise HeadError(f"cannot write {path}: {error.strerror}") from error
-
-
 def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Any:
-    """Which class (row) is taken for which (column); colour by the share of the row, numbers where there is room."""
+    """Plot which class (row) is predicted as which (column).
+
+    Colour shows the share of the row; cells show counts for up to `NUMBERED` classes.
+    """
     import numpy as np
 
     table = np.asarray(counts)
@@ -88,11 +75,11 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> 
 
 
 def reliability(bins: Sequence[tuple[float, float, int]], before: Sequence[tuple[float, float, int]]) -> Any:
-    """Stated confidence against the share that is right, with and without temperature scaling.
+    """Plot accuracy against confidence, with and without temperature scaling.
 
     Args:
-        bins: (mean confidence, share right, decisions) of the bins that have any, calibrated.
-        before: the same, uncalibrated.
+        bins: (mean confidence, accuracy, number of decisions) of each bin that is not empty, calibrated.
+        before: The same, uncalibrated.
     """
     drawn, axes = figure(4.6, 4.2)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
@@ -110,7 +97,7 @@ def reliability(bins: Sequence[tuple[float, float, int]], before: Sequence[tuple
 
 
 def precision_recall(curves: Sequence[tuple[str, Any, Any]]) -> Any:
-    """Precision against recall of each class, (name, recall, precision) as the threshold falls."""
+    """Plot precision against recall; each curve is (name, recall, precision) with a falling threshold."""
     drawn, axes = figure(5.6, 4.2)
     for name, recall, precision in curves:
         axes.step(recall, precision, where="post", label=name, linewidth=1.4)
@@ -124,7 +111,7 @@ def precision_recall(curves: Sequence[tuple[str, Any, Any]]) -> Any:
 
 
 def group_bars(names: Sequence[str], values: Sequence[float], counts: Sequence[int]) -> Any:
-    """Accuracy of each group, worst first."""
+    """Plot the accuracy of each group as a bar, worst first, with its number of examples."""
     order = sorted(range(len(names)), key=lambda i: values[i])
     drawn, axes = figure(7, 1.1 + 0.32 * len(names))
     axes.barh(range(len(names)), [values[i] for i in order], color=ACCENT, height=0.65)

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs nothing beside it: figures, plots and the worst-classified clips."""
+"""Renders an evaluation as one self-contained HTML page: figures, plots and the worst-classified clips."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 
 from models.heads import plots
 from models.heads.calibration import BINS, reliability_points
-from models.heads.evaluation import Judged
+from models.heads.evaluation import Predictions
 
 WORST = 24
-"""Clips shown."""
+"""Number of clips on the page."""
 
 CURVES = 10
-"""Classes whose precision-recall curves are drawn: those with most examples."""
+"""Number of classes, those with most examples, whose precision-recall curves are drawn."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A labelled part as the page shows it.
+    """A labelled part of a video as the page shows it.
 
     Attributes:
-        uri: of the video.
-        part: which part of it, in words; "" for all.
-        truth: what it is.
-        taken_for: what it is taken for.
-        score: of what it is taken for.
-        picture: a JPEG of it inside the page, or None.
+        uri: Of the video.
+        part: Which part of the video, in words; "" for all of it.
+        truth: Its true classes.
+        taken_for: Its predicted class.
+        score: The score of the predicted class.
+        picture: A data URI of a JPEG, or None.
     """
 
     uri: str
@@ -40,28 +40,32 @@ class Clip:
     picture: str | None
 
 
-def worst_first(judged: Judged) -> NDArray[np.int64]:
-    """Examples by how little was given to what they are, the least first.
+def worst_first(predictions: Predictions) -> NDArray[np.int64]:
+    """Order the examples by the least score of their true classes, lowest first; return their indices, int64 [n].
 
-    Those that are of no class stand by how much was given to any.
+    An example of no class is ordered by 1 minus its highest score.
     """
-    given = np.where(judged.targets > 0, judged.scores, np.inf).min(axis=1)
-    nothing = judged.targets.sum(axis=1) == 0
-    given[nothing] = 1 - judged.scores[nothing].max(axis=1, initial=0)
-    return np.argsort(given, kind="stable")
+    to_truth = np.where(predictions.targets > 0, predictions.scores, np.inf).min(axis=1)
+    nothing = predictions.targets.sum(axis=1) == 0
+    to_truth[nothing] = 1 - predictions.scores[nothing].max(axis=1, initial=0)
+    return np.argsort(to_truth, kind="stable")
 
 
 def render(
-    figures: dict[str, Any], judged: Judged, clips: Sequence[Clip], title: str, learned: dict[str, Any] | None
+    figures: dict[str, Any],
+    predictions: Predictions,
+    clips: Sequence[Clip],
+    title: str,
+    training: dict[str, Any] | None,
 ) -> str:
-    """The page.
+    """Render the page as HTML.
 
     Args:
-        figures: as `models.heads.evaluation.evaluate` gives them.
-        judged: what they were made of.
-        clips: the worst-classified ones.
-        title: what was evaluated.
-        learned: what the model's file says of its training, or None.
+        figures: The result of `models.heads.evaluation.evaluate`.
+        predictions: The predictions that the figures were computed from.
+        clips: The worst-classified clips.
+        title: Heading of the page.
+        training: What the model's file says about its training, or None.
     """
     from jinja2 import Environment, PackageLoader
 
@@ -72,13 +76,13 @@ def render(
         figures=figures,
         clips=clips,
         title=title,
-        learned=learned,
-        pictures={name: _embedded(draw()) for name, draw in _drawings(figures, judged).items()},
+        training=training,
+        pictures={name: _embedded(draw()) for name, draw in _drawings(figures, predictions).items()},
     )
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """A picture inside a page."""
+    """Encode an image of a kind such as ``png`` as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -86,10 +90,12 @@ def _embedded(drawn: Any) -> str:
     return data_uri(plots.png(drawn), "png")
 
 
-def _drawings(figures: dict[str, Any], judged: Judged) -> dict[str, Callable[[], Any]]:
+def _drawings(figures: dict[str, Any], predictions: Predictions) -> dict[str, Callable[[], Any]]:
     drawings: dict[str, Callable[[], Any]] = {
-        "reliability": lambda: plots.reliability(_bins(judged, judged.scores), _bins(judged, judged.raw_scores)),
-        "precision_recall": lambda: plots.precision_recall(_curves(judged)),
+        "reliability": lambda: plots.reliability(
+            _bins(predictions, predictions.scores), _bins(predictions, predictions.raw_scores)
+        ),
+        "precision_recall": lambda: plots.precision_recall(_curves(predictions)),
     }
     if figures["confusion"] is not None:
         drawings["confusion"] = lambda: plots.confusion_matrix(figures["labels"], figures["confusion"])
@@ -100,8 +106,8 @@ def _drawings(figures: dict[str, Any], judged: Judged) -> dict[str, Callable[[],
     return drawings
 
 
-def _bins(judged: Judged, scores: NDArray[Any]) -> list[tuple[float, float, int]]:
-    confidence, right = reliability_points(scores, judged.targets, judged.multi_label)
+def _bins(predictions: Predictions, scores: NDArray[Any]) -> list[tuple[float, float, int]]:
+    confidence, right = reliability_points(scores, predictions.targets, predictions.multi_label)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         (float(confidence[bins == b].mean()), float(right[bins == b].mean()), int((bins == b).sum()))
@@ -109,10 +115,10 @@ def _bins(judged: Judged, scores: NDArray[Any]) -> list[tuple[float, float, int]
     ]
 
 
-def _curves(judged: Judged) -> list[tuple[str, Any, Any]]:
-    counts = judged.targets.sum(axis=0)
+def _curves(predictions: Predictions) -> list[tuple[str, Any, Any]]:
+    counts = predictions.targets.sum(axis=0)
     shown = [k for k in np.argsort(-counts, kind="stable")[:CURVES] if counts[k]]
-    return [(judged.labels[k], *_curve(judged.targets[:, k] > 0, judged.scores[:, k])) for k in shown]
+    return [(predictions.labels[k], *_curve(predictions.targets[:, k] > 0, predictions.scores[:, k])) for k in shown]
 
 
 def _curve(truth: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[Any, Any]:

@@ -1,1 +1,1 @@
-"""The vector index: build, add, merge, search, score; and how words and pictures become queries of it."""
+"""The vector index: build it, add to it, search it; and turn words and pictures into queries."""

@@ -1,11 +1,11 @@
-"""Building an index step by step, so that a pipeline may do the heavy steps in parallel.
+"""Builds an index in steps, so that a pipeline can run the heavy ones in parallel.
 
-1. shards are written (`models.retrieval.shards`), each by itself;
-2. `draft` joins them to what the last index had and works out what is hidden, the centre and the kinds;
-3. `train` fits a quantiser on a sample where a level is approximate;
-4. `missing_candidates` lists what is to be encoded, `encode` does one of them; any number at once;
-5. `measure` chooses how many lists to probe and records the recall;
-6. `publish_manifest` swaps CURRENT.
+1. Shards are written, independently of each other (`models.retrieval.shards`).
+2. `draft` joins them to the shards of the last index and computes which videos are hidden, the centre and the kinds.
+3. `train` fits a quantiser on a sample, for each level that is approximate.
+4. `missing_candidates` lists what is left to encode; `encode` does one item. Items may run in parallel.
+5. `measure` chooses how many lists to probe, and records the recall.
+6. `publish_manifest` replaces CURRENT.
 
 Until the last step the old index answers. No step holds more than a sample, a block or a shard in memory.
 """
@@ -37,7 +37,7 @@ from models.retrieval.vectors import StoredVectors
 
 KindChoice = Literal["auto", "flat", "ivfpq"]
 
-# Half precision numbers are whole multiples of this, so their sums in integers are exact in any order.
+# Every float16 number is a whole multiple of this, so sums in integers are exact in any order.
 _HALF_UNIT = 2.0**-24
 
 _MEASURED_QUERIES = 200
@@ -45,7 +45,15 @@ _MEASURED_QUERIES = 200
 
 @dataclass(frozen=True)
 class Source:
-    """Whose vectors an index holds: the visual model and the sampling of the frames."""
+    """The visual model and the sampling that the vectors of an index come from.
+
+    Attributes:
+        model: Name of the visual model.
+        model_fingerprint: Its fingerprint.
+        sampling: How the frames were sampled.
+        sample_period_s: Time from one sampled frame to the next, seconds.
+        embedding_size: Length D of the vectors.
+    """
 
     model: str
     model_fingerprint: str
@@ -55,7 +63,14 @@ class Source:
 
 
 class EncodeTask(NamedTuple):
-    """One file of codes to write: the shard and level it encodes, where from and where to (below the root)."""
+    """One file of codes to write.
+
+    Attributes:
+        shard: The shard to encode.
+        level: The level to encode.
+        quantiser: File of the trained quantiser, relative to the index folder.
+        path: File to write, relative to the index folder.
+    """
 
     shard: ShardInfo
     level: Level
@@ -75,11 +90,25 @@ def draft(
     kind: KindChoice = "auto",
     runs: Sequence[str] = (),
 ) -> Manifest:
-    """The manifest of `base` with `shards` added and the videos `removed` (ids) hidden, not yet published.
+    """Make the manifest of `base` with `shards` added and the videos `removed` hidden; it is not published yet.
 
-    A video that is in `base` and in `shards` is superseded: its old rows are hidden. Shards of which nothing is
-    left are dropped. Raises MixedModelsError where a shard's vectors are another model's, RetrievalError where a
-    video is twice in `shards` or nothing is left to index.
+    The old rows of a video that is in both `base` and `shards` are hidden. Shards without visible videos are dropped.
+
+    Args:
+        root: The index folder.
+        index_id: Id of the new index.
+        created_at: Time of the build, ISO 8601.
+        source: What the vectors come from.
+        shards: The new shards.
+        base: The last index; None for a fresh build.
+        removed: Ids of videos that are gone.
+        kind: How the levels are searched; ``auto`` chooses by their size.
+        runs: Names of what the caller put in, for the record.
+
+    Raises:
+        MixedModelsError: The vectors of a shard, or of `base`, are another model's.
+        RetrievalError: A video is in `shards` twice, or there is nothing to index.
+        IndexFormatError: A shard is missing or damaged.
     """
     _require_one_model(source, shards, base)
     old = base.shards if base else ()
@@ -89,7 +118,7 @@ def draft(
     hidden |= {number for name, number in _video_ids(root, old, hidden).items() if name in gone}
     kept, still_hidden = _without_empty(root, [*old, *shards], hidden)
     if not kept:
-        raise RetrievalError("there is nothing to index: the catalog has no video with frames")
+        raise RetrievalError("there is nothing to index: the catalog has no video with usable frames")
     numbers = [base.next_video if base else 0, *(number + 1 for number in added.values())]
     centre, videos = _centre(root, kept, still_hidden, source.embedding_size)
     frames = sum(int(keep.sum()) for _, keep in _live(root, kept, still_hidden, "frames"))
@@ -114,14 +143,27 @@ def draft(
 
 
 def untrained(manifest: Manifest) -> list[Level]:
-    """The levels that need `train` before anything can be encoded."""
+    """List the levels that need `train` before anything can be encoded."""
     return [
         level for level in LEVELS if manifest.levels[level].kind == "ivfpq" and not manifest.levels[level].quantiser
     ]
 
 
 def train(root: Path, manifest: Manifest, level: Level, seed: int = 1) -> Manifest:
-    """Train the level's quantiser on a sample of its live rows and write it; the manifest that names it."""
+    """Train the quantiser of a level on a sample of its live rows, and write it.
+
+    Args:
+        root: The index folder.
+        manifest: The index.
+        level: The level to train.
+        seed: Of the sample and the training.
+
+    Returns:
+        The manifest that names the quantiser.
+
+    Raises:
+        IndexFormatError: A shard is missing or damaged.
+    """
     info = manifest.levels[level]
     sample = sample_rows(root, manifest, level, training_rows(info.rows), seed)
     name = f"{manifest.index_id}/{level}.quantiser.faiss"
@@ -131,7 +173,7 @@ def train(root: Path, manifest: Manifest, level: Level, seed: int = 1) -> Manife
 
 
 def sample_rows(root: Path, manifest: Manifest, level: Level, count: int, seed: int) -> NDArray[np.float16]:
-    """`count` raw vectors drawn evenly from the level's live rows, float16 [count, D]; no other row is read."""
+    """Draw `count` raw vectors uniformly from the level's live rows, float16 [count, D]; only these rows are read."""
     places = np.random.default_rng(seed).choice(manifest.levels[level].rows, count, replace=False)
     places.sort()
     parts, at = [], 0
@@ -144,7 +186,7 @@ def sample_rows(root: Path, manifest: Manifest, level: Level, count: int, seed: 
 
 
 def missing_candidates(manifest: Manifest) -> list[EncodeTask]:
-    """Every file of codes that the index needs and does not have yet."""
+    """List the files of codes that the index needs and does not have yet."""
     tasks = []
     for level in LEVELS:
         info = manifest.levels[level]
@@ -156,12 +198,12 @@ def missing_candidates(manifest: Manifest) -> list[EncodeTask]:
 
 
 def encode(root: Path, task: EncodeTask) -> None:
-    """Encode one shard's level; safe to repeat and to run beside others."""
+    """Encode one level of one shard. Repeating a task is safe, and tasks may run at the same time."""
     encode_candidates(root / task.quantiser, open_level(root, task.shard, task.level), root / task.path)
 
 
 def with_candidates(manifest: Manifest, tasks: Iterable[EncodeTask]) -> Manifest:
-    """The manifest that names the codes these tasks wrote."""
+    """Return the manifest that names the codes which the tasks wrote."""
     for task in tasks:
         info = manifest.levels[task.level]
         named = {**(info.candidates or {}), task.shard.name: task.path}
@@ -170,9 +212,19 @@ def with_candidates(manifest: Manifest, tasks: Iterable[EncodeTask]) -> Manifest
 
 
 def measure(root: Path, manifest: Manifest, recall: float, directions: NDArray[np.floating] | None = None) -> Manifest:
-    """Choose nprobe and rerank of the approximate levels for recall@10 >= `recall`; the manifest that records them.
+    """Choose nprobe and rerank of the approximate levels so that recall@10 reaches `recall`.
 
-    `directions` [n, D] are questions as words ask them (`models.retrieval.tuning`). A flat level's recall is 1.
+    Args:
+        root: The index folder.
+        manifest: The index.
+        recall: Wanted recall@10, between 0 and 1. The recall of a flat level is 1.
+        directions: Queries [n, D] like those that words turn into; see `models.retrieval.tuning`.
+
+    Returns:
+        The manifest that records the settings and the recall.
+
+    Raises:
+        IndexFormatError: A file of the index is missing or damaged.
     """
     for level in LEVELS:
         info = manifest.levels[level]
@@ -186,7 +238,11 @@ def measure(root: Path, manifest: Manifest, recall: float, directions: NDArray[n
 
 
 def open_vector_index(root: Path, manifest: Manifest, level: Level) -> VectorIndex:
-    """One level of an index, its files memory-mapped, as the manifest says it is to be searched."""
+    """Open one level of an index, memory-mapped, with the search settings of the manifest.
+
+    Raises:
+        IndexFormatError: A file of the index is missing or damaged.
+    """
     info = manifest.levels[level]
     opened = list(_live(root, manifest.shards, set(manifest.hidden), level))
     candidates = None
@@ -198,18 +254,6 @@ def open_vector_index(root: Path, manifest: Manifest, level: Level) -> VectorInd
     return VectorIndex(shards, live, manifest.centre_vector(), candidates, settings)
 
 
-def finish(
-    root: Path, manifest: Manifest, recall: float = 0.95, directions: NDArray[np.floating] | None = None
-) -> Manifest:
-    """Steps 3 to 5 one after the other, in this process."""
-    for level in untrained(manifest):
-        manifest = train(root, manifest, level)
-    tasks = missing_candidates(manifest)
-    for task in tasks:
-        encode(root, task)
-    return measure(root, with_candidates(manifest, tasks), recall, directions)
-
-
 def _require_one_model(source: Source, shards: Sequence[ShardInfo], base: Manifest | None) -> None:
     if base is not None:
         base.require_model(source.model_fingerprint)
@@ -217,12 +261,12 @@ def _require_one_model(source: Source, shards: Sequence[ShardInfo], base: Manife
         if shard.model_fingerprint != source.model_fingerprint:
             raise MixedModelsError(
                 f"shard {shard.name} holds vectors of model {shard.model_fingerprint[:12]}, the index is of "
-                f"{source.model_fingerprint[:12]}: build it again with --rebuild"
+                f"{source.model_fingerprint[:12]}: build the index again"
             )
 
 
 def _video_ids(root: Path, shards: Sequence[ShardInfo], hidden: Set[int] = frozenset()) -> dict[str, int]:
-    """video_id -> number of the shards' videos that are not hidden; RetrievalError where one comes twice."""
+    """Map video_id to number for the visible videos of the shards; refuse an id that occurs twice."""
     numbers: dict[str, int] = {}
     for shard in shards:
         table = read_rows(root, shard, "videos", ["video", "video_id"])
@@ -236,7 +280,7 @@ def _video_ids(root: Path, shards: Sequence[ShardInfo], hidden: Set[int] = froze
 
 
 def _without_empty(root: Path, shards: Sequence[ShardInfo], hidden: set[int]) -> tuple[list[ShardInfo], set[int]]:
-    """The shards that still show a video, and those of the hidden numbers that are in them."""
+    """Return the shards that still have a visible video, and the hidden numbers that are in them."""
     kept, still_hidden = [], set()
     for shard in shards:
         numbers = set(read_rows(root, shard, "videos", ["video"])["video"].to_pylist())
@@ -249,7 +293,7 @@ def _without_empty(root: Path, shards: Sequence[ShardInfo], hidden: set[int]) ->
 def _live(
     root: Path, shards: Sequence[ShardInfo], hidden: set[int], level: Level
 ) -> Iterable[tuple[StoredVectors, NDArray[np.bool_]]]:
-    """Each shard's vectors of a level, and which of its rows are to be seen."""
+    """Yield the vectors of a level for each shard, with a mask of its visible rows."""
     out = np.asarray(sorted(hidden), dtype=np.int64)
     for shard in shards:
         stored = open_level(root, shard, level)
@@ -258,10 +302,10 @@ def _live(
 
 
 def _centre(root: Path, shards: Sequence[ShardInfo], hidden: set[int], size: int) -> tuple[NDArray[np.float32], int]:
-    """The mean of the live videos' means and one zero vector, float32 [size], and the number of videos.
+    """Compute the centre float32 [size], the mean of the live videos' means and one zero vector; and count the videos.
 
-    Summed in integers: the same videos give the same centre to the last bit, in whatever order and shards they
-    came. The zero vector keeps an archive of one video from being its own centre; it is forgotten among many.
+    The sum is one of integers, so the same videos give exactly the same centre in whatever order and shards they come.
+    The zero vector keeps the only video of an archive from being its own centre; among many videos it has no effect.
     """
     total, count = np.zeros(size, dtype=np.int64), 0
     for stored, keep in _live(root, shards, hidden, "videos"):
@@ -273,14 +317,14 @@ def _centre(root: Path, shards: Sequence[ShardInfo], hidden: set[int], size: int
 
 
 def _kind(choice: KindChoice, rows: int, size: int) -> Kind:
-    """The kind of one level. Too few rows to train on are searched exactly, whatever was asked for."""
+    """Choose the kind of one level. Too few rows to train on are always searched exactly."""
     if choice == "auto":
         choice = "flat" if rows * size <= FLAT_NUMBERS else "ivfpq"
     return "flat" if rows < MIN_ROWS else choice
 
 
 def _level(base: Manifest | None, level: Level, rows: int, kind: Kind, kept: Sequence[ShardInfo]) -> LevelInfo:
-    """A level of that kind, with the quantiser and the codes that the last index had for it."""
+    """Describe a level of that kind, with the quantiser and the codes that the last index had for it."""
     before = base.levels[level] if base else None
     if kind == "flat" or before is None or before.kind != "ivfpq":
         return LevelInfo(kind, rows)

@@ -1,12 +1,14 @@
-"""What can be wrong with an index or with a question put to it."""
+"""Errors about an index or a query."""
+
+from models.errors import ReelbeamError
 
 
-class RetrievalError(ValueError):
-    """Anything the caller can put right: the message says what was wrong and what to do."""
+class RetrievalError(ReelbeamError, ValueError):
+    """Something that the caller can correct; the message says what is wrong and what to do."""
 
 
 class NoIndexError(RetrievalError):
-    """There is no finished index where one was looked for."""
+    """There is no finished index."""
 
 
 class IndexFormatError(RetrievalError):
@@ -14,4 +16,4 @@ class IndexFormatError(RetrievalError):
 
 
 class MixedModelsError(RetrievalError):
-    """Vectors of two visual models were about to meet: their spaces have nothing to do with each other."""
+    """Vectors of two visual models would be compared, which means nothing: each model has its own space."""

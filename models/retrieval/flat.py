@@ -1,4 +1,4 @@
-"""Exact search: every live row is looked at, in half precision, then the best are scored exactly."""
+"""Exact search: scores every live row in float16; the caller then scores the best ones exactly."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,16 @@ from models.retrieval.scoring import centred_units
 from models.retrieval.threads import one_thread
 from models.retrieval.vectors import StoredVectors
 
-# Numbers (rows x dimensions) up to which every row is looked at: 256 MB in half precision, read at about 20 GB/s
-# by one thread: 12 ms a query, measured at 100,000 x 1280 on an AVX-512 core.
+# Largest index (rows x dimensions) that is searched exactly by default: 256 MB of float16, which one thread reads at
+# about 20 GB/s. 12 ms a query, measured at 100,000 x 1280 on an AVX-512 core.
 FLAT_NUMBERS = 1 << 27
 
 
 class FlatScan:
-    """The live rows about the centre, unit length, half precision, in memory: 2 bytes a number.
+    """All live rows in memory as float16: relative to the centre, scaled to length one. Takes 2 bytes a number.
 
-    `ids` is int64 [n], the row numbers' ids. Filled from the shards in blocks when it is made.
+    Attributes:
+        ids: int64 [n], the id of each row.
     """
 
     def __init__(
@@ -27,12 +28,13 @@ class FlatScan:
         live: Sequence[NDArray[np.bool_]],
         centre: NDArray[np.float32],
     ) -> None:
+        """Load the rows, block by block."""
         self.ids = np.concatenate(
             [shard.ids[keep] for shard, keep in zip(shards, live, strict=True)] or [np.empty(0, dtype=np.int64)]
         )
         count, size = len(self.ids), len(centre)
         self._index = faiss.IndexScalarQuantizer(size, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-        self._index.codes.resize(count * size * 2)  # in one piece: adding would double it again and again
+        self._index.codes.resize(count * size * 2)  # allocated once: adding rows would reallocate again and again
         self._index.ntotal = count
         if count:
             self._fill(shards, live, centre)
@@ -56,9 +58,15 @@ class FlatScan:
     def search(
         self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The `count` best rows for one unit query [d]: scores (to within SCAN_ERROR) and ids, best first.
+        """Find the best rows for one query.
 
-        `allowed` (bool [n], by row) leaves rows out.
+        Args:
+            query: float32 [D] of length one.
+            count: Most rows to return.
+            allowed: bool [n]: which rows to consider; None for all.
+
+        Returns:
+            Scores float32, each within `SCAN_ERROR` of the exact one, and ids int64; best first.
         """
         params = None
         if allowed is not None:

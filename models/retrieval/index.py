@@ -1,8 +1,8 @@
-"""One small interface over FAISS: rows with ids, a centre, and the best rows for a query.
+"""Searches rows with ids for the best ones for a query, about a centre, exactly or approximately (FAISS).
 
-Vectors are stored raw and the centre is applied when an index is opened, so shards never have to be written
-again when the archive grows: a row's score follows from its stored vector and today's centre alone, and an index
-that grew night by night answers exactly as one that was built fresh.
+Vectors are stored raw, and the centre is subtracted when an index is opened, so shards need not be rewritten when the
+archive grows. A score depends only on the stored vector and today's centre, so an index that grew night by night
+returns exactly what a fresh build returns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,20 +18,30 @@ from models.retrieval.ivfpq import Candidates
 from models.retrieval.scoring import SCAN_ERROR, Metric, as_metric, centred_units, exact_scores, unit
 from models.retrieval.vectors import StoredVectors
 
-# Filters that leave this many numbers (rows x dimensions) or fewer are answered by scoring every row left:
-# quicker than walking lists that hold few of them, and exact.
+# If a filter leaves at most this many numbers (rows x dimensions), every row left is scored: this is exact, and faster
+# than probing lists that hold few of them.
 _FEW_NUMBERS = 1 << 22
 
 
 class Settings(NamedTuple):
-    """How hard an approximate search looks: lists probed, and candidates scored exactly."""
+    """Effort of an approximate search.
+
+    Attributes:
+        nprobe: Inverted lists to probe.
+        rerank: Candidates to score exactly.
+    """
 
     nprobe: int = 16
     rerank: int = 200
 
 
 class Ranked(NamedTuple):
-    """Rows best first: `scores` float32 [n] (cosines), `ids` int64 [n]."""
+    """Rows, best first.
+
+    Attributes:
+        scores: float32 [n], cosines.
+        ids: int64 [n].
+    """
 
     scores: NDArray[np.float32]
     ids: NDArray[np.int64]
@@ -40,8 +50,10 @@ class Ranked(NamedTuple):
 class VectorIndex:
     """The live rows of some shards about one centre.
 
-    `shards` are open shards, `live` a bool [n] for each (False hides a row), `centre` float32 [d]. Without
-    `candidates` the search is exact; with them it is approximate in which rows it finds, never in their scores.
+    Attributes:
+        centre: float32 [D].
+        settings: Effort of an approximate search; may be changed.
+        rows: Number of live rows.
     """
 
     def __init__(
@@ -52,6 +64,16 @@ class VectorIndex:
         candidates: Candidates | None = None,
         settings: Settings | None = None,
     ) -> None:
+        """Open an index.
+
+        Args:
+            shards: The open shards.
+            live: For each shard bool [n]; False hides a row.
+            centre: float32 [D].
+            candidates: Codes for an approximate search; None for an exact one. They affect which rows are found, never
+                their scores.
+            settings: Effort of an approximate search.
+        """
         self.centre = np.asarray(centre, dtype=np.float32)
         self.settings = settings or Settings()
         self.rows = int(sum(keep.sum() for keep in live))
@@ -63,30 +85,34 @@ class VectorIndex:
 
     @property
     def embedding_size(self) -> int:
-        """Length of the vectors."""
+        """Length D of the vectors."""
         return len(self.centre)
 
     @property
     def exact(self) -> bool:
-        """Whether every row is looked at."""
+        """Whether every row is scored."""
         return self._scan is not None
 
     @property
     def lists(self) -> int:
-        """Inverted lists an approximate search may probe; 0 where the search is exact."""
+        """Inverted lists that an approximate search can probe; 0 if the search is exact."""
         return self._candidates.lists if self._candidates else 0
 
     def live_ids(self) -> NDArray[np.int64]:
-        """Ids of all rows a search may find, int64, shard by shard."""
+        """Return the ids of all live rows, int64, shard by shard."""
         parts = [shard.ids[keep] for shard, keep in zip(self._shards, self._live, strict=True)]
         return np.concatenate(parts or [np.empty(0, dtype=np.int64)])
 
     def direction(self, embedding: ArrayLike) -> NDArray[np.float32]:
-        """The query for rows like this raw embedding (or these, [n, d]): moved by the centre, length one."""
+        """Return the query float32 for rows like this raw embedding [D] (or these, [n, D]): centred, length one."""
         return unit(np.asarray(embedding, dtype=np.float32) - self.centre)
 
     def directions_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The queries that these live rows are themselves, float32 [len(ids), d]; KeyError for other ids."""
+        """Return the queries for these live rows themselves, float32 [len(ids), D].
+
+        Raises:
+            KeyError: An id is not a live row.
+        """
         directions = np.full((len(ids), self.embedding_size), np.nan, dtype=np.float32)
         for shard, here, rows in self._located(ids):
             directions[here] = self.direction(shard.vectors[rows])
@@ -101,11 +127,20 @@ class VectorIndex:
         metric: Metric = "cosine",
         allowed: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The `top_k` best rows for each of `queries` [n, d] (directions about the centre, any length).
+        """Find the best rows for each query; ties are in order of id.
 
-        Returns scores float32 [n, top_k] (cosines, or distances that ascend) and ids int64 [n, top_k], padded
-        with NaN and -1 where there are fewer rows. `allowed` holds the only ids to consider. Ties are broken by
-        id. Raises RetrievalError for queries of another size or without direction.
+        Args:
+            queries: Directions about the centre [n, D], of any length.
+            top_k: Rows to return for each query.
+            metric: Of the returned scores.
+            allowed: int64, the only ids to consider; None for all.
+
+        Returns:
+            Scores float32 [n, top_k] (cosines, or ascending distances) and ids int64 [n, top_k], padded with NaN and -1
+            if there are fewer rows.
+
+        Raises:
+            RetrievalError: The queries have another size, or one is zero or not finite.
         """
         directions = self._checked(queries)
         scores = np.full((len(directions), top_k), np.nan, dtype=np.float32)
@@ -118,7 +153,7 @@ class VectorIndex:
         return scores, ids
 
     def best(self, query: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None = None) -> Ranked:
-        """At least the `count` best rows for one unit query [d]; more where further rows tie with the last."""
+        """Return at least the `count` best rows for one unit query [D]; more if further rows tie with the last."""
         if allowed is not None and len(allowed) * self.embedding_size <= _FEW_NUMBERS:
             return self._cut(self._ranked(query, allowed), count)
         if self._scan is not None:
@@ -126,14 +161,14 @@ class VectorIndex:
         return self._cut(self._ranked(query, self._nominated(query, count, allowed)), count)
 
     def scores_of(self, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact scores of the rows with these ids for one unit query, float32; NaN where an id is not live."""
+        """Score the rows with these ids exactly for one unit query [D], float32; NaN for an id that is not live."""
         scores = np.full(len(ids), np.nan, dtype=np.float32)
         for shard, here, rows in self._located(ids):
             scores[here] = exact_scores(query, shard.vectors[rows], self.centre)
         return scores
 
     def _located(self, ids: NDArray[np.int64]) -> Iterator[tuple[StoredVectors, NDArray[np.int64], NDArray[np.int64]]]:
-        """For each shard that holds some of `ids` alive: the shard, their places in `ids`, their rows."""
+        """Yield each shard that has some of `ids` as live rows, with their places in `ids` and their rows."""
         for shard, keep in zip(self._shards, self._live, strict=True):
             rows = shard.rows_of(ids)
             here = np.flatnonzero(rows >= 0)
@@ -142,9 +177,15 @@ class VectorIndex:
                 yield shard, here, rows[here]
 
     def exhaustive(self, queries: NDArray[np.floating], top_k: int) -> NDArray[np.int64]:
-        """Ids int64 [n, top_k] found by comparing every query with every row in float32: the measure of others.
+        """Find the best rows by comparing every query [n, D] with every row in float32, as the reference for recall.
 
-        Works through the shards in blocks, so memory does not grow with the rows.
+        Works in blocks, so memory does not grow with the number of rows.
+
+        Returns:
+            Ids int64 [n, top_k].
+
+        Raises:
+            RetrievalError: The queries have another size, or one is zero or not finite.
         """
         directions = self._checked(queries)
         best = np.full((len(directions), top_k), -np.inf, dtype=np.float32)
@@ -159,7 +200,7 @@ class VectorIndex:
     def _best_exact(
         self, scan: FlatScan, query: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
     ) -> Ranked:
-        """Look at more and more of the scan's best until no row left out could belong to the answer."""
+        """Score more and more of the scan's best rows, until no other row can belong to the result."""
         mask = None if allowed is None else np.isin(scan.ids, allowed)
         asked = 2 * count + 16
         while True:
@@ -208,14 +249,14 @@ class VectorIndex:
             raise RetrievalError(f"{message}: use the model the index was built with")
         directions = unit(queries)
         if not np.isfinite(queries).all() or not directions.any(axis=1).all():
-            raise RetrievalError("a query has no direction (all zeros, or not finite): ask something else")
+            raise RetrievalError("a query has no direction (it is zero or not finite): ask something else")
         return directions
 
 
 def _merged(
     best: NDArray[np.float32], ids: NDArray[np.int64], more: NDArray[np.float32], more_ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The best columns of two score tables, as many as the first has; rows are queries."""
+    """Merge two tables of scores (rows are queries), keeping as many of the best columns as the first has."""
     scores = np.concatenate([best, more], axis=1)
     names = np.concatenate([ids, more_ids], axis=1)
     top_k = best.shape[1]

@@ -1,7 +1,7 @@
-"""Approximate candidates: an inverted file over product-quantised vectors, four bits a part, scanned in registers.
+"""Approximate search: an inverted file over product-quantised vectors with 4-bit codes, scanned in registers.
 
-Jégou et al. 2011, "Product quantization for nearest neighbor search", with André et al. 2015's fast scan. The
-codes only nominate; who wins is decided by exact scores from the stored vectors.
+Jégou et al. 2011, "Product quantization for nearest neighbor search", with the fast scan of André et al. 2015. The
+codes only select candidates; exact scores from the stored vectors decide the order.
 """
 
 from pathlib import Path
@@ -11,25 +11,29 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic_file import atomic_path
 from models.retrieval.scoring import centred_units
 from models.retrieval.threads import one_thread
 from models.retrieval.vectors import StoredVectors, publish, read_mapped
 
-# FAISS's own advice is 30 to 256 training points a list; more than 40 moved recall by less than 0.001 here.
+# FAISS recommends 30 to 256 training points a list; here more than 40 changed recall by less than 0.001.
 TRAINING_ROWS_PER_LIST = 40
 _MAX_LISTS = 1 << 16
 
-# Fewer rows than this train nothing worth having, and looking at all of them takes no time.
+# A quantiser trained on fewer rows than this is poor, and scoring all of them takes no time.
 MIN_ROWS = 1024
 
-# Numbers of a vector that share one 4-bit code; 4 is 1 bit a number, a 32nd of float32.
+# Consecutive numbers of a vector that share one 4-bit code: 1 bit a number, 1/32 of float32.
 _NUMBERS_PER_PART = 4
 
 
 class Quantiser(NamedTuple):
-    """A trained, empty index, and the centre its training vectors were moved by (float32 [d]).
+    """A trained, empty index.
 
-    The centre of the archive moves on; this one stays with the codes.
+    Attributes:
+        trained: The FAISS index.
+        centre: float32 [D], subtracted from the training vectors. It stays with the codes when the archive's centre
+            moves.
     """
 
     trained: faiss.Index
@@ -37,18 +41,25 @@ class Quantiser(NamedTuple):
 
 
 def list_count(rows: int) -> int:
-    """Number of inverted lists for so many rows: the power of two nearest 2 sqrt(rows)."""
+    """Return the number of inverted lists for this many rows: the power of two nearest to 2 sqrt(rows)."""
     wanted = 2.0 * max(rows, 1) ** 0.5
     return int(min(_MAX_LISTS, 2 ** max(0, round(np.log2(wanted)))))
 
 
 def training_rows(rows: int) -> int:
-    """How many of so many rows a training sample should hold."""
+    """Return the size of the training sample for this many rows."""
     return min(rows, TRAINING_ROWS_PER_LIST * list_count(rows))
 
 
 def train_quantiser(sample: NDArray[np.floating], rows: int, centre: NDArray[np.float32], seed: int = 1) -> Quantiser:
-    """Train on `sample` [s, d] (raw embeddings) for an index of `rows` rows. Same sample and seed, same result."""
+    """Train a quantiser; the same sample and seed give the same result.
+
+    Args:
+        sample: Raw embeddings [s, D].
+        rows: Number of rows that the index will hold.
+        centre: float32 [D].
+        seed: Of the clustering.
+    """
     size = sample.shape[1]
     padded = -(-size // _NUMBERS_PER_PART) * _NUMBERS_PER_PART
     lists = max(1, min(list_count(rows), len(sample) // TRAINING_ROWS_PER_LIST))
@@ -60,24 +71,29 @@ def train_quantiser(sample: NDArray[np.floating], rows: int, centre: NDArray[np.
 
 
 def _prepared(units: NDArray[np.float32], padded: int) -> NDArray[np.float32]:
-    """Unit rows with zeros appended, so that the parts divide them; zeros change no distance."""
+    """Append zeros to unit rows, so that the parts divide them; zeros change no distance."""
     missing = padded - units.shape[1]
     return np.pad(units, ((0, 0), (0, missing))) if missing else np.ascontiguousarray(units)
 
 
 def save_quantiser(quantiser: Quantiser, path: Path) -> None:
-    """Write the trained index to `path` and its centre beside it (`.centre.npy`)."""
-    np.save(path.with_suffix(".centre.npy"), quantiser.centre)
+    """Write the trained index to `path`, and its centre beside it (`.centre.npy`)."""
+    with atomic_path(path.with_suffix(".centre.npy")) as part:
+        np.save(part, quantiser.centre)
     publish(quantiser.trained, path)
 
 
 def load_quantiser(path: Path) -> Quantiser:
-    """Read what `save_quantiser` wrote; IndexFormatError where it cannot be."""
+    """Read what `save_quantiser` wrote.
+
+    Raises:
+        IndexFormatError: The index is missing or damaged.
+    """
     return Quantiser(read_mapped(path), np.load(path.with_suffix(".centre.npy")))
 
 
 def encode_candidates(quantiser_path: Path, vectors: StoredVectors, path: Path) -> None:
-    """Encode one shard's vectors with a trained quantiser into a file of its own; shards may go in parallel."""
+    """Encode the vectors of one shard with a trained quantiser into a file; shards may be encoded in parallel."""
     index = faiss.read_index(str(quantiser_path))
     centre = np.load(quantiser_path.with_suffix(".centre.npy"))
     for block in vectors.blocks():
@@ -87,9 +103,18 @@ def encode_candidates(quantiser_path: Path, vectors: StoredVectors, path: Path) 
 
 
 class Candidates:
-    """The codes of several shards under one quantiser, memory-mapped."""
+    """The codes of several shards under one quantiser, memory-mapped.
+
+    Attributes:
+        lists: Number of inverted lists.
+    """
 
     def __init__(self, quantiser_path: Path, shard_paths: list[Path]) -> None:
+        """Open the files.
+
+        Raises:
+            IndexFormatError: One is missing or damaged.
+        """
         self._quantiser = load_quantiser(quantiser_path).trained
         self._shards = [read_mapped(path) for path in shard_paths]
         self.lists = int(self._quantiser.nlist)
@@ -97,7 +122,7 @@ class Candidates:
     def search(
         self, query: NDArray[np.float32], count: int, nprobe: int, selector: faiss.IDSelector | None = None
     ) -> NDArray[np.int64]:
-        """Ids of about the `count` nearest rows for one unit query [d], from the `nprobe` nearest lists."""
+        """Return the ids of about the `count` nearest rows for one unit query [D], from the `nprobe` nearest lists."""
         params = faiss.SearchParametersIVF(nprobe=min(nprobe, self.lists), sel=selector)
         padded = _prepared(query[None], self._quantiser.d)
         with one_thread():

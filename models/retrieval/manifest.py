@@ -1,4 +1,4 @@
-"""What an index consists of, as one JSON file, and which index is the current one.
+"""The manifest of an index, a JSON file that names all its parts; and the file that names the current index.
 
     index/<index_id>/manifest.json    shard files, model fingerprint, centre, kinds, measured recall
     index/<index_id>/shard-*...       what this build wrote; a manifest may name shards of earlier builds
@@ -8,6 +8,8 @@ Files never change once written. CURRENT is replaced by a rename, so an interrup
 """
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,6 +17,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic_file import atomic_path
 from models.retrieval.errors import IndexFormatError, MixedModelsError, NoIndexError
 
 FORMAT_VERSION = 1
@@ -27,7 +30,15 @@ LEVELS: tuple[Level, Level] = ("frames", "videos")
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One shard: its name (a path below the index folder, without endings), what it holds, whose vectors."""
+    """One shard of an index.
+
+    Attributes:
+        name: Its path relative to the index folder, without suffixes.
+        videos: Number of its videos.
+        frames: Number of its frames.
+        size_bytes: Size of its files.
+        model_fingerprint: Of the visual model that gave its vectors.
+    """
 
     name: str
     videos: int
@@ -36,20 +47,27 @@ class ShardInfo:
     model_fingerprint: str
 
     def vectors(self, root: Path, level: Level) -> Path:
-        """The file of its vectors."""
+        """Return the path of the file of its vectors."""
         return root / f"{self.name}.{level}.faiss"
 
     def rows(self, root: Path, level: Level) -> Path:
-        """The table of its rows."""
+        """Return the path of the table of its rows."""
         return root / f"{self.name}.{level}.parquet"
 
 
 @dataclass(frozen=True)
 class LevelInfo:
-    """How one level (all frames, or all videos) is searched, and how well that was measured to do.
+    """How one level (all frames, or all videos) is searched, and the recall that was measured.
 
-    `candidates` maps each shard's name to the file of its codes; both it and `quantiser` are empty for a flat
-    level, whose recall is 1 by construction. `rows` counts the live ones.
+    Attributes:
+        kind: ``flat`` for an exact search, ``ivfpq`` for an approximate one.
+        rows: Number of live rows.
+        recall_at_10: Measured recall@10; 1 for a flat level.
+        queries_measured: Number of queries that it was measured with.
+        nprobe: Inverted lists to probe; 0 for a flat level.
+        rerank: Candidates to score exactly; 0 for a flat level.
+        quantiser: File of the quantiser, relative to the index folder; "" for a flat level.
+        candidates: Maps the name of each shard to the file of its codes; None or empty for a flat level.
     """
 
     kind: Kind
@@ -64,9 +82,23 @@ class LevelInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One index. `centre` has `embedding_size` numbers; `hidden` lists the numbers of superseded or gone videos.
+    """One index.
 
-    `next_video` is the first number no video had yet; `runs` names what the caller put in (catalog runs).
+    Attributes:
+        index_id: Id of the index.
+        created_at: Time of the build, ISO 8601.
+        model: Name of the visual model.
+        model_fingerprint: Fingerprint of the visual model.
+        sampling: How the frames were sampled.
+        sample_period_s: Time from one sampled frame to the next, seconds.
+        embedding_size: Length D of the vectors.
+        centre: D numbers.
+        levels: How each level is searched.
+        shards: The shards.
+        hidden: Numbers of the videos that were replaced or are gone.
+        next_video: The first number that no video has had yet.
+        runs: Names of what the caller put in (catalog runs).
+        format_version: Version of this layout.
     """
 
     index_id: str
@@ -85,34 +117,42 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def centre_vector(self) -> NDArray[np.float32]:
-        """The centre as float32 [embedding_size]."""
+        """Return the centre as float32 [embedding_size]."""
         return np.asarray(self.centre, dtype=np.float32)
 
     def with_level(self, level: Level, info: LevelInfo) -> "Manifest":
-        """The same index with one level's description replaced."""
+        """Return the same index with the description of one level replaced."""
         return replace(self, levels={**self.levels, level: info})
 
     def require_model(self, fingerprint: str) -> None:
-        """Raise MixedModelsError unless the index was built from this model's vectors."""
+        """Check that the index was built from this model's vectors.
+
+        Raises:
+            MixedModelsError: It was not.
+        """
         if fingerprint != self.model_fingerprint:
             raise MixedModelsError(
                 f"the index holds vectors of model {self.model_fingerprint[:12]} ({self.model}), not of "
-                f"{fingerprint[:12]}: search with the same model, or build the index again with --rebuild"
+                f"{fingerprint[:12]}: search with the same model, or build the index again"
             )
 
     def to_json(self) -> str:
-        """The manifest as JSON text."""
+        """Encode the manifest as JSON."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; IndexFormatError for anything else."""
+        """Decode what `to_json` wrote.
+
+        Raises:
+            IndexFormatError: The text is anything else, or of another format version.
+        """
         try:
             raw: dict[str, Any] = json.loads(text)
             if raw["format_version"] != FORMAT_VERSION:
                 raise IndexFormatError(
                     f"the index has format {raw['format_version']}, this program reads {FORMAT_VERSION}: "
-                    "build it again with --rebuild"
+                    "build the index again"
                 )
             raw["levels"] = {level: LevelInfo(**info) for level, info in raw["levels"].items()}
             raw["shards"] = tuple(ShardInfo(**shard) for shard in raw["shards"])
@@ -120,34 +160,86 @@ class Manifest:
                 raw[name] = tuple(raw[name])
             return cls(**raw)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise IndexFormatError(f"the index's manifest is damaged ({error}); build with --rebuild") from error
+            raise IndexFormatError(f"the index's manifest is damaged ({error}); build the index again") from error
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old content or the new one, never part of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def write_whole(path: Path, text: str, fence: Callable[[], None]) -> None:
+    """Write a small text file atomically.
+
+    Args:
+        path: The file to write.
+        text: Its content.
+        fence: Is called before the file is renamed to `path`; it may raise to prevent that.
+    """
+    with atomic_path(path, fence) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def current_index_id(root: Path) -> str:
+    """The id of the index that answers.
+
+    Raises:
+        NoIndexError: nothing was built yet.
+    """
+    current = root / CURRENT
+    if not current.is_file():
+        raise NoIndexError(f"there is no index in {root}; build it first with `reelbeam index`")
+    return current.read_text(encoding="utf-8").strip()
 
 
 def read_manifest(root: Path, index_id: str | None = None) -> Manifest:
-    """The manifest of an index below `root`, by default of the current one.
+    """Read the manifest of an index.
 
-    Raises NoIndexError where nothing was built yet, IndexFormatError where files are damaged.
+    Args:
+        root: The index folder.
+        index_id: Id of the index; None for the current one.
+
+    Raises:
+        NoIndexError: No index was built yet.
+        IndexFormatError: A file is missing or damaged.
     """
-    current = root / CURRENT
-    if index_id is None and not current.is_file():
-        raise NoIndexError(f"there is no index in {root}; build it first with `reelbeam index`")
-    name = index_id or current.read_text(encoding="utf-8").strip()
+    name = index_id or current_index_id(root)
     path = root / name / "manifest.json"
     if not path.is_file():
-        raise IndexFormatError(f"{path} is missing, though {CURRENT} names it; build with --rebuild")
+        raise IndexFormatError(f"{path} is missing, though {CURRENT} names it; build the index again")
     return Manifest.from_json(path.read_text(encoding="utf-8"))
 
 
-def publish_manifest(root: Path, manifest: Manifest) -> None:
-    """Make this the index that answers: its manifest first, then CURRENT."""
+def publish_manifest(root: Path, manifest: Manifest, fence: Callable[[], None] = lambda: None) -> None:
+    """Make this the index that answers: write its manifest, then CURRENT.
+
+    Args:
+        root: The index folder.
+        manifest: The index.
+        fence: Is called before each file takes effect; it raises if another builder may have taken over the folder.
+    """
+    fence()
     folder = root / manifest.index_id
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "manifest.json", manifest.to_json())
-    write_whole(root / CURRENT, manifest.index_id + "\n")
+    write_whole(folder / "manifest.json", manifest.to_json(), fence)
+    write_whole(root / CURRENT, manifest.index_id + "\n", fence)
+
+
+def remove_unreferenced(root: Path) -> list[str]:
+    """Delete the folders of which the current index uses no file, and temporary files of killed builds.
+
+    On POSIX, readers that have such an index open keep their mapped files; on Windows they must close them first.
+
+    Returns:
+        Names of the deleted folders, sorted.
+
+    Raises:
+        NoIndexError: There is no current index.
+        IndexFormatError: Its manifest is missing or damaged.
+    """
+    manifest = read_manifest(root)
+    files = [shard.name for shard in manifest.shards]
+    for level in manifest.levels.values():
+        files += [level.quantiser, *(level.candidates or {}).values()]
+    named = {manifest.index_id, *(name.split("/", 1)[0] for name in files if name)}
+    stale = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name not in named)
+    for name in stale:
+        shutil.rmtree(root / name)
+    for part in root.glob(".*.tmp-*"):
+        part.unlink(missing_ok=True)
+    return stale

@@ -1,6 +1,5 @@
-"""How well a ranking finds what it should: recall at k, mean reciprocal rank, median rank."""
+"""Metrics of rankings: recall at k, mean reciprocal rank (MRR) and median rank."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,18 +7,28 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class RetrievalFigures(NamedTuple):
-    """Figures of queries that each have one right video; ranks count from 1."""
+    """Metrics over queries that each have one relevant video; ranks count from 1.
+
+    Attributes:
+        recall_at_1: Share of queries whose video is first.
+        recall_at_5: Share of queries whose video is among the first 5.
+        recall_at_10: Share of queries whose video is among the first 10.
+        mrr: Mean reciprocal rank.
+        median_rank: Median rank.
+        queries: Number of queries.
+        videos: Number of videos that were ranked.
+    """
 
     recall_at_1: float
     recall_at_5: float
     recall_at_10: float
-    mrr: float  # mean of 1 / rank
+    mrr: float
     median_rank: float
     queries: int
     videos: int
 
     def to_json(self) -> dict[str, float | int]:
-        """The figures under the field's usual keys: r@1, r@5, r@10, mrr, median_rank, queries, videos."""
+        """Return the metrics under their usual names: r@1, r@5, r@10, mrr, median_rank, queries, videos."""
         return {
             "r@1": self.recall_at_1,
             "r@5": self.recall_at_5,
@@ -31,23 +40,15 @@ class RetrievalFigures(NamedTuple):
         }
 
 
-def ranks_of(scores: NDArray[np.floating], right: Sequence[int]) -> NDArray[np.float64]:
-    """Rank of each query's right video among all, from 1.
-
-    `scores` is [queries, videos], higher is better; `right` holds each query's column. Videos that tie with the
-    right one share its places: it gets the middle of them, so that neither a constant score nor the order of
-    the columns flatters a method.
-    """
-    own = scores[np.arange(len(right)), np.asarray(right, dtype=np.int64)][:, None]
-    better = (scores > own).sum(axis=1)
-    tied = (scores == own).sum(axis=1) - 1
-    return 1.0 + better + tied / 2.0
-
-
 def retrieval_figures(ranks: ArrayLike, videos: int) -> RetrievalFigures:
-    """Recall at 1, 5 and 10, mean reciprocal rank and median rank of `ranks` (from 1; inf where not found).
+    """Compute the metrics from ranks.
 
-    Raises ValueError without any rank: there is no recall of nothing.
+    Args:
+        ranks: Rank of each query's video, from 1; infinite if it was not found.
+        videos: Number of videos that were ranked.
+
+    Raises:
+        ValueError: There are no ranks.
     """
     rank = np.asarray(ranks, dtype=np.float64)
     if rank.size == 0:
@@ -64,9 +65,11 @@ def retrieval_figures(ranks: ArrayLike, videos: int) -> RetrievalFigures:
 
 
 def recall_of_neighbours(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
-    """Mean share of each row of `truth` (the exact neighbours' ids, [q, k]) that is in the same row of `found`.
+    """Compute the mean share of true neighbours that were found.
 
-    Negative ids in `truth` stand for "there are no more rows" and do not count.
+    Args:
+        found: int64 [q, n], the ids found for each query.
+        truth: int64 [q, k], the ids of the exact neighbours; negative ids are padding and do not count.
     """
     shares = [
         np.isin(want[want >= 0], have).mean() for have, want in zip(found, truth, strict=True) if (want >= 0).any()

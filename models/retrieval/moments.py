@@ -1,4 +1,4 @@
-"""Where in a video the answer is: neighbouring frames that score high, merged into time ranges."""
+"""Finds where in a video a query matches: runs of high-scoring frames, merged into time ranges."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,13 @@ MAX_RANGES = 5
 
 
 class Moment(NamedTuple):
-    """A time range of a video, seconds from its first frame, and its best frame's score."""
+    """A time range of a video.
+
+    Attributes:
+        start_s: Start, seconds from the video's first frame.
+        end_s: End, in the same seconds.
+        score: Score of its best frame.
+    """
 
     start_s: float
     end_s: float
@@ -23,12 +29,21 @@ def moments(
     duration_s: float | None = None,
     most: int = MAX_RANGES,
 ) -> tuple[Moment, ...]:
-    """The `most` best ranges, best first, at least one.
+    """Find the best time ranges of a video.
 
-    `times_s` float64 [n] ascends, `scores` is float32 [n]. Frames at least half way from the video's median score
-    to its best are taken, and runs of them merged: a video that is all alike is one range, one that shows the
-    thing for a moment is that moment. A frame stands for the time until the next one, the last for `period_s`,
-    never beyond `duration_s`.
+    Frames that score at least half way from the video's median score to its best are selected, and runs of them are
+    merged. So a uniform video is one range, and one that shows the subject briefly gives that moment. A frame lasts
+    until the next one, the last one for `period_s`.
+
+    Args:
+        times_s: float64 [n], ascending, seconds from the first frame; n is at least 1.
+        scores: float32 [n].
+        period_s: Time from one sampled frame to the next, seconds.
+        duration_s: Duration of the video, which no range exceeds; None if unknown.
+        most: Most ranges to return.
+
+    Returns:
+        At least one range, best first.
     """
     threshold = (np.median(scores) + scores.max()) / 2.0
     taken = np.concatenate([[False], scores >= threshold, [False]])

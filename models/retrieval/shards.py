@@ -1,4 +1,4 @@
-"""Writing one shard: whole videos, their frames' vectors, their means, and the rows that say what they are."""
+"""Shards of an index: writes and reads the vectors of whole videos, their means, and the tables of rows."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -11,31 +11,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.atomic_file import atomic_path
 from models.retrieval.errors import IndexFormatError, RetrievalError
 from models.retrieval.manifest import LEVELS, Level, ShardInfo
 from models.retrieval.rows import FRAME_SCHEMA, VideoFrames, frame_ids, video_schema
 from models.retrieval.vectors import StoredVectors, open_vectors, write_vectors
 
-# Frames of one shard, as half precision: small enough to hold while it is written, large enough that the shards
-# of ten million frames can be counted on the fingers.
+# Size of one shard's frames as float16: small enough to hold in memory while it is written, large enough that a
+# million frames of 1,280 numbers make ten shards.
 SHARD_BYTES = 1 << 28
 
 
 def shard_frames(embedding_size: int) -> int:
-    """About how many frames belong in one shard."""
+    """Return about how many frames belong in one shard."""
     return max(1, SHARD_BYTES // (2 * embedding_size))
 
 
 class ShardWriter:
     """Collects whole videos and writes them as one shard when closed; use it in a `with` block.
 
-    `name` is the shard's path below `root`, without endings; `columns` is the schema of the caller's own columns.
-    Holds the shard's frames in half precision until then. After an exception nothing is written.
+    Holds the frames as float16 until then. After an exception nothing is written.
     """
 
     def __init__(
         self, root: Path, name: str, model_fingerprint: str, embedding_size: int, columns: pa.Schema | None = None
     ) -> None:
+        """Start an empty shard.
+
+        Args:
+            root: The index folder.
+            name: The shard's path relative to `root`, without suffixes.
+            model_fingerprint: Of the visual model.
+            embedding_size: Length D of the vectors.
+            columns: Schema of the caller's own columns.
+        """
         self._root = root
         self._schema = video_schema(columns)
         self._info = ShardInfo(name, 0, 0, 0, model_fingerprint)
@@ -47,23 +56,25 @@ class ShardWriter:
         self._videos: list[dict[str, Any]] = []
 
     def add(self, number: int, video: VideoFrames) -> None:
-        """Add a video under its number; numbers ascend.
+        """Add a video under its number; numbers must ascend.
 
-        Raises RetrievalError for a video without frames, times that do not ascend, embeddings of another size or
-        beyond half precision.
+        Raises:
+            RetrievalError: The video has no frames, its times do not ascend, or its embeddings have another size.
         """
         embeddings = np.asarray(video.embeddings)
         times = np.asarray(video.times_s, dtype=np.float64)
         if embeddings.shape != (len(times), self._size) or not len(times):
-            message = f"{video.uri}: {len(times)} times and embeddings {embeddings.shape}; every video needs frames"
-            raise RetrievalError(f"{message} and vectors of {self._size} numbers")
+            raise RetrievalError(
+                f"{video.uri} has {len(times)} times and embeddings of shape {embeddings.shape}; every video needs "
+                f"frames, and vectors of {self._size} numbers"
+            )
         if (np.diff(times) < 0).any():
             raise RetrievalError(f"{video.uri}: its frames are not in order of time")
         self._ids.append(frame_ids(number, len(times)))
         self._times.append(times)
-        with np.errstate(over="ignore"):  # write_vectors says it better
+        with np.errstate(over="ignore"):  # write_vectors reports it
             self._frames.append(embeddings.astype(np.float16))
-        # From the stored halves, so that a mean follows from the shard's own content.
+        # The mean is computed from the stored float16, so that it follows from the shard's own content.
         self._means.append(self._frames[-1].astype(np.float64).mean(axis=0))
         self._videos.append(
             {
@@ -77,7 +88,7 @@ class ShardWriter:
 
     @property
     def frames(self) -> int:
-        """Frames collected so far."""
+        """Number of frames so far."""
         return sum(len(ids) for ids in self._ids)
 
     def __enter__(self) -> "ShardWriter":
@@ -89,7 +100,11 @@ class ShardWriter:
 
     @property
     def info(self) -> ShardInfo:
-        """What was written; RetrievalError before that, or where no video was added."""
+        """The shard that was written.
+
+        Raises:
+            RetrievalError: It is not written yet, or no video was added.
+        """
         if not self._info.videos:
             raise RetrievalError(f"shard {self._info.name} was not written: it holds no video, or is not closed yet")
         return self._info
@@ -110,35 +125,50 @@ class ShardWriter:
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
+    with atomic_path(path) as part:
+        pq.write_table(table, part, compression="zstd")
 
 
 def open_level(root: Path, shard: ShardInfo, level: Level) -> StoredVectors:
-    """One level's vectors of a shard, memory-mapped; IndexFormatError where they are not what the manifest says."""
+    """Open one level of a shard, memory-mapped.
+
+    Raises:
+        IndexFormatError: The file is missing, damaged, or not what the manifest says.
+    """
     stored = open_vectors(shard.vectors(root, level))
     wanted = shard.frames if level == "frames" else shard.videos
     if len(stored.ids) != wanted:
         message = f"{shard.vectors(root, level)} holds {len(stored.ids)} rows, the manifest says {wanted}"
-        raise IndexFormatError(f"{message}: build the index again with --rebuild")
+        raise IndexFormatError(f"{message}: build the index again")
     return stored
 
 
 def read_rows(root: Path, shard: ShardInfo, level: Level, columns: list[str] | None = None) -> pa.Table:
-    """A shard's table of rows; IndexFormatError where it is missing or damaged."""
+    """Read a shard's table of rows.
+
+    Args:
+        root: The index folder.
+        shard: The shard.
+        level: Which of its tables.
+        columns: The columns to read; None for all.
+
+    Raises:
+        IndexFormatError: The file is missing or damaged.
+    """
     path = shard.rows(root, level)
     with _said_plainly(path):
         return pq.read_table(path, columns=columns)
 
 
 class OpenRows:
-    """A shard's table, memory-mapped: it can be read as long as this lives, even where its file is deleted meanwhile.
-
-    Raises IndexFormatError where the file is missing or damaged.
-    """
+    """A shard's table, memory-mapped and thread-safe; it stays readable if its file is deleted (on POSIX)."""
 
     def __init__(self, root: Path, shard: ShardInfo, level: Level) -> None:
+        """Open the table.
+
+        Raises:
+            IndexFormatError: The file is missing or damaged.
+        """
         self._path = shard.rows(root, level)
         with _said_plainly(self._path):
             self._file = pq.ParquetFile(pa.memory_map(str(self._path)))
@@ -150,7 +180,11 @@ class OpenRows:
         return list(self._file.schema_arrow.names)
 
     def read(self, columns: Collection[str]) -> pa.Table:
-        """Those of `columns` that it has: older shards may lack what newer ones have."""
+        """Read those of `columns` that the table has; older shards may have fewer than newer ones.
+
+        Raises:
+            IndexFormatError: The file is damaged.
+        """
         with self._one_reader, _said_plainly(self._path):
             return self._file.read([name for name in self.columns if name in columns])
 
@@ -160,4 +194,4 @@ def _said_plainly(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        raise IndexFormatError(f"{path} is missing or damaged; build the index again with --rebuild") from error
+        raise IndexFormatError(f"{path} is missing or damaged; build the index again") from error

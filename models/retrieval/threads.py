@@ -1,4 +1,4 @@
-"""How many threads FAISS takes."""
+"""Limits the number of threads that FAISS uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,11 @@ import faiss
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One query is one thread's work: FAISS's threads wait for each other within it, which a busy machine makes long.
+    """Run FAISS calls of the block on one thread.
 
-    Many questions at once are asked from many threads; training and encoding keep all cores. Only the calling thread
-    is affected (OpenMP keeps the number for each).
+    FAISS's threads wait for each other within a query, which takes long on a busy machine; concurrent queries run on
+    the caller's threads. Training and encoding use all cores. Only the calling thread is affected, as OpenMP keeps the
+    number for each thread.
     """
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

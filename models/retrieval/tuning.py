@@ -1,4 +1,4 @@
-"""How much an approximate index misses, and how hard it must look to miss no more than wanted."""
+"""Measures the recall of an approximate index, and finds the least effort that reaches a wanted recall."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,18 @@ from models.retrieval.metrics import recall_of_neighbours
 
 NEIGHBOURS = 10
 _RERANKS = (200, 400, 800, 1600)
-_LEAST_LISTS = 4
+_MIN_LISTS = 4
 _NO_GAIN = 0.002
 
 
 class Tuned(NamedTuple):
-    """The settings chosen and the recall@10 they were measured to have; the best there are where none suffices."""
+    """The chosen settings; the best ones if none reaches the wanted recall.
+
+    Attributes:
+        settings: The settings.
+        recall_at_10: Recall@10 measured with them.
+        queries: Number of queries it was measured with.
+    """
 
     settings: Settings
     recall_at_10: float
@@ -23,7 +29,7 @@ class Tuned(NamedTuple):
 
 
 def held_out(index: VectorIndex, count: int, seed: int = 2) -> NDArray[np.int64]:
-    """Ids of `count` live rows (or all there are) to ask with, int64, the same for the same index and seed."""
+    """Draw ids of `count` live rows (or all) as queries, int64; the same index and seed give the same ids."""
     ids = index.live_ids()
     chosen = np.random.default_rng(seed).choice(len(ids), min(count, len(ids)), replace=False)
     return ids[np.sort(chosen)]
@@ -32,11 +38,17 @@ def held_out(index: VectorIndex, count: int, seed: int = 2) -> NDArray[np.int64]
 def tune(
     index: VectorIndex, row_ids: NDArray[np.int64], directions: NDArray[np.floating] | None, recall: float
 ) -> Tuned:
-    """Choose the cheapest settings whose recall@10 reaches `recall`, against exhaustive search.
+    """Choose the cheapest settings whose recall@10, compared with exhaustive search, reaches `recall`.
 
-    Two kinds of question are asked, and the worse recall counts: "what is like this frame" (the rows `row_ids`,
-    which do not count as their own neighbours) and `directions` [n, d], such as the classifier's label weights,
-    which words turn into and which lie away from all rows. The index's own settings are left as they are found.
+    Two kinds of queries are measured and the lower recall counts: rows of the index, which do not count as their own
+    neighbours, and `directions` such as the classifier's label weights, which lie far from all rows. The index's own
+    settings are unchanged afterwards.
+
+    Args:
+        index: An approximate index.
+        row_ids: int64, ids of the rows to query with.
+        directions: Queries [n, D] like those that words turn into, or None.
+        recall: Wanted recall@10, between 0 and 1.
     """
     groups: list[_Queries] = [_RowQueries(index, row_ids)]
     truths = [groups[0].truth()]
@@ -46,13 +58,13 @@ def tune(
     before, best = index.settings, Tuned(index.settings, -1.0, 0)
     queries = sum(len(truth) for truth in truths)
     for rerank in _RERANKS:
-        last, nprobe = -1.0, min(_LEAST_LISTS, index.lists)
+        last, nprobe = -1.0, min(_MIN_LISTS, index.lists)
         while best.recall_at_10 < recall and nprobe <= index.lists:
             index.settings = Settings(nprobe, rerank)
             measured = min(recall_of_neighbours(g.found(), t) for g, t in zip(groups, truths, strict=True))
             if measured > best.recall_at_10:
                 best = Tuned(index.settings, measured, queries)
-            # Once twice the lists find nothing new, it is the number of candidates that is short.
+            # If twice the lists find nothing new, more candidates are needed instead.
             nprobe = 2 * nprobe if measured > last + _NO_GAIN else index.lists + 1
             last = measured
     index.settings = before
@@ -60,7 +72,7 @@ def tune(
 
 
 class _Queries:
-    """Directions to ask with."""
+    """A set of queries."""
 
     extra = 0
 
@@ -79,7 +91,7 @@ class _Queries:
 
 
 class _RowQueries(_Queries):
-    """Rows of the index to ask with: each finds itself first, which proves nothing and is taken out."""
+    """Rows of the index as queries. Each finds itself first, which proves nothing and is removed."""
 
     extra = 1
 

@@ -1,12 +1,11 @@
-"""Searching an index for videos: the mean of a video and its best frame together, and where in it.
+"""Searches an index for videos, by the mean and the best frame of each, and finds where in the video the match is.
 
-A video scores MEAN_WEIGHT times the cosine of its mean frame and the rest times that of its best frame: the mean
-alone misses what is seen briefly, the best frame alone is led astray by one odd picture.
+A video's score is MEAN_WEIGHT times the cosine of its mean frame plus the rest times that of its best frame: the mean
+alone misses what is visible briefly, and the best frame alone is misled by one odd picture.
 """
 
 from bisect import insort
 from collections.abc import Collection
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.computed_once import computed_once
 from models.retrieval.build import open_vector_index
 from models.retrieval.errors import IndexFormatError
 from models.retrieval.index import Ranked
@@ -27,7 +27,15 @@ MEAN_WEIGHT = 0.7
 
 
 class VideoHit(NamedTuple):
-    """One answer: its score, the video, its time ranges (best first) and the index's row of it."""
+    """One result.
+
+    Attributes:
+        score: Its score.
+        video_id: Id of the video.
+        uri: Uri of the video.
+        ranges: Its best time ranges, best first.
+        row: The index's row of the video.
+    """
 
     score: float
     video_id: str
@@ -37,12 +45,23 @@ class VideoHit(NamedTuple):
 
 
 class VideoIndex:
-    """An open index. Files are memory-mapped, so opening is quick and a large index needs little memory.
+    """An open index. Files are memory-mapped: opening is fast, and a large index needs little memory. Thread-safe.
 
-    It goes on answering as it was opened when a later build replaces it and its files are deleted (on POSIX).
+    It keeps answering as it was opened when a later build replaces it and deletes its files (on POSIX).
+
+    Attributes:
+        root: The index folder.
+        manifest: The manifest of the index.
+        frames: The index of all frames.
+        videos: The index of all videos' means.
     """
 
     def __init__(self, root: Path, manifest: Manifest, leave_out: Collection[str] = ()) -> None:
+        """Open the index of a manifest; see `open`.
+
+        Raises:
+            IndexFormatError: A file of the index is missing or damaged.
+        """
         self.root = root
         self.manifest = manifest
         self.frames = open_vector_index(root, manifest, "frames")
@@ -57,27 +76,33 @@ class VideoIndex:
 
     @classmethod
     def open(cls, root: Path, index_id: str | None = None, leave_out: Collection[str] = ()) -> "VideoIndex":
-        """The index of that id below `root`, by default the current one.
+        """Open an index.
 
-        Columns of the builder's own that are in `leave_out` are not read into `table`; `rows` has them.
-        Raises NoIndexError where none was built, IndexFormatError where its files are damaged.
+        Args:
+            root: The index folder.
+            index_id: Id of the index; None for the current one.
+            leave_out: Columns of the builder's own that `table` leaves out; `rows` reads them.
+
+        Raises:
+            NoIndexError: No index was built yet.
+            IndexFormatError: A file of the index is missing or damaged.
         """
         return cls(root, read_manifest(root, index_id), leave_out)
 
     @property
     def table(self) -> pa.Table:
-        """The videos that can be found: number, id, URI, duration and the builder's own columns."""
+        """The visible videos: number, id, uri, duration in seconds and the builder's own columns."""
         return self._table
 
     def rows(self, columns: list[str]) -> pa.Table:
-        """Some columns of the videos that can be found, read from the shards; one of them is `video`."""
+        """Read some columns of the visible videos from the shards; `columns` must include `video`."""
         hidden = np.asarray(self.manifest.hidden, dtype=np.int64)
         parts = [shard["videos"].read(columns) for shard in self._rows]
         table = pa.concat_tables(parts, promote_options="default")
         return table.filter(~np.isin(table["video"].to_numpy(), hidden))
 
     def direction(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """The query, float32 [D], for videos like these pictures: raw embeddings [n, D], or one [D]."""
+        """Return the query float32 [D] for videos like these pictures: raw embeddings [n, D], or one [D]."""
         return self.frames.direction(np.atleast_2d(embeddings).mean(axis=0))
 
     def search(
@@ -87,10 +112,16 @@ class VideoIndex:
         metric: Metric = "cosine",
         allowed: NDArray[np.int64] | None = None,
     ) -> list[VideoHit]:
-        """The `top_k` best videos for one query [D], best first; fewer where there are fewer.
+        """Find the best videos for one query; ties are in order of video id.
 
-        `allowed` holds the numbers of the only videos to consider (column `video` of `table`). Ties are in order
-        of video id. Scores are cosines, or distances of unit vectors for `metric="euclidean"`.
+        Args:
+            direction: The query [D], of any length.
+            top_k: Most videos to return.
+            metric: ``cosine``, or ``euclidean`` for distances of unit vectors.
+            allowed: int64, the numbers (column `video` of `table`) of the only videos to consider; None for all.
+
+        Returns:
+            The results, best first.
         """
         query = unit(np.asarray(direction))
         return [self.hit(query, number, score, metric) for score, number in self.rank(query, top_k, allowed)]
@@ -98,10 +129,10 @@ class VideoIndex:
     def rank(
         self, query: NDArray[np.float32], top_k: int, allowed: NDArray[np.int64] | None = None
     ) -> list[tuple[float, int]]:
-        """The `top_k` best (score, video number) for one unit query [D].
+        """Return (score, video number) of the `top_k` best videos for one unit query [D].
 
-        Fagin's threshold algorithm (Fagin, Lotem and Naor 2001): walk down both lists, by mean and by best frame,
-        until no video that is in neither can beat the last of the answer. Exact where both levels are.
+        Uses Fagin's threshold algorithm (Fagin, Lotem and Naor 2001): walks down the ranking by mean and the ranking by
+        best frame until no video that is in neither can belong to the result. Exact if both levels are.
         """
         total = len(self._table) if allowed is None else len(allowed)
         frames = None if allowed is None else self.frame_ids(allowed)
@@ -118,7 +149,7 @@ class VideoIndex:
         return []
 
     def hit(self, query: NDArray[np.float32], number: int, score: float, metric: Metric = "cosine") -> VideoHit:
-        """One answer of `rank` for a unit query, with where in the video it is."""
+        """Describe one result of `rank` for a unit query, with its time ranges."""
         row = self._table.slice(self._row_of[number], 1).to_pylist()[0]
         times, scores = self.frame_scores(query, number)
         found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"])
@@ -126,19 +157,26 @@ class VideoIndex:
         return VideoHit(_as(score, metric), row["video_id"], row["uri"], ranges, row)
 
     def frame_ids(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ids of all frames of these videos."""
+        """Return the ids of all frames of these videos."""
         ids = self._live_frame_ids
         return ids[np.isin(videos_of(ids), numbers)]
 
     def frame_scores(self, query: NDArray[np.float32], number: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """One video's frames in order of time: times in seconds, float64 [n], and scores, float32 [n]."""
+        """Score all frames of one video, in order of time.
+
+        Returns:
+            Times float64 [n] in seconds, and scores float32 [n].
+
+        Raises:
+            IndexFormatError: The table of rows does not match the vectors.
+        """
         ids = self._frames_of(number)
         known, times = self._times(number)
         if not np.array_equal(known, ids):
-            raise IndexFormatError("the rows of a shard are not those of its vectors; build with --rebuild")
+            raise IndexFormatError("the table of a shard's rows does not match its vectors; build the index again")
         return times, self.frames.scores_of(query, ids)
 
-    @cached_property
+    @computed_once
     def _live_frame_ids(self) -> NDArray[np.int64]:
         return np.sort(self.frames.live_ids())
 
@@ -148,14 +186,14 @@ class VideoIndex:
         return ids[first:after]
 
     def _combined(self, query: NDArray[np.float32], means: Ranked, best: Ranked, top_k: int) -> list[tuple[float, int]]:
-        """Totals of the videos in either list, best first, as far as the `top_k` best need them.
+        """Compute the scores of the videos in either ranking, best first, as far as the `top_k` best need them.
 
-        A video whose best frame is not in the list is looked through frame by frame, but only while the frame it
-        could have at most, the list's last, would bring it among the best.
+        If a video's best frame is not in the ranking, its frames are scored one by one, but only while the score of the
+        ranking's last frame, which its frames cannot exceed, would bring the video among the best.
         """
         at_most = _last(best)
         owners = videos_of(best.ids)
-        first = np.unique(owners, return_index=True)[1]  # best first: a video's first frame is its best
+        first = np.unique(owners, return_index=True)[1]  # frames are best first, so a video's first one is its best
         best_of = dict(zip(owners[first].tolist(), best.scores[first].tolist(), strict=True))
         numbers = np.union1d(means.ids, owners)
         mean_of = dict(zip(numbers.tolist(), self.videos.scores_of(query, numbers).tolist(), strict=True))

@@ -1,12 +1,12 @@
-"""Words carried into the visual space through a classifier's own label weights.
+"""Maps words into the visual space through a classifier's own label weights.
 
 For a query q: a = softmax(cos(q, label text) / TEMPERATURE), and its direction among the frames is
 w = sum over labels k of a_k (W_k - mean of W), where W_k is the weight vector of label k in the classifier's last
-layer. w . x is then the mixture of the label scores (before softmax) that fits the words, so frames need no text
-of their own and one index serves words, pictures and videos. A head trained on top joins in with its classes.
+layer. w . x is then the mixture of label scores (before softmax) that fits the words. So frames need no text of their
+own, and one index serves words, pictures and videos. The classes of a head trained on top take part as well.
 
-A relative of ConSE (Norouzi et al. 2013, arXiv:1312.5650), which goes the other way: it mixes the label texts by
-what a frame shows, needs a text vector for each frame, and found less on real captions.
+ConSE (Norouzi et al. 2013, arXiv:1312.5650) is the reverse: it mixes the label texts by what a frame shows. It needs a
+text vector for each frame, and found less on real captions.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,17 @@ from models.retrieval.scoring import unit
 from models.text.label_texts import in_other_script
 from models.text.spec import TextModel
 
-# From 0.008 to 0.015 do about the same on real captions; below, one label takes all, above, none counts.
+# 0.008 to 0.015 perform about the same on real captions; below that one label takes all, above it none stands out.
 TEMPERATURE = 0.01
 
 
 class LabelSet(NamedTuple):
-    """One classifier's labels.
+    """The labels of one classifier.
 
-    `vectors` float32 [2, L, d] of their texts, for queries in the labels' language and in the other names'
-    (`models.text.label_texts.label_vectors`); `kernel` [D, L] of its last layer.
+    Attributes:
+        vectors: float32 [2, L, d], vectors of the labels' texts, for queries in the labels' language and in the other
+            names' language (see `models.text.label_texts.label_vectors`).
+        kernel: [D, L], weights of the classifier's last layer.
     """
 
     vectors: NDArray[np.float32]
@@ -36,13 +38,22 @@ class LabelSet(NamedTuple):
 
 
 class WordSpace:
-    """Words through the labels of one classifier, or of several over the same embeddings (a backbone and heads).
+    """Words mapped through the labels of one classifier, or of several over the same embeddings (a backbone and heads).
 
-    Each classifier's weights are centred over its own labels and brought to the same mean length, so that a head
-    trained with another regularisation speaks neither louder nor softer.
+    The weights of each classifier are centred over its own labels and scaled to the same mean length, so that a head
+    trained with another regularisation has no more and no less influence.
     """
 
     def __init__(self, model: TextModel, label_sets: Sequence[LabelSet]) -> None:
+        """Prepare the labels.
+
+        Args:
+            model: The text model.
+            label_sets: The labels of each classifier.
+
+        Raises:
+            RetrievalError: A classifier has another number of classes than texts.
+        """
         for labels in label_sets:
             if labels.kernel.shape[1] != labels.vectors.shape[1]:
                 message = f"{labels.vectors.shape[1]} labels have texts, the classifier knows {labels.kernel.shape[1]}"
@@ -52,14 +63,19 @@ class WordSpace:
         self._weights = np.concatenate([_centred_weights(labels.kernel) for labels in label_sets])
 
     def directions(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """Each query as a direction in the visual space, float32 [n, D], length one.
+        """Map each query to a direction in the visual space, float32 [n, D], of length one.
 
-        Raises RetrievalError for a query without words.
+        Raises:
+            RetrievalError: A query is empty.
         """
         return unit(self.label_shares(queries) @ self._weights)
 
     def label_shares(self, queries: Sequence[str]) -> NDArray[np.float64]:
-        """How much of each label a query is taken to mean, float64 [n, L], rows sum to 1."""
+        """Compute how much of each label a query means, float64 [n, L]; rows sum to 1.
+
+        Raises:
+            RetrievalError: A query is empty.
+        """
         if not all(query.strip() for query in queries):
             raise RetrievalError("the query is empty: say in a few words what to look for")
         vectors = unit(self._model.encode_queries(queries))
@@ -69,21 +85,29 @@ class WordSpace:
         fit = np.exp(fit - fit.max(axis=1, keepdims=True))
         return fit / fit.sum(axis=1, keepdims=True)
 
-    def label_directions(self) -> NDArray[np.float32]:
-        """Every label's own direction, float32 [L, D]: what all word queries are mixed from."""
-        return unit(self._weights)
-
 
 class JointWords:
-    """Words through a joint model's text tower, whose vectors are directions among its image tower's already."""
+    """Words mapped by a joint model's text tower, whose vectors are in the space of its image tower already."""
 
     def __init__(self, model: TextModel) -> None:
+        """Use a joint text model.
+
+        Raises:
+            RetrievalError: The model is not a joint one.
+        """
         if not model.joint:
             raise RetrievalError(f"the text model {model.name} knows nothing of pictures: use its labels' weights")
         self._model = model
 
     def directions(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """Each query as a direction in the visual space, float32 [n, D], length one; as `WordSpace.directions`."""
+        """Map each query to a direction in the visual space, as `WordSpace.directions` does.
+
+        Returns:
+            float32 [n, D], rows of length one.
+
+        Raises:
+            RetrievalError: A query is empty.
+        """
         if not all(query.strip() for query in queries):
             raise RetrievalError("the query is empty: say in a few words what to look for")
         return unit(self._model.encode_queries(queries))

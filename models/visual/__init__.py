@@ -1,1 +1,1 @@
-"""Frames to embeddings and class scores."""
+"""Visual models: frames in, embeddings and class scores out."""

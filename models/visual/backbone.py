@@ -1,4 +1,4 @@
-"""Whose embeddings a bundle gives: heads take those of any bundle of their backbone, on whatever device it ran."""
+"""The backbone of a bundle: a head takes the embeddings of any bundle of its backbone, from any device."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Backbone:
-    """A model whose embeddings heads are trained on.
+    """A model on whose embeddings heads are trained.
 
     Attributes:
-        model: name of the registry, or path, as it was asked for.
-        weights: its file of weights, or None where it carries its own.
-        fingerprint: 20 hex digits of its weights and preprocessing, whatever the device and precision.
+        model: Its name in the registry, or its path.
+        weights: Its file of weights; None if it carries its own.
+        fingerprint: 20 hex digits of its weights and preprocessing, independent of device and precision.
     """
 
     model: str
@@ -20,5 +20,5 @@ class Backbone:
 
 
 def fingerprint_of_key(key: str) -> str:
-    """The fingerprint of a recipe's key."""
+    """Return the fingerprint for the key of a recipe."""
     return hashlib.sha256(key.encode()).hexdigest()[:20]

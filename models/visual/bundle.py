@@ -1,11 +1,14 @@
-"""A model made ready for work: one folder, named by fingerprint, that opens without TensorFlow on a CPU.
+"""Model bundles: a model exported into a folder, named by fingerprint, that opens without TensorFlow on a CPU.
 
-spec.json         what it takes and gives, which engine runs it, at what precision; written last
+spec.json         inputs and outputs, engine, precision; written last
 graph.pb          the frozen graph for TensorFlow, images -> (embedding_out, scores_out)
-model.tflite      the same for LiteRT, where it is for a CPU and converts
-classifier.npz    kernel [D, L] and bias [L] of the last layer, where it is linear in the embedding
-head.tflite       where the scores are those of a head on a backbone: the head alone, for stored embeddings
-backbone.npz      where the backbone's own last layer is linear: its kernel, bias and labels
+model.tflite      the same for LiteRT, if the bundle is for a CPU and the graph converts
+classifier.npz    kernel [D, L] and bias [L] of the last layer, if it is linear in the embedding
+head.tflite       the head alone, for stored embeddings, if the scores are those of a head on a backbone
+backbone.npz      kernel, bias and labels of the backbone's own last layer, if that is linear
+
+Precision here means that of the arithmetic (float32, bfloat16, float16). The precision of a class, the share of its
+predictions that are correct, only occurs in `models.heads`.
 """
 
 import hashlib
@@ -21,23 +24,24 @@ import msgspec
 import numpy as np
 import platformdirs
 
+from models.atomic_file import rename_folder
 from models.visual import registry
 from models.visual.backbone import Backbone, fingerprint_of_key
+from models.visual.engines.export_head import export_head
+from models.visual.engines.target import Device, Precision, Target, resolve
 from models.visual.errors import ModelError
 from models.visual.export import EngineName, export
-from models.visual.export_head import export_head
 from models.visual.loaded import Classifier
 from models.visual.registry import Recipe
 from models.visual.spec import VisualSpec
-from models.visual.target import Device, Precision, Target, resolve
 
 EXPORT_VERSION = 4
-"""Counts up when the same weights would be exported to a graph that gives other numbers, or a bundle says more."""
+"""Increases when the same weights would give other numbers, or when a bundle has more entries."""
 
 _MAKING = ".making-"
 
 ABANDONED_S = 3600
-"""Age from which a temporary folder is taken for a killed process's; building takes seconds to minutes."""
+"""Age in seconds from which a temporary folder is a killed process's; building takes seconds to minutes."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,16 @@ class ModelBundle:
     """A prepared model.
 
     Attributes:
-        path: its folder.
-        fingerprint: 20 hex digits; other weights, preprocessing or precision have another.
-        spec: what it takes and gives.
-        precision: of its arithmetic.
-        engine: ``litert`` where it is for a CPU and converts, else ``tensorflow``.
-        note: what a user should know before trusting it, or "".
-        device: that it was made for.
-        backbone: whose embeddings it gives: its own, or for a head those of the model below it.
-        reach_frames: how far from a frame another can be and still change its scores; over 0 the scores of a frame
-            need the frames around it, and `HeadEngine` gives them.
+        path: Its folder.
+        fingerprint: 20 hex digits; they differ for other weights, preprocessing, precision or device.
+        spec: Inputs and outputs.
+        precision: Of the arithmetic.
+        engine: ``litert`` if it is for a CPU and converts, else ``tensorflow``.
+        note: What a user should know before trusting it, or "".
+        device: The device that it was made for.
+        backbone: The model whose embeddings it returns: itself, or for a head the model below it.
+        reach_frames: Largest distance, in frames, at which a frame changes the scores of another one. Above 0, the
+            scores of a frame need the frames around it, and `HeadEngine` computes them.
     """
 
     path: Path
@@ -81,10 +85,10 @@ class ModelBundle:
 
     @classmethod
     def open(cls, path: Path) -> "ModelBundle":
-        """The bundle in a folder.
+        """Open the bundle in a folder.
 
         Raises:
-            ModelError: there is none.
+            ModelError: There is none.
         """
         try:
             manifest = msgspec.json.decode((path / "spec.json").read_bytes(), type=_Manifest)
@@ -101,11 +105,11 @@ class ModelBundle:
         return (self.path / "head.tflite").exists()
 
     def classifier(self) -> Classifier | None:
-        """(kernel [D, L], bias [L]) of the last layer, or None where it is not linear in the embedding."""
+        """Return (kernel [D, L], bias [L]) of the last layer; None if it is not linear in the embedding."""
         return _read_classifier(self.path / "classifier.npz")
 
     def backbone_classifier(self) -> tuple[tuple[str, ...], Classifier] | None:
-        """(labels, (kernel, bias)) of the backbone below a head; None where there is none or it is not linear."""
+        """Return (labels, (kernel, bias)) of the backbone below a head; None if there is none, or it is not linear."""
         classifier = _read_classifier(self.path / "backbone.npz")
         if classifier is None:
             return None
@@ -113,7 +117,7 @@ class ModelBundle:
             return tuple(arrays["labels"].tolist()), classifier
 
     def label_sets(self) -> list[tuple[tuple[str, ...], Classifier]]:
-        """(labels, classifier) of all that is linear in the embeddings: the backbone's and, above it, a head's own."""
+        """Return (labels, classifier) of each linear classifier: the backbone's and a head's own."""
         own = self.classifier()
         sets = [self.backbone_classifier(), (self.spec.labels, own) if own is not None else None]
         return [one for one in sets if one is not None]
@@ -127,7 +131,7 @@ def _read_classifier(file: Path) -> Classifier | None:
 
 
 def cache_folder() -> Path:
-    """Where prepared models are kept: ``$REELBEAM_CACHE``, else the user's cache folder."""
+    """Return the folder of prepared models: ``$REELBEAM_CACHE``, else the user's cache folder."""
     return Path(os.environ.get("REELBEAM_CACHE") or platformdirs.user_cache_dir("reelbeam"))
 
 
@@ -139,21 +143,19 @@ def prepare(
     cache_dir: Path | None = None,
     device: Device = "auto",
 ) -> ModelBundle:
-    """The bundle of a model, built and exported if the cache does not have it yet (which takes TensorFlow and
-    seconds).
+    """Return the bundle of a model; build and export it first if the cache does not have it.
 
-    Any number of processes may do so at once.
+    Building imports TensorFlow and takes seconds. Several processes may do it at the same time.
 
     Args:
-        model: a name of the registry, a ``.keras`` file or a SavedModel folder.
-        precision: of the arithmetic; ``auto`` is float32 on a CPU, and mixed float16 on a GPU that is faster
-            with it.
-        weights: a file of weights for a registered architecture.
-        cache_dir: where bundles are kept; by default `cache_folder`.
-        device: where it will run; ``auto`` is this machine's GPU if TensorFlow can use one, else the CPU.
+        model: A name of the registry, a ``.keras`` file, a SavedModel folder or the folder of a keras-hub preset.
+        precision: Of the arithmetic; ``auto`` is float32 on a CPU, and mixed float16 on a GPU that is faster with it.
+        weights: A file of weights for a registered architecture.
+        cache_dir: Folder of the bundles; `cache_folder` by default.
+        device: Where it will run; ``auto`` is this machine's GPU if TensorFlow can use one, else the CPU.
 
     Raises:
-        ModelError: the model is unknown or cannot be loaded, or the cache cannot be written.
+        ModelError: The model is unknown or cannot be loaded, or the cache cannot be written.
     """
     recipe, target = registry.find(model, weights), resolve(device, precision)
     fingerprint = fingerprint_of(recipe, target)
@@ -162,35 +164,38 @@ def prepare(
         try:
             _publish(recipe, _itself(model, weights, recipe), target, fingerprint, folder)
         except OSError as error:
-            raise ModelError(f"cannot keep the model in {folder.parent}: {error}; set REELBEAM_CACHE") from error
+            why = error.strerror or error
+            raise ModelError(
+                f"cannot keep the model in {folder.parent}: {why}; set REELBEAM_CACHE to a folder that can be written"
+            ) from error
     return ModelBundle.open(folder)
 
 
 def fingerprint_of_model(
     model: str, precision: Precision = "auto", weights: str | None = None, device: Device = "auto"
 ) -> str:
-    """A model's fingerprint, without preparing it.
+    """Return the fingerprint of a model without preparing it.
 
     Raises:
-        ModelError: the model is unknown.
+        ModelError: The model is unknown.
     """
     return fingerprint_of(registry.find(model, weights), resolve(device, precision))
 
 
 def fingerprint_of(recipe: Recipe, target: Target) -> str:
-    """A hash of everything that decides a model's numbers: weights, spec, export, and the arithmetic of a device."""
+    """Hash everything that decides a model's numbers: weights, spec, export version, device and precision."""
     content = f"{EXPORT_VERSION}|{target.device}|{target.precision}|{recipe.key}"
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 def _itself(model: str, weights: str | None, recipe: Recipe) -> Backbone:
-    """A model as the backbone of heads to come; paths are made absolute, for they are opened from elsewhere."""
+    """Describe a model as the backbone of future heads, with absolute paths, as other folders will refer to them."""
     name = model if model in registry.names() else str(Path(model).absolute())
     return Backbone(name, str(Path(weights).absolute()) if weights else None, fingerprint_of_key(recipe.key))
 
 
 def _publish(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, folder: Path) -> None:
-    """Builds into a temporary folder and renames it, so that a bundle is there whole or not at all."""
+    """Build a bundle in a temporary folder and rename it, so that it exists completely or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
@@ -198,9 +203,9 @@ def _publish(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str,
         _build(recipe, itself, target, fingerprint, temporary)
         temporary.chmod(0o755)
         if folder.exists() and not (folder / "spec.json").exists():
-            shutil.rmtree(folder)  # half deleted by someone: a bundle is never made in place
+            shutil.rmtree(folder)  # partly deleted by someone: a bundle is never built in place
         try:
-            temporary.rename(folder)
+            rename_folder(temporary, folder)
         except OSError:  # another process was faster, with the same contents
             if not (folder / "spec.json").exists():
                 raise
@@ -234,7 +239,7 @@ def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, f
 
 
 def _sweep(parent: Path) -> None:
-    """Removes what killed processes left behind."""
+    """Remove the temporary folders of killed processes."""
     for folder in parent.glob(f"{_MAKING}*"):
         try:
             abandoned = time.time() - folder.stat().st_mtime > ABANDONED_S

@@ -1,4 +1,4 @@
-"""Exporting a loaded model: one frozen graph for TensorFlow, and the same for LiteRT where it converts."""
+"""Exports a loaded model: a frozen graph for TensorFlow, and the same for LiteRT if it converts."""
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -6,39 +6,50 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.visual.engines.mixed_precision import to_mixed_precision
+from models.visual.engines.target import Target
 from models.visual.errors import ModelError, first_line
 from models.visual.loaded import LoadedModel
-from models.visual.mixed_precision import to_mixed_precision
-from models.visual.target import Target
 
 EngineName = Literal["litert", "tensorflow"]
 
 INPUT, EMBEDDING, SCORES = "images", "embedding_out", "scores_out"
-"""Names of the frozen graph's ends."""
+"""Names of the frozen graph's input and outputs."""
 
 TOLERANCE = 1e-3
-"""Largest difference between the engines in float32, as a share of the largest number: their sums are in another
-order. 1e-5 is usual."""
+"""Largest difference between the engines in float32, relative to the largest number; they sum in another order. 1e-5 is
+usual.
+"""
 
 TOLERANCE_FLOAT16 = 2e-2
-"""The same where LiteRT's weights are rounded to float16, which has 11 bits."""
+"""The same if LiteRT's weights are rounded to float16, which has 11 bits."""
 
 
 class Exported(NamedTuple):
-    """What came of an export: the engine that runs it, and what a user should know, or ""."""
+    """The result of an export.
+
+    Attributes:
+        engine: The engine that runs it.
+        note: What a user should know, or "".
+    """
 
     engine: EngineName
     note: str = ""
 
 
 def export(model: LoadedModel, target: Target, folder: Path) -> Exported:
-    """Writes ``graph.pb`` and, for a CPU and where the graph converts, ``model.tflite``.
+    """Write ``graph.pb`` and, for a CPU and if the graph converts, ``model.tflite``.
 
-    On a GPU float16 and bfloat16 are mixed precision. On a CPU bfloat16 is mixed precision too, by
-    TensorFlow; float16 means that LiteRT keeps the weights in half precision and calculates in float32.
+    On a GPU float16 and bfloat16 mean mixed precision. On a CPU bfloat16 means mixed precision in TensorFlow; float16
+    means that LiteRT stores the weights as float16 and computes in float32.
+
+    Args:
+        model: The model.
+        target: Device and precision.
+        folder: Where the files are written.
 
     Raises:
-        ModelError: the graph cannot be made, or there is nothing in it for the precision.
+        ModelError: The graph cannot be made, or has nothing that runs in that precision.
     """
     import tensorflow as tf
 
@@ -53,7 +64,7 @@ def export(model: LoadedModel, target: Target, folder: Path) -> Exported:
 
 
 def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported:
-    """Converts, then compares with TensorFlow on one picture, so that a wrong conversion does not go unseen."""
+    """Convert, and compare with TensorFlow on one picture, so that a wrong conversion is noticed."""
     import tensorflow as tf
 
     frozen = _frozen(model, batch=1)
@@ -64,7 +75,7 @@ def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported
     try:
         blob = converter.convert()
         results = _run_litert(blob, picture := _picture(model))
-    except Exception as error:  # the converter and the interpreter raise what they happen to raise
+    except Exception as error:  # the converter and the interpreter raise many types
         return _tensorflow_instead(model, target, f"does not convert ({first_line(error)})")
     tolerance = TOLERANCE_FLOAT16 if target.precision == "float16" else TOLERANCE
     if not all(map(_agree, results, frozen(tf.constant(picture)), [tolerance] * 2)):
@@ -75,8 +86,8 @@ def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported
 
 def _tensorflow_instead(model: LoadedModel, target: Target, why: str) -> Exported:
     if target.precision == "float16":
-        raise ModelError(f"{model.spec.name} {why} in LiteRT, which float16 on a CPU needs; use --precision float32")
-    return Exported("tensorflow", f"{model.spec.name} {why} in LiteRT, so TensorFlow runs it, which takes longer")
+        raise ModelError(f"{model.spec.name} {why} in LiteRT, which float16 on a CPU needs; use precision float32")
+    return Exported("tensorflow", f"{model.spec.name} {why} in LiteRT, so TensorFlow runs it, which is slower")
 
 
 def _run_litert(blob: bytes, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -95,7 +106,7 @@ def _agree(result: NDArray[np.float32], wanted: Any, tolerance: float) -> bool:
 
 
 def _picture(model: LoadedModel) -> NDArray[np.float32]:
-    """A float32 picture [1, height, width, channels] of smooth random colours, the same every time."""
+    """Return a float32 picture [1, height, width, channels] of smooth random colours, always the same."""
     import cv2
 
     p = model.spec.preprocessing
@@ -104,7 +115,7 @@ def _picture(model: LoadedModel) -> NDArray[np.float32]:
 
 
 def _frozen(model: LoadedModel, batch: int | None) -> Any:
-    """The model as one function without variables: batch norms fold into convolutions, and LiteRT wants it."""
+    """Turn the model into one function without variables: this folds batch norms, and LiteRT requires it."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -120,5 +131,5 @@ def _frozen(model: LoadedModel, batch: int | None) -> Any:
     try:
         return convert_variables_to_constants_v2(run.get_concrete_function())
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        what = f"{model.spec.name} does not take pictures of {p.height}x{p.width}x{p.channels}, any number at once"
+        what = f"{model.spec.name} does not take batches of any size of pictures of {p.height}x{p.width}x{p.channels}"
         raise ModelError(f"{what}: {first_line(error)}") from error

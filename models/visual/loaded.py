@@ -1,4 +1,4 @@
-"""A model in memory, ready to be exported."""
+"""Models in memory, ready to be exported."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,12 +17,13 @@ class SequenceHead(NamedTuple):
     """A classifier of stored embeddings.
 
     Attributes:
-        function: (embeddings [n, T, D], present [n, T, 1]) tensors -> scores [n, T, L], of a video's frames in order.
-        reach_frames: how far from a frame another can be and still change its scores; 0 for one that looks at a frame
-            alone.
-        backbone: whose embeddings it takes.
-        backbone_labels: the backbone's own classes.
-        backbone_classifier: the backbone's own last layer, where that is linear: words still go through its labels.
+        function: (embeddings [n, T, D], present [n, T, 1]) tensors -> scores [n, T, L], of a video's frames in order of
+            time.
+        reach_frames: Largest distance, in frames, at which a frame changes the scores of another one; 0 for a head that
+            looks at one frame at a time.
+        backbone: The model whose embeddings it takes.
+        backbone_labels: The backbone's own classes.
+        backbone_classifier: The backbone's own last layer, if that is linear: queries in words still use its labels.
     """
 
     function: Callable[[Any, Any], Any]
@@ -33,14 +34,14 @@ class SequenceHead(NamedTuple):
 
 
 class LoadedModel(NamedTuple):
-    """What an export needs.
+    """A model with what its export needs.
 
     Attributes:
-        spec: what the model takes and gives.
-        function: float32 tensor [n, height, width, channels] in 0..255 -> (embedding [n, D], scores [n, L])
-            tensors; everything after resizing and cropping, normalisation included.
-        classifier: its last layer, or None where that is not linear in the embedding.
-        head: what gives the scores, where that is a classifier trained on a backbone's embeddings; the function then
+        spec: Inputs and outputs.
+        function: float32 tensor [n, height, width, channels] in 0..255 -> (embedding [n, D], scores [n, L]) tensors. It
+            includes everything after resizing and cropping, such as normalisation.
+        classifier: Its last layer; None if that is not linear in the embedding.
+        head: The classifier on a backbone's embeddings that gives the scores; None for other models. `function` then
             scores a picture as if it were a whole video.
     """
 

@@ -1,9 +1,8 @@
-"""Preprocessing on uint8 pictures; normalisation is part of each model's graph.
+"""Preprocessing of uint8 pictures; normalisation is part of each model's graph.
 
-Scaling averages when a picture shrinks and interpolates linearly when it grows: OpenCV's INTER_AREA and
-INTER_LINEAR here, for still pictures, and swscale's AREA where videos are decoded. Measured with
-EfficientNet-Lite0 on 160 frames of 51 real clips (64 shrink, 96 grow; 67 where the model is sure, its best
-score being 0.3 or more):
+Scaling averages when a picture shrinks and interpolates linearly when it grows: OpenCV's INTER_AREA and INTER_LINEAR
+here, for still pictures, and swscale's AREA for decoded videos. Measured with EfficientNet-Lite0 on 160 frames of 51
+real clips (64 shrink, 96 grow; in 67 the model is sure, with a best score of at least 0.3):
 
 | between                                             | cosine of embeddings | same top-1 | same where sure |
 |-----------------------------------------------------|----------------------|------------|-----------------|
@@ -14,8 +13,8 @@ score being 0.3 or more):
 | AREA and CUBIC of OpenCV, BICUBIC of swscale         | 0.9955               | 0.900      | -               |
 | CUBIC of OpenCV (no averaging), AREA of swscale      | 0.9828               | 0.738      | -               |
 
-So the two scalers agree where they do the same; what is left is where colour is converted. swscale's AREA
-took 1.05 ms of CPU a frame, BICUBIC 1.62 ms, converting to RGB and then OpenCV 2.33 ms.
+So the two scalers agree when they use the same method; the remaining difference is in the conversion of colour.
+swscale's AREA took 1.05 ms of CPU a frame, BICUBIC 1.62 ms, and converting to RGB before OpenCV 2.33 ms.
 """
 
 import cv2
@@ -29,7 +28,7 @@ INTERPOLATION_GROW = cv2.INTER_LINEAR
 
 
 def scaled_size(height: int, width: int, p: Preprocessing) -> tuple[int, int]:
-    """(height, width) that a whole upright picture is scaled to before `finish`."""
+    """Return the (height, width) in pixels that a whole upright picture is scaled to before `finish`."""
     if p.fit == "squash":
         return p.height, p.width
     ratios = p.height / height, p.width / width
@@ -38,8 +37,14 @@ def scaled_size(height: int, width: int, p: Preprocessing) -> tuple[int, int]:
 
 
 def finish(scaled: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
-    """The input [p.height, p.width, channels] of an RGB picture [h, w, 3] of `scaled_size`: cropped or
-    padded, colour and filter applied.
+    """Crop or pad a scaled picture, and convert its colour and filter it.
+
+    Args:
+        scaled: RGB uint8 [h, w, 3] of the `scaled_size`.
+        p: The preprocessing.
+
+    Returns:
+        uint8 [p.height, p.width, p.channels].
     """
     picture = _crop(_pad(scaled, p), p)
     if p.colour == "grey":
@@ -50,10 +55,14 @@ def finish(scaled: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
 
 
 def preprocess(rgb: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
-    """The input [p.height, p.width, channels] of an upright RGB picture [h, w, 3]."""
-    height, width = scaled_size(rgb.shape[0], rgb.shape[1], p)
+    """Turn an upright RGB picture uint8 [h, w, 3] into an input uint8 [p.height, p.width, p.channels]."""
+    return finish(resize(rgb, *scaled_size(rgb.shape[0], rgb.shape[1], p)), p)
+
+
+def resize(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Scale an RGB picture uint8 [h, w, 3] to [height, width, 3]."""
     interpolation = INTERPOLATION_SHRINK if height < rgb.shape[0] else INTERPOLATION_GROW
-    return finish(cv2.resize(rgb, (width, height), interpolation=interpolation).astype(np.uint8), p)
+    return cv2.resize(rgb, (width, height), interpolation=interpolation).astype(np.uint8)
 
 
 def _crop(picture: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:

@@ -1,12 +1,21 @@
-"""Visual models by name: recipes known without importing TensorFlow, followed only where a bundle is missing."""
+"""Visual models by name. A recipe is known without importing TensorFlow, and is used only to build a bundle."""
 
-import difflib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.visual import efficientnet_lite, joint, keras_applications, placeholder, simple_cnn, user_model
+from models.heads.saved import is_head
+from models.suggestions import suggest
+from models.visual.architectures import (
+    efficientnet_lite,
+    joint,
+    keras_applications,
+    placeholder,
+    simple_cnn,
+    trained_head,
+    user_model,
+)
 from models.visual.errors import ModelError
 from models.visual.loaded import LoadedModel
 
@@ -16,9 +25,9 @@ class Recipe:
     """How a model is made.
 
     Attributes:
-        key: tells the model's weights and spec from all others'; cheap to know.
-        load: makes the model; imports TensorFlow.
-        note: what a user should know before trusting it, or "".
+        key: Identifies the model's weights and spec; cheap to compute.
+        load: Makes the model; imports TensorFlow.
+        note: What a user should know before trusting it, or "".
     """
 
     key: str
@@ -27,34 +36,51 @@ class Recipe:
 
 
 def find(model: str, weights: str | None = None) -> Recipe:
-    """The recipe of a registered name, a ``.keras`` file, a SavedModel folder or a keras-hub preset's folder.
+    """Find the recipe of a model.
 
     Args:
-        model: a name or a path.
-        weights: a file of weights for a registered architecture.
+        model: A registered name, or the path of a ``.keras`` file, a SavedModel folder or a keras-hub preset's folder.
+        weights: A file of weights for a registered architecture.
 
     Raises:
-        ModelError: there is none; names the nearest.
+        ModelError: There is no such model; the message suggests the nearest names. Or the weights are not wanted.
     """
     makers = _makers()
     if model not in makers and user_model.is_path(model):
         if weights is not None:
-            raise ModelError(f"{model} carries its own weights; leave out --weights")
-        kind = joint if joint.is_joint_preset(Path(model)) else user_model
-        return Recipe(kind.key(Path(model)), lambda: kind.load(Path(model)))
+            raise ModelError(f"{model} carries its own weights; leave out the weights")
+        return _of_path(Path(model))
     if model not in makers:
-        by_lower_case = {name.lower(): name for name in makers}
-        nearest = difflib.get_close_matches(model.lower(), by_lower_case, n=3)
-        hint = f"did you mean {', '.join(by_lower_case[name] for name in nearest)}?" if nearest else _SOME
+        # First those that run as they are, then those that want a file of weights.
+        others = [name for name in makers if name not in _READY]
+        nearest = suggest(model, _READY, count=3) + suggest(model, others, count=2)
+        hint = f"did you mean {', '.join(nearest)}?" if nearest else _SOME
         raise ModelError(f"unknown model {model!r}; {hint} (or give a .keras file or a SavedModel folder)")
     return makers[model](model, _weights_path(weights))
+
+
+_READY = (*efficientnet_lite.INPUT_PIXELS, "simple_cnn", "placeholder")
+
+
+def _of_path(path: Path) -> Recipe:
+    if joint.is_joint_preset(path):
+        return Recipe(joint.key(path), lambda: joint.load(path))
+    key = user_model.key(path)
+    if path.is_file() and is_head(path):
+        return Recipe(key, lambda: trained_head.load(path, _backbone_of))
+    return Recipe(key, lambda: user_model.load(path))
+
+
+def _backbone_of(model: str, weights: str | None) -> tuple[str, Callable[[], LoadedModel]]:
+    recipe = find(model, weights)
+    return recipe.key, recipe.load
 
 
 _SOME = "known are efficientnet_lite0, simple_cnn, MobileNetV2, ResNet50, ..."
 
 
 def names() -> list[str]:
-    """Every registered name."""
+    """List every registered name."""
     return sorted(_makers())
 
 
@@ -77,7 +103,7 @@ def _weights_path(weights: str | None) -> Path | None:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file."""
+    """Compute the sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,6 @@
-"""What a user says of a model beside it: ``<model>.spec.json``, every field of which may be left out::
+"""The sidecar of a user's model, ``<model>.spec.json``.
+
+Every field may be left out::
 
     {"preprocessing": {"fit": "pad", "mean": [127.5], "std": [127.5]}, "labels": ["cat", "dog"],
      "embedding_layer": "pool", "seen_threshold": 0.5}
@@ -16,7 +18,14 @@ from models.visual.spec import VisualSpec
 
 
 class Sidecar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The contents of ``<model>.spec.json``; see this module's description."""
+    """The contents of ``<model>.spec.json``.
+
+    Attributes:
+        preprocessing: Fields of `Preprocessing` that differ from the default.
+        labels: Names of the classes, in the order of the scores; None if not given.
+        embedding_layer: The layer, or the output of a SavedModel, that is the embedding; None if not given.
+        seen_threshold: Score from which a label counts as seen in a frame.
+    """
 
     preprocessing: dict[str, Any] = {}
     labels: tuple[str, ...] | None = None
@@ -25,15 +34,15 @@ class Sidecar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def sidecar_path(path: Path) -> Path:
-    """Where a model's sidecar is."""
+    """Return the path of a model's sidecar."""
     return path.parent / f"{path.name}.spec.json"
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """The sidecar of the model at `path`; an empty one where there is none.
+    """Read the sidecar of the model at `path`; an empty one if there is none.
 
     Raises:
-        ModelError: it cannot be read, or has a field that is unknown.
+        ModelError: It cannot be read, or has an unknown field.
     """
     file = sidecar_path(path)
     if not file.exists():

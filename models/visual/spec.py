@@ -1,4 +1,4 @@
-"""What a visual model takes and gives: its preprocessing, labels and sizes."""
+"""The specification of a visual model: its preprocessing, labels and sizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,25 +12,26 @@ Fit = Literal["crop", "pad", "squash"]
 Colour = Literal["rgb", "grey"]
 
 MAX_SIDE_PIXELS = 4096
+"""Largest side of a model's input."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an upright picture to the model's input.
+    """How an upright picture becomes the model's input.
 
     Attributes:
-        height: of the input, pixels.
-        width: of the input, pixels.
-        fit: ``crop`` keeps the picture's proportions and its centre; ``pad`` keeps all of it, on black;
-            ``squash`` takes all of it, whatever its proportions.
-        crop_fraction: with ``crop``, share of the shorter side that the input shows.
+        height: Of the input, pixels.
+        width: Of the input, pixels.
+        fit: ``crop`` keeps the picture's proportions and its centre; ``pad`` keeps all of it, with black margins;
+            ``squash`` keeps all of it but not its proportions.
+        crop_fraction: With ``crop``, the share of the shorter side that the input shows.
         colour: ``rgb`` (3 channels) or ``grey`` (1 channel).
-        mean_filter: side in pixels of a box filter run over the input; 0 for none.
-        mean: subtracted from the channels (0..255), inside the graph: one number, or one a channel.
-        std: divided by after that, inside the graph: one number, or one a channel.
+        mean_filter: Side in pixels of a box filter applied to the input; 0 for none.
+        mean: Subtracted from the channels (0..255), inside the graph: one number, or one a channel.
+        std: Divided by after that, inside the graph: one number, or one a channel.
 
     Raises:
-        ModelError: a value that makes no sense.
+        ModelError: A value is out of its range.
     """
 
     height: int = 224
@@ -44,26 +45,26 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if not (0 < self.height <= MAX_SIDE_PIXELS and 0 < self.width <= MAX_SIDE_PIXELS):
-            raise ModelError(f"an input of {self.height}x{self.width} pixels; sides are 1 to {MAX_SIDE_PIXELS}")
+            raise ModelError(f"the input is {self.height}x{self.width} pixels; sides are 1 to {MAX_SIDE_PIXELS}")
         if not 0 < self.crop_fraction <= 1:
-            raise ModelError(f"a crop_fraction of {self.crop_fraction}; it is over 0 and at most 1")
+            raise ModelError(f"crop_fraction is {self.crop_fraction}; it must be above 0 and at most 1")
         if not 0 <= self.mean_filter <= min(self.height, self.width):
-            raise ModelError(f"a mean_filter of {self.mean_filter} pixels; it is 0 to the input's shorter side")
+            raise ModelError(f"mean_filter is {self.mean_filter} pixels; it must be 0 to the input's shorter side")
         if any(len(values) not in (1, self.channels) for values in (self.mean, self.std)):
-            raise ModelError(f"mean and std have one number each, or {self.channels}: one a channel")
+            raise ModelError(f"mean and std must have one number each, or {self.channels}, one a channel")
         if not all(value > 0 for value in self.std):
-            raise ModelError(f"a std of {self.std}; every number must be over 0")
+            raise ModelError(f"std is {self.std}; every number must be above 0")
 
     @property
     def channels(self) -> int:
-        """Channels of the input."""
+        """Number of channels of the input."""
         return 3 if self.colour == "rgb" else 1
 
     def changed(self, changes: Mapping[str, Any]) -> "Preprocessing":
-        """With some fields as a user gave them in JSON.
+        """Return a copy with some fields as a user gave them in JSON.
 
         Raises:
-            ModelError: a field that does not exist, or a value that does not fit it.
+            ModelError: A field does not exist, or its value has the wrong type or range.
         """
         known = {field.name for field in fields(self)}
         if unknown := sorted(set(changes) - known):
@@ -76,15 +77,15 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class VisualSpec:
-    """A visual model from outside.
+    """The interface of a visual model.
 
     Attributes:
-        name: for people and tables.
-        preprocessing: how pictures become inputs.
-        embedding_size: numbers in an embedding.
-        labels: names of the classes, in the order of the scores; unique.
-        seen_threshold: score from which a label counts as seen in a frame.
-        thresholds: the same for each label, where a model has chosen its own; empty otherwise.
+        name: For people and tables.
+        preprocessing: How pictures become inputs.
+        embedding_size: Length D of an embedding.
+        labels: Names of the classes, in the order of the scores; unique.
+        seen_threshold: Score from which a label counts as seen in a frame.
+        thresholds: The same for each label, if the model has its own; empty otherwise.
     """
 
     name: str
@@ -95,15 +96,15 @@ class VisualSpec:
     thresholds: tuple[float, ...] = ()
 
     def threshold_of(self) -> dict[str, float]:
-        """The score from which each label counts as seen."""
+        """Return the score from which each label counts as seen, by label."""
         thresholds = self.thresholds or (self.seen_threshold,) * len(self.labels)
         return dict(zip(self.labels, thresholds, strict=True))
 
     def to_json(self) -> bytes:
-        """As JSON; `from_json` reads it back."""
+        """Encode as JSON; `from_json` decodes it."""
         return msgspec.json.encode(self, order="deterministic")
 
     @classmethod
     def from_json(cls, data: bytes) -> "VisualSpec":
-        """What `to_json` wrote."""
+        """Decode what `to_json` wrote."""
         return msgspec.json.decode(data, type=cls)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 
-from transforms.catalog.schemas import path_of_uri
+from transforms.storage import path_of_uri
 
 SURE = 0.3
 """A best score from which a label is hardly a matter of the last digit."""

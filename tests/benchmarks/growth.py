@@ -9,7 +9,6 @@ memory is the whole process tree's proportional set size. Prints tables; draws t
 import argparse
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,9 @@ from rich.table import Table
 
 from models.visual.bundle import prepare
 from tests.benchmarks import generated_archive
-from tests.benchmarks.measuring import Measured, measure
+from tests.command_line import reelbeam_command
+from tests.filmed_videos import Kind
+from tests.measuring import Measured, measure
 
 CLIP = generated_archive.KINDS[0]
 LONG = generated_archive.KINDS[2]
@@ -33,7 +34,7 @@ class Nights:
         self.folder = folder
         self._count = 0
 
-    def archive(self, hours: float, kind: generated_archive.Kind = CLIP) -> Path:
+    def archive(self, hours: float, kind: Kind = CLIP) -> Path:
         """A folder with so many hours of the kind's first clip."""
         clips = generated_archive.KEPT / "clips"
         clips.mkdir(parents=True, exist_ok=True)
@@ -49,9 +50,9 @@ class Nights:
         """One night; returns what it took and its catalog."""
         self._count += 1
         catalog = self.folder / f"catalog-{self._count}"
-        command = [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(archive), "--follow-links"]
+        command = reelbeam_command("classify", "--archive", archive, "--follow-links", "--catalog", catalog, *options)
         pinned = ["taskset", "-c", ",".join(map(str, range(cores)))] if cores else []
-        return measure([*pinned, *command, "--catalog", str(catalog), *map(str, options)]), catalog
+        return measure([*pinned, *command]), catalog
 
 
 def hours(nights: Nights, chosen: argparse.Namespace) -> Table:

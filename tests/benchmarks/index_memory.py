@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from models.retrieval.build import Source, draft, finish
+from models.retrieval.build import Source, draft
 from models.retrieval.manifest import publish_manifest
-from models.retrieval.merge import write_shards
 from models.retrieval.rows import VideoFrames
 from tests.benchmarks.retrieval import clustered
+from tests.retrieval_archives import finish, write_shards
 
 SIZE = 64
 FRAMES_PER_VIDEO = 500
@@ -30,7 +30,7 @@ FRAMES_PER_SHARD = 20_000
 
 def own_memory_mb() -> float:
     """Anonymous resident memory of this process."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("RssAnon:")[1].split()[0]) / 1e3
 
 

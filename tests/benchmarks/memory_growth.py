@@ -7,13 +7,13 @@ what is kept of each video would show.
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 from models.visual.bundle import prepare
 from tests import videos
-from tests.benchmarks.measuring import measure
+from tests.command_line import reelbeam_command
+from tests.measuring import measure
 
 FACTORS = (1, 3, 10)
 
@@ -42,9 +42,7 @@ def grow(work: Path, clip: Path, count: int) -> None:
         for number in range(count * factor):
             (archive / f"{number:06}.mp4").hardlink_to(clip)
         catalog = str(work / f"catalog-{factor}")
-        took = measure(
-            [sys.executable, "-m", "pipelines.main", "classify", "--archive", str(archive), "--catalog", catalog]
-        )
+        took = measure(reelbeam_command("classify", "--archive", archive, "--catalog", catalog))
         peaks.append(took.peak_mb)
         print(f"{count * factor:6} {clip.name}: {took.peak_mb:6.0f} MB peak, {took.wall_s:6.1f} s", flush=True)
     print(f"ratio of peaks, 10 times to one time: {peaks[-1] / peaks[0]:.3f}")

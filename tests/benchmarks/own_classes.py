@@ -15,16 +15,16 @@ All through the command line, as a user would.
 import argparse
 import csv
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from models.heads.evaluation import LEAST_GROUP
+from models.heads.evaluation import MIN_GROUP_SIZE
 from tests import action_videos, motion_videos
-from tests.benchmarks.measuring import measure
+from tests.command_line import reelbeam_command
+from tests.measuring import measure
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 TANK = SHARED / "tank"
@@ -199,7 +199,7 @@ def tank_labels(path: Path, table: str, keep: Keep = lambda row: True, group: bo
 def write(path: Path, rows: Iterable[Row]) -> Path:
     """A table of labels; a clip without a group is its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["uri", "label", "group"])
         writer.writerows(rows)
@@ -209,7 +209,7 @@ def write(path: Path, rows: Iterable[Row]) -> Path:
 def run(*arguments: object) -> tuple[float, dict[str, Any]]:
     """(seconds of wall time, what it says as JSON) of a command of ours."""
     began = time.perf_counter()
-    took = measure([sys.executable, "-m", "pipelines.main", *map(str, arguments), "--json"])
+    took = measure(reelbeam_command(*arguments, "--json"))
     print(f"  {arguments[0]}: {took.wall_s:.0f} s of wall time, {took.cpu_s:.0f} s of CPU", flush=True)
     return time.perf_counter() - began, json.loads(took.out)
 
@@ -223,7 +223,7 @@ def told(what: str, figures: dict[str, Any]) -> None:
         flush=True,
     )
     for group, one in figures["groups"].items():
-        if one["examples"] >= LEAST_GROUP:
+        if one["examples"] >= MIN_GROUP_SIZE:
             print(f"    {group}: accuracy {one['accuracy']:.3f}, {one['examples']} clips", flush=True)
     if figures["largest_gap"]:
         print(f"    largest gap between groups: {figures['largest_gap']['accuracy']:.3f}", flush=True)

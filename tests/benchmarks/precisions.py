@@ -20,7 +20,7 @@ from models.visual import registry
 from models.visual.export import _frozen
 from tests.benchmarks import generated_archive
 from tests.benchmarks.agreement import SURE
-from tests.benchmarks.peers.pictures import decode
+from tests.peers.pictures import decode
 
 KINDS = ("float32", "float16", "dynamic range", "int8")
 FRAMES_A_VIDEO = 12

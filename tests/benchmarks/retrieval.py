@@ -23,15 +23,15 @@ import faiss
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from models.retrieval.build import Source, draft, finish
+from models.retrieval.build import Source, draft
 from models.retrieval.index import VectorIndex
 from models.retrieval.ivfpq import list_count, training_rows
 from models.retrieval.manifest import publish_manifest
-from models.retrieval.merge import write_shards
 from models.retrieval.rows import VideoFrames
 from models.retrieval.scoring import centred_units, unit
 from models.retrieval.vectors import open_vectors, write_vectors
 from models.retrieval.videos import VideoIndex
+from tests.retrieval_archives import finish, write_shards
 
 TOP_K = 10
 QUERIES = 100

@@ -31,12 +31,13 @@ import pyarrow.parquet as pq
 
 from models.retrieval.shards import shard_frames
 from tests.catalogs import CONFIG, NIGHT, SIZE, frame_rows, video_row, write_files_table, write_night
-from transforms.catalog import schemas, storage
+from transforms import storage
+from transforms.archive.comparison import Comparison
+from transforms.archive.todo_lists import read_todo_list, write_todo_lists
+from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog
-from transforms.catalog.schemas import video_id_of
-from transforms.video import wire
-from transforms.video.archive_shards import read_shard, write_shards
-from transforms.video.backlog import Comparison
+from transforms.decoder import wire
+from transforms.storage import unfenced, video_id_of
 from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut, pack
@@ -88,7 +89,7 @@ def measure(videos: int, root: str, lists: int) -> dict[str, float]:
             gone = schemas.write_table(f"{work}/gone.parquet", comparison.gone(["s3://archive"]), schemas.GONE)
             assert gone.rows == videos // 10
             compare_s = time.process_time() - began - list_s
-            shards = write_shards(work, comparison.todo())
+            shards = write_todo_lists(work, comparison.todo())
             write_s = time.process_time() - began - list_s - compare_s
             disk_mb = sum(file.size_bytes for file in storage.list_files(comparison.folder)) / 1e6
         driver_mb = peak_mb() - idle_mb
@@ -96,7 +97,7 @@ def measure(videos: int, root: str, lists: int) -> dict[str, float]:
         began = time.process_time()
         made_up_s = 0.0
         for _, path in shards[:lists]:
-            batch = read_shard(path)
+            batch = read_todo_list(path)
             before = time.process_time()
             infos = [probed(video) for video in batch]
             made_up_s += time.process_time() - before
@@ -140,7 +141,7 @@ def make_catalog(root: str, videos: int) -> None:
     of_videos = pq.read_table(catalog.files_table(run.run_id), partitioning=None)
     rows = chain(of_videos.to_batches(), chunk_files(run.run_id, videos))
     schemas.write_table(catalog.files_table(run.run_id), rows, schemas.FILES)
-    catalog.commit(record)
+    catalog.commit(record, unfenced)
 
 
 def chunk_files(run_id: str, count: int) -> Iterator[pa.RecordBatch]:
@@ -156,7 +157,7 @@ def chunk_files(run_id: str, count: int) -> Iterator[pa.RecordBatch]:
 
 def peak_mb() -> float:
     """This process's peak resident set. (What `getrusage` says begins with that of the process which started it.)"""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 
 

@@ -25,10 +25,13 @@ from rich.table import Table
 
 from models.visual.bundle import ModelBundle, prepare
 from tests.benchmarks import generated_archive
-from tests.benchmarks.measuring import measure
-from transforms.catalog import schemas
-from transforms.video import child, decode, extract, wire
-from transforms.video.archive import find_videos
+from tests.command_line import reelbeam_command
+from tests.measuring import measure
+from transforms.archive.listing import find_videos
+from transforms.catalog import chunks, schemas
+from transforms.decoder import child, wire
+from transforms.decoder.settings import DecoderSettings
+from transforms.video import decode
 from transforms.video.pixels import Painter
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
@@ -80,9 +83,9 @@ class Clock:
         inner = owner.open_source
 
         @contextmanager
-        def timed(path: str) -> Iterator[Any]:
+        def timed(path: str, stream: int) -> Iterator[Any]:
             with self.stage(stage):
-                opened = inner(path)
+                opened = inner(path, stream)
                 source = opened.__enter__()
             try:
                 yield source
@@ -98,7 +101,7 @@ def instrument(clock: Clock, engine: Any) -> None:
     clock.wrap_opening(decode, "open")
     clock.wrap(decode, "find_start", "seek")
     clock.wrap(decode, "read_table", "demux")
-    clock.wrap(Painter, "paint", "convert and resize")
+    clock.wrap(Painter, "upright", "convert and resize")
     clock.wrap(engine, "infer", "inference")
     clock.wrap(child, "top", "top labels")
 
@@ -106,18 +109,17 @@ def instrument(clock: Clock, engine: Any) -> None:
 def profile(archive: Path, bundle: ModelBundle, sampling: Sampling, segment_s: int) -> tuple[Clock, int, float]:
     """(CPU by stage, frames, seconds of video) of the whole archive in this process."""
     clock = Clock()
-    child.start(child.ChildSettings(str(bundle.path), True, sampling, 10, spool="", memory_bytes=0))
+    child.start(child.ChildSettings(str(bundle.path), True, sampling, 10, DecoderSettings(1)))
     assert child._state is not None
     instrument(clock, child._state.engine)
     frames, video_s = 0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        settings = extract.ExtractSettings(str(bundle.path), folder, sampling, 10, "float32", 1)
         for number, video in enumerate(find_videos([str(archive)], follow_links=True)):
             with clock.stage("probe"):
                 info = probe(video.uri)
             segments = cut(video, info, sampling, Fraction(segment_s))
             results = [_run(clock, segment) for segment in segments]
-            _write(clock, settings, bundle, Chunk(f"{number:020}", tuple(segments)), results)
+            _write(clock, folder, bundle, Chunk(f"{number:020}", tuple(segments)), results)
             frames += sum(len(result.pts) for result in results)
             video_s += sum(segment.duration_s for segment in segments)
     return clock, frames, video_s
@@ -130,28 +132,29 @@ def _run(clock: Clock, segment: Segment) -> child.SegmentResult:
         return pickle.loads(pickle.dumps(result))
 
 
-def _write(clock: Clock, settings: Any, bundle: ModelBundle, chunk: Chunk, results: list[Any]) -> None:
+def _write(clock: Clock, folder: str, bundle: ModelBundle, chunk: Chunk, results: list[Any]) -> None:
     features = [result.features for result in results]
     schema = schemas.frames_schema(bundle.spec.embedding_size, "float32")
     with clock.stage("rows"):
-        outcomes = tuple(extract._outcomes(chunk, results, features))
+        rows = [chunks._Rows(result, result.features, 0) for result in results]
+        outcomes = tuple(chunks._outcomes(chunk, rows))
         table = _table(outcomes, results, features, bundle, schema)
     with clock.stage("write"):
-        metadata = {extract.SEGMENTS_KEY: wire.encode_json(outcomes)}
-        schemas.write_table(f"{settings.frames_folder}/{chunk.chunk_id}.parquet", table, schema, metadata=metadata)
+        metadata = {chunks.SEGMENTS_KEY: wire.encode_json(outcomes)}
+        schemas.write_table(f"{folder}/{chunk.chunk_id}.parquet", table, schema, metadata=metadata)
 
 
 def _table(outcomes: Any, results: list[Any], features: list[Any], bundle: ModelBundle, schema: pa.Schema) -> pa.Table:
     labels = pa.array(bundle.spec.labels, pa.string())
     parts = zip(outcomes, results, features, strict=True)
-    return pa.Table.from_batches([extract._frame_rows(*part, labels, schema) for part in parts], schema)
+    return pa.Table.from_batches([chunks._frame_rows(*part, labels, schema) for part in parts], schema)
 
 
 def whole_cpu_s(archive: Path, sampling: str) -> float:
     """CPU seconds of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--archive", str(archive), "--follow-links", "--catalog", f"{folder}/catalog", "--sample", sampling]
-        return measure([sys.executable, "-m", "pipelines.main", "classify", *options]).cpu_s
+        return measure(reelbeam_command("classify", *options)).cpu_s
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ frame: it ends after the first frame is decoded, so it bounds the start from abo
 
 import argparse
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +18,15 @@ from rich.table import Table
 from models.visual.bundle import prepare
 from tests import videos
 from tests.benchmarks import generated_archive
-from tests.benchmarks.measuring import Measured, measure
+from tests.command_line import reelbeam_command
+from tests.measuring import Measured, measure
 
 TINY = (64, 48)
 
 
 def reelbeam(*arguments: object) -> Measured:
     """The command, measured."""
-    return measure([sys.executable, "-m", "pipelines.main", *map(str, arguments)])
+    return measure(reelbeam_command(*arguments))
 
 
 def classify(archive: Path, catalog: Path, *options: str) -> Measured:

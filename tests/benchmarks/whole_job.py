@@ -26,11 +26,12 @@ from rich.table import Table
 from models.visual.bundle import ModelBundle, prepare
 from tests.benchmarks import generated_archive
 from tests.benchmarks.agreement import Agreement, compare, read_reelbeam, read_rows
-from tests.benchmarks.measuring import Measured, measure
-from tests.benchmarks.peers.keras_model import BATCH
-from tests.benchmarks.peers.pictures import FRAME_THREADS
+from tests.command_line import reelbeam_command
+from tests.measuring import Measured, measure
+from tests.peers.keras_model import BATCH
+from tests.peers.pictures import FRAME_THREADS
+from transforms.archive.listing import find_videos
 from transforms.catalog.runs import Catalog
-from transforms.video.archive import find_videos
 
 NAMES = {
     "reelbeam": "reelbeam",
@@ -91,11 +92,11 @@ class Contest:
             "opencv": ("opencv_loop", out.with_suffix(".parquet")),
             "opencv-batches": ("opencv_loop", out.with_suffix(".parquet"), str(BATCH)),
         }[name]
-        return _python("-m", f"tests.benchmarks.peers.{module}", str(self._list), str(target), *options)
+        return _measured([sys.executable, "-m", f"tests.peers.{module}", str(self._list), str(target), *options])
 
     def _reelbeam(self, out: Path) -> Measured:
         options = ["--archive", str(self.archive), "--follow-links", "--catalog", str(out), "--json"]
-        took = _python("-m", "pipelines.main", "classify", *options)
+        took = _measured(reelbeam_command("classify", *options))
         record = Catalog(str(out)).newest_run()
         assert record is not None
         self.summary, self.metrics = json.loads(took.out), record.metrics
@@ -110,9 +111,9 @@ class Contest:
                 self.agreements[name] = compare(ours, read_rows(out if out.exists() else out.with_suffix(".parquet")))
 
 
-def _python(*arguments: str) -> Measured:
+def _measured(command: list[str]) -> Measured:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(generated_archive.ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    return measure([sys.executable, *arguments], env=quiet)
+    return measure(command, env=quiet)
 
 
 def ratios(rounds: list[Round], name: str, value: Callable[[Measured], float]) -> list[float]:

@@ -1,1 +1,1 @@
-"""Beam-free: the catalog's schemas, storage, runs and latest rows."""
+"""Tables on storage: schemas, runs, commits, the lock, chunk files, pooling, latest rows, verifying; no Beam."""

@@ -1,22 +1,23 @@
-"""Which start of a run may still write: a job that outlives its driver must not write into what a later start made."""
+"""Lets only the newest start of a run write: a job that outlives its driver must not touch a later start's files."""
 
 import secrets
 from dataclasses import dataclass
 
-from transforms.catalog import storage
+from models.errors import ReelbeamError
+from transforms import storage
 
 
-class AttemptSuperseded(RuntimeError):
-    """The run was started again; whatever still works for the earlier start stops here."""
+class AttemptSuperseded(ReelbeamError):
+    """The run was started again, so this earlier start must stop."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a run, as a file in its work folder that the next start overwrites.
+    """One start of a run: a file in its work folder holds the newest start's token.
 
     Attributes:
-        path: of that file.
-        token: what it holds while this is the newest start.
+        path: path of that file.
+        token: this start's token.
     """
 
     path: str
@@ -24,26 +25,41 @@ class Attempt:
 
     @classmethod
     def begin(cls, work_folder: str) -> "Attempt":
-        """The newest start from now on.
+        """Begins the newest start; removes what earlier ones left in the work folder, except for finished chunks.
 
         Raises:
             StorageError: the work folder cannot be written.
         """
-        attempt = cls(storage.join(work_folder, "attempt"), secrets.token_hex(8))
+        stays = tuple(storage.join(work_folder, name) for name in ("run.json", "chunks/", "thumbnails/"))
+        storage.delete(file.path for file in storage.list_files(work_folder) if not file.path.startswith(stays))
+        attempt = cls(_path(work_folder), secrets.token_hex(8))
         storage.write_atomically(attempt.path, attempt.token.encode())
         return attempt
 
     def require(self) -> None:
-        """To be called before every write into the run.
+        """Checks that this start may write: the fence of every write into the run, see `storage.write_atomically`.
 
         Raises:
             AttemptSuperseded: there is a later start, or the run has ended.
         """
         if self == UNFENCED:
             return
-        if not storage.exists(self.path) or storage.read_bytes(self.path).decode() != self.token:
-            raise AttemptSuperseded(f"a later start took this run over ({self.path}); this one ends")
+        if storage.read_if_there(self.path) != self.token.encode():
+            raise AttemptSuperseded(f"a later start took this run over ({self.path}); this one stops")
+
+
+def end_attempts(work_folder: str) -> None:
+    """Ends every start of a run, so that none may write any more.
+
+    Raises:
+        StorageError: the work folder cannot be written.
+    """
+    storage.delete([_path(work_folder)])
+
+
+def _path(work_folder: str) -> str:
+    return storage.join(work_folder, "attempt")
 
 
 UNFENCED = Attempt("", "")
-"""For jobs whose driver is always there: nothing is checked."""
+"""An attempt that checks nothing, for jobs that cannot outlive their driver."""

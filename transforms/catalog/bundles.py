@@ -1,17 +1,23 @@
-"""Model bundles between a catalog, where they lie beside the rows they made, and the machines that run them."""
+"""Copies models between storage and the machines that run them."""
 
+import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from models.visual.bundle import cache_folder
-from transforms.catalog import storage
+from models.visual.errors import ModelError
+from models.visual.sidecar import sidecar_path
+from transforms import storage
 
 MARKER = "spec.json"
-"""The file that makes a folder a bundle, written last."""
+"""The file that makes a folder a bundle; it is written last."""
 
 
 def copy_bundle(source: str, target: str) -> None:
-    """Copies a bundle file by file, unless it is there; any number of processes may do so at once.
+    """Copies a bundle file by file, unless it is there; several processes may do so at once.
 
     Raises:
         StorageError: it cannot be read or written.
@@ -20,15 +26,11 @@ def copy_bundle(source: str, target: str) -> None:
         return
     for file in sorted(storage.list_files(source), key=lambda file: file.path.endswith(f"/{MARKER}")):
         relative = file.path.removeprefix(source).lstrip("/")
-        with (
-            storage.open_read(file.path) as read,
-            storage.atomic_writer(storage.join(target, relative), kind="models") as written,
-        ):
-            shutil.copyfileobj(read, written, 1 << 20)
+        _copy(file.path, storage.join(target, relative))
 
 
 def local_bundle(folder: str) -> Path:
-    """Where a bundle can be opened: its own folder, or for one in an object store a copy in this machine's cache.
+    """Returns a local folder to open a bundle from; a bundle in an object store is copied into this machine's cache.
 
     Raises:
         StorageError: it cannot be copied.
@@ -38,3 +40,51 @@ def local_bundle(folder: str) -> Path:
     target = cache_folder() / "models" / folder.rstrip("/").rsplit("/", 1)[-1]
     copy_bundle(folder, str(target))
     return target
+
+
+def local_model(model: str) -> str:
+    """Returns a model that this machine can open; a file in an object store is copied into this machine's cache.
+
+    Args:
+        model: a name, a local path, or the uri of a ``.keras`` file.
+
+    Raises:
+        ModelError: there is no such file.
+        StorageError: it cannot be copied.
+    """
+    if storage.is_local(model):
+        return model
+    if not model.endswith(".keras"):
+        raise ModelError(f"{model} is no .keras file; a SavedModel must be on this machine's file system")
+    if not storage.exists(model):
+        raise ModelError(f"no model at {model}")
+    folder, name = model.rsplit("/", 1)
+    target = cache_folder() / "fetched" / hashlib.sha256(folder.encode()).hexdigest()[:20] / name
+    _copy(model, str(target))
+    beside, copied = storage.join(folder, sidecar_path(Path(name)).name), sidecar_path(target)
+    if storage.exists(beside):
+        _copy(beside, str(copied))
+    else:
+        copied.unlink(missing_ok=True)
+    return str(target)
+
+
+@contextmanager
+def written_locally(target: str) -> Iterator[Path]:
+    """Yields a local path to write a file to; when the block ends, the file is copied to `target` if that is remote.
+
+    Raises:
+        StorageError: it cannot be copied to an object store.
+    """
+    if storage.is_local(target):
+        yield Path(target)
+        return
+    with TemporaryDirectory(prefix="reelbeam-") as folder:
+        written = Path(folder) / target.rsplit("/", 1)[-1]
+        yield written
+        _copy(str(written), target)
+
+
+def _copy(source: str, target: str) -> None:
+    with storage.open_read(source) as read, storage.atomic_writer(target, kind="models") as written:
+        shutil.copyfileobj(read, written, 1 << 20)

@@ -1,8 +1,8 @@
-"""What a check of a catalog finds."""
+"""Findings of a check of a catalog."""
 
 from typing import NamedTuple, Self
 
-from transforms.catalog.storage import printable
+from transforms.storage import printable
 
 
 class Finding(NamedTuple):
@@ -11,8 +11,9 @@ class Finding(NamedTuple):
     Attributes:
         code: the kind of damage: ``record`` (run record unreadable or contradicting itself), ``files_table``,
             ``missing``, ``size``, ``checksum``, ``unreadable``, ``schema``, ``rows``, ``orphan``, ``no_run``,
-            ``outcome``, ``counts``, ``model``, ``frames``, ``duplicate``, ``not_finite``, ``not_unit`` or ``index``.
-        path: of the file or folder, relative to the catalog.
+            ``outcome``, ``counts``, ``model``, ``frames``, ``duplicate``, ``not_finite``, ``not_unit``,
+            ``thumbnail`` or ``index``.
+        path: path of the file or folder, relative to the catalog.
         message: what is wrong with it, in one line.
     """
 
@@ -22,7 +23,7 @@ class Finding(NamedTuple):
 
     @classmethod
     def of(cls, code: str, path: str, problem: object) -> Self:
-        """A finding about a file of any name, with a message or an error of any number of lines."""
+        """Makes a finding; the path may have any name, and the message or error any number of lines."""
         return cls(code, printable(path), printable(" ".join(str(problem).split())))
 
     def __str__(self) -> str:

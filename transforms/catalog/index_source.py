@@ -1,37 +1,29 @@
-"""What an index is built from: every video with a latest row, and where its frames' rows lie."""
+"""Lists what an index is built from: every video with a latest row, and where the rows of its frames are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.catalog import latest, storage
+from transforms import storage
+from transforms.catalog import latest
+from transforms.catalog.frames import Rows
 from transforms.catalog.runs import Catalog
 
 VIDEO_COLUMNS = ["duration_s", "title", "width", "height", "modified", "labels", "frames_sampled"]
 
 
-class Rows(NamedTuple):
-    """Neighbouring rows of one frames file."""
-
-    path: str
-    first: int
-    rows: int
-    segment: int
-
-
 @dataclass(frozen=True)
 class IndexedVideo:
-    """A video on its way into the index.
+    """A video to index.
 
     Attributes:
         video_id: its id.
-        uri: where it is.
-        run_id: the run of its latest row: a changed video has another.
+        uri: its uri.
+        run_id: the run of its latest row; it changes when the video does.
         columns: its latest row's other columns (see `VIDEO_COLUMNS`).
         rows: where its frames are, in order of time.
     """
@@ -44,12 +36,12 @@ class IndexedVideo:
 
 
 def live_videos(catalog: Catalog, at: str | None = None, *, also_gone: bool = False) -> dict[str, IndexedVideo]:
-    """Every video with a latest row that is not gone, by id; ordered as the frames files are, so that reading is.
+    """Returns every video with a latest row that is not gone, by id, in the order of the frames files.
 
     Args:
         catalog: the catalog.
         at: a run id; later runs are left out.
-        also_gone: take in those whose files are gone too.
+        also_gone: include videos whose files are gone.
     """
     table = latest.latest_videos(catalog, ["video_id", "uri", *VIDEO_COLUMNS], at)
     found = {
@@ -71,9 +63,9 @@ def live_videos(catalog: Catalog, at: str | None = None, *, also_gone: bool = Fa
 
 def _rows_of_run(catalog: Catalog, run_id: str) -> Iterator[tuple[str, Rows]]:
     for file in catalog.file_rows(run_id):
-        if file["table"] != "frames" or not file["rows"]:
+        if file.table != "frames" or not file.rows:
             continue
-        path = catalog.path(file["path"])
+        path = catalog.path(file.path)
         with storage.open_read(path) as opened:
             table = pq.read_table(opened, columns=["video_id", "segment"])
         ids = table["video_id"].to_numpy(zero_copy_only=False)
@@ -81,26 +73,3 @@ def _rows_of_run(catalog: Catalog, run_id: str) -> Iterator[tuple[str, Rows]]:
         starts = [0, *(np.flatnonzero((ids[1:] != ids[:-1]) | (segments[1:] != segments[:-1])) + 1), len(ids)]
         for first, after in pairwise(starts):
             yield str(ids[first]), Rows(path, int(first), int(after - first), int(segments[first]))
-
-
-class FrameReader:
-    """Reads videos' frames, keeping the one file that is being read."""
-
-    def __init__(self) -> None:
-        self._path: str | None = None
-        self._table: pa.Table | None = None
-
-    def read(self, video: IndexedVideo) -> tuple[np.ndarray, np.ndarray]:
-        """(times in seconds, float64 [n]; embeddings, float [n, D]) of a video's frames in order of time."""
-        parts = [self._slice(rows) for rows in video.rows]
-        return np.concatenate([times for times, _ in parts]), np.concatenate([values for _, values in parts])
-
-    def _slice(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        if rows.path != self._path or self._table is None:
-            with storage.open_read(rows.path) as file:
-                self._table = pq.read_table(file, columns=["time_s", "embedding"])
-            self._path = rows.path
-        part = self._table.slice(rows.first, rows.rows).combine_chunks()
-        embedding = part["embedding"].combine_chunks()
-        values = embedding.flatten().to_numpy(zero_copy_only=False)
-        return part["time_s"].to_numpy(), values.reshape(len(part), embedding.type.list_size)

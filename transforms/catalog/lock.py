@@ -1,14 +1,14 @@
-"""One run at a time on a catalog: a lock file with owner, host and heartbeat.
+"""Lets one run at a time write a catalog, by a lock file with owner, host and heartbeat.
 
 On a local file system a mutex makes reading, judging and writing the lock one step, so exactly one of many starts
-wins. Object stores have no such thing through Beam's FileSystems: there a claim is written, left alone for `SETTLE_S`
-and read again, and the last writer wins. Two starts can both win only if one takes longer than that between reading
+wins. Beam's FileSystems have no mutex for object stores: there a claim is written, left alone for `SETTLE_S` and read
+again, and the last writer wins. Two starts can both win only if one takes longer than that between reading
 the lock and writing its claim. A network file system counts as local; its `flock` must work between hosts (NFS 4's
 does).
 
-Whether a holder is alive is certain on the machine that it runs on (its process is there and started at the same
-time). Elsewhere it is judged by its heartbeat, whose clock may be wrong: one that looks too old is watched for a
-while, and only a lock that does not change is taken over.
+On the machine that a holder runs on, its process tells whether it is alive (same id and start time). On other machines
+its heartbeat does, whose clock may be wrong: a lock whose heartbeat looks too old is watched for a while, and it is
+taken over only if it does not change.
 """
 
 import contextlib
@@ -29,47 +29,48 @@ import msgspec
 import psutil
 from filelock import FileLock, Timeout
 
-from transforms.catalog import storage
+from models.errors import ReelbeamError
+from transforms import storage
 
 _LOG: Final = logging.getLogger("reelbeam.lock")
 
 HEARTBEAT_EVERY_S: Final = 20.0
 STALE_AFTER_S: Final = 120.0
-"""A holder on another machine that has missed six heartbeats is suspected to be dead."""
+"""Seconds without a heartbeat, six in a row, after which a holder on another machine is suspected to be dead."""
 
 WATCH_S: Final = 2.25 * HEARTBEAT_EVERY_S
-"""For so long a suspect's lock must not change until it is taken over: two heartbeats and a slow write."""
+"""Seconds that a suspect's lock must not change before it is taken over: two heartbeats and a slow write."""
 
 SETTLE_S: Final = 2.0
-"""On object stores: how long a claim must stand unchallenged before it counts."""
+"""Seconds that a claim on an object store must stand unchanged before it counts."""
 
 _MUTEX_TIMEOUT_S: Final = 30.0
-"""The mutex is held for milliseconds; so long only by a process that was suspended inside it."""
+"""Seconds to wait for the mutex. It is held for milliseconds, longer only by a process that was suspended inside it."""
 
 _START_TOLERANCE_S: Final = 2.0
 """The kernel rounds the time of boot, from which start times are counted, to seconds."""
 
 
-class CatalogLocked(RuntimeError):
-    """Another run holds the catalog; one line that says who, where and since when."""
+class CatalogLocked(ReelbeamError):
+    """Another run holds the catalog; the message says who, where and since when."""
 
 
-class CatalogLockLost(RuntimeError):
-    """Another run took this run's lock for dead and holds the catalog now."""
+class CatalogLockLost(ReelbeamError):
+    """Another run took this run for dead and holds the catalog now."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock: the contents of the lock file.
+    """The holder of a lock: the contents of the lock file.
 
     Attributes:
-        token: tells this holding from every other.
-        owner: what holds it, for people.
-        run_id: the run it is held for; empty until there is one.
+        token: unique for each time that the lock is taken.
+        owner: name of the command, for people.
+        run_id: the run that it is held for; empty until there is one.
         host: host name.
-        machine: boot and process namespace: the same where process ids can be compared.
+        machine: boot and process namespace; process ids can be compared if it is the same.
         pid: process id there.
-        started_s: when that process started, in seconds after the boot: process ids are used again.
+        started_s: start of that process, in seconds after the boot, because process ids are used again.
         since: when the lock was taken (UTC, ISO 8601).
         heartbeat_at: last sign of life (UTC, ISO 8601).
     """
@@ -86,18 +87,18 @@ class Holder:
 
     @classmethod
     def this_process(cls, owner: str) -> "Holder":
-        """The calling process as a holder since now."""
+        """Returns the calling process as a holder since now."""
         now, pid = _now(), os.getpid()
         host, token = socket.gethostname(), secrets.token_hex(8)
         return cls(token, owner, "", host, _machine(), pid, _started_s(pid), since=now, heartbeat_at=now)
 
     @property
     def runs_here(self) -> bool:
-        """Whether it runs, or ran, where this process can look for it."""
+        """Tells whether it runs, or ran, where this process can look for it."""
         return self.machine == _machine()
 
     def is_running(self) -> bool:
-        """Whether its process runs; only to be asked where `runs_here`."""
+        """Tells whether its process runs; valid only if `runs_here`."""
         try:
             process = psutil.Process(self.pid)
             same = abs(_started_s(self.pid) - self.started_s) < _START_TOLERANCE_S
@@ -119,8 +120,8 @@ class CatalogLock:
     """Holds a catalog for one run. Use as a context manager.
 
     Args:
-        root: of the catalog.
-        owner: what holds it, for the message that others get.
+        root: the catalog's folder.
+        owner: name of the command, for the message that others get.
 
     Raises:
         CatalogLocked: on entry, when another run holds it.
@@ -138,6 +139,15 @@ class CatalogLock:
         self._thread = threading.Thread(target=self._beat, name="catalog-lock", daemon=True)
 
     def __enter__(self) -> "CatalogLock":
+        try:
+            self._acquire()
+        except KeyboardInterrupt:
+            self._release()  # it may be written already
+            raise
+        self._thread.start()
+        return self
+
+    def _acquire(self) -> None:
         storage.make_folder(self._root)
         self._dead = self._watched_in_vain()
         with self._mutex():
@@ -147,21 +157,26 @@ class CatalogLock:
         if not storage.is_local(self._root):
             time.sleep(SETTLE_S)
             self._refuse_if_held()
-        self._thread.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
         self._thread.join()
-        # A lock that cannot be removed goes stale as this process ends; how the run ended matters more.
+        taken_over = isinstance(error, Exception) and self._is_taken_over()
+        self._release()
+        if taken_over:
+            # Whatever failed here, the other run removes and rewrites this run's files.
+            raise self._lost_to_another() from error
+
+    def _release(self) -> None:
+        # A lock that cannot be removed becomes stale when this process ends; the run's own error matters more.
         with contextlib.suppress(OSError, CatalogLocked), self._mutex():
             if self.is_held():
                 storage.delete([self._path])
 
     def name_run(self, run_id: str) -> None:
-        """Says in the lock which run it is held for.
+        """Writes into the lock which run it is held for.
 
         Raises:
             CatalogLockLost: see `check`.
@@ -171,7 +186,7 @@ class CatalogLock:
         self.check()
 
     def is_held(self) -> bool:
-        """Whether the lock is still this run's: a run that was suspended for long may have lost it.
+        """Tells whether the lock is still this run's; a run that was suspended for long may have lost it.
 
         Raises:
             OSError: the lock cannot be read.
@@ -180,17 +195,32 @@ class CatalogLock:
         return holder is not None and holder.token == self._holder.token
 
     def check(self) -> None:
-        """To be called before what must not happen twice, above all the commit.
+        """Checks that the lock is still this run's; the fence of the commit, see `storage.write_atomically`.
+
+        Another run can still take over between this check and the rename that follows, if this run is suspended there
+        for as long as a takeover needs (`STALE_AFTER_S`, `WATCH_S`).
 
         Raises:
             CatalogLockLost: the lock is no longer this run's.
             OSError: the lock cannot be read.
         """
         if self._lost or not self.is_held():
-            raise CatalogLockLost(f"another run took over {self._root} while this one stood still; this one stops")
+            raise self._lost_to_another()
+
+    def _lost_to_another(self) -> CatalogLockLost:
+        return CatalogLockLost(f"another run took over {self._root} while this one stood still; this one stops")
+
+    def _is_taken_over(self) -> bool:
+        try:
+            self.check()
+        except CatalogLockLost:
+            return True
+        except (OSError, CatalogLocked):
+            return False  # nobody can tell
+        return False
 
     def _watched_in_vain(self) -> Holder | None:
-        """A holder on another machine that seems dead and has given no sign of life while it was watched."""
+        """Returns a holder on another machine that seems dead and gave no sign of life while it was watched."""
         holder = self._read()
         if holder is None or holder.runs_here or holder.silent_s() < STALE_AFTER_S:
             return None
@@ -214,7 +244,7 @@ class CatalogLock:
 
     @contextlib.contextmanager
     def _mutex(self) -> Iterator[None]:
-        """Makes read-check-write one step between processes, where the file system can."""
+        """Makes reading, checking and writing the lock one step, if the file system has a mutex."""
         if not storage.is_local(self._path):
             yield
             return
@@ -230,7 +260,7 @@ class CatalogLock:
             guard.release()
 
     def _read(self) -> Holder | None:
-        data = self._read_if_there()
+        data = storage.read_if_there(self._path)
         try:
             return None if data is None else msgspec.json.decode(data, type=Holder)
         except msgspec.MsgspecError as error:
@@ -238,16 +268,8 @@ class CatalogLock:
                 f"{self._path} was not written by this version of reelbeam; delete it if no run is going on"
             ) from error
 
-    def _read_if_there(self) -> bytes | None:
-        try:
-            return storage.read_bytes(self._path)
-        except OSError:
-            if not storage.exists(self._path):
-                return None
-        return storage.read_bytes(self._path)  # another start wrote it between the two looks, or the error stays
-
     def _remove_partial(self) -> None:
-        """Removes lock files that somebody was killed over; on object stores another start may be writing one."""
+        """Removes partial lock files of killed processes; not on object stores, where a live start may write one."""
         if storage.is_local(self._root):
             for path in Path(self._root).glob(f".LOCK{storage.TEMPORARY_MARK}*"):
                 path.unlink(missing_ok=True)
@@ -257,15 +279,18 @@ class CatalogLock:
 
     def _renew(self) -> None:
         with self._changing, self._mutex():
+            looked_at_s = time.time()
             if not self.is_held():
                 self._lost = True
                 return
             self._holder = replace(self._holder, heartbeat_at=_now())
             self._write()
+            if not storage.is_local(self._root) and time.time() - looked_at_s > STALE_AFTER_S:
+                self._lost = True  # it stood still after the look: what it overwrote may have been another's lock
 
     def _beat(self) -> None:
         while not self._lost and not self._stop.wait(HEARTBEAT_EVERY_S):
-            # A missed heartbeat is no reason to stop: the next may succeed, and six must fail before it matters.
+            # One missed heartbeat is harmless: the next may succeed, and six must fail before another run looks closer.
             with contextlib.suppress(OSError, CatalogLocked):
                 self._renew()
 
@@ -275,13 +300,14 @@ def _now() -> str:
 
 
 def _started_s(pid: int) -> float:
-    """When a process started, counted from the boot, so that setting the clock changes nothing."""
+    """Returns a process's start in seconds after the boot, so that setting the clock changes nothing."""
     return psutil.Process(pid).create_time() - psutil.boot_time()
 
 
 def _machine() -> str:
-    """What processes have in common that can see each other by their ids: the boot and the process namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    if boot.exists():
-        return f"{boot.read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
-    return f"{socket.gethostname()} {psutil.boot_time():.0f}"
+    """Returns the boot and the process namespace: processes with the same ones see each other by their ids."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # only Linux says, and not in every sandbox
+        return f"{socket.gethostname()} {psutil.boot_time():.0f}"

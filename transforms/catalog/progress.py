@@ -1,27 +1,32 @@
-"""Progress of a run as small files in its work folder: the one channel that every runner's workers share."""
+"""Reports a run's progress in small files in its work folder, the only channel that workers of every runner share.
 
-import json
+Each reporter has its own file and writes into it what it has done, part by part: a todo list that it planned, a chunk
+that it extracted. Totals are sums over parts, not over reports. So a part that is reported twice (a bundle was retried,
+a job restarted, a chunk of an earlier attempt found on disk) counts once.
+"""
+
+import secrets
 import time
-from dataclasses import asdict, dataclass
-from types import TracebackType
+from typing import Final
 
-from transforms.catalog import storage
+import msgspec
 
-WRITE_EVERY_S = 1.0
-WRITE_REMOTE_EVERY_S = 15.0
-"""On object stores, where every write is two requests."""
+from transforms import storage
+
+WRITE_EVERY_S: Final = 1.0
+WRITE_REMOTE_EVERY_S: Final = 15.0
+"""Seconds between two writes on object stores, where every write is several requests."""
 
 
-@dataclass
-class Totals:
-    """Sums over some workers.
+class Totals(msgspec.Struct, array_like=True):
+    """Numbers of what was done, for one part or summed over all.
 
     Attributes:
         planned_s: seconds of video planned.
         done_s: seconds of video extracted.
         segments: segments planned.
         frames: frames sampled.
-        failed: videos and segments that gave nothing, so far.
+        failed: videos and segments that gave no frames so far.
     """
 
     planned_s: float = 0.0
@@ -30,26 +35,39 @@ class Totals:
     frames: int = 0
     failed: int = 0
 
+    def add(self, more: "Totals") -> None:
+        """Adds to each number."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+
+    def raise_to(self, other: "Totals") -> None:
+        """Makes each number at least the other's."""
+        for name in self.__struct_fields__:
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+
 
 class Progress:
-    """One reporter's totals, written every second or so and when it is closed. Use as a context manager."""
+    """Writes what one reporter has done so far, about every second.
 
-    def __init__(self, folder: str, name: str) -> None:
-        self._path = storage.join(folder, f"progress-{name}.json")
-        self._totals = Totals()
+    Args:
+        folder: the run's work folder.
+        fence: see `storage.write_atomically`; it stops reporters of an earlier start of the run.
+    """
+
+    def __init__(self, folder: str, fence: storage.Fence = storage.unfenced) -> None:
+        self._path = storage.join(_folder(folder), f"{secrets.token_hex(8)}.json")
+        self._fence = fence
+        self._parts: dict[str, Totals] = {}
         self._every_s = WRITE_EVERY_S if storage.is_local(folder) else WRITE_REMOTE_EVERY_S
         self._written = 0.0
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.write()
+    def begin(self, part: str) -> None:
+        """Begins a part, perhaps again: nothing of it is done."""
+        self._parts[part] = Totals()
 
     def add(
         self,
+        part: str,
         *,
         planned_s: float = 0.0,
         done_s: float = 0.0,
@@ -57,31 +75,43 @@ class Progress:
         frames: int = 0,
         failed: int = 0,
     ) -> None:
-        """Adds to the totals."""
-        totals = self._totals
-        totals.planned_s += planned_s
-        totals.done_s += done_s
-        totals.segments += segments
-        totals.frames += frames
-        totals.failed += failed
+        """Adds to what is done of a part."""
+        self._parts[part].add(Totals(planned_s, done_s, segments, frames, failed))
         if time.monotonic() - self._written > self._every_s:
             self.write()
 
     def write(self) -> None:
-        """Writes the totals now."""
+        """Writes the report at once."""
         self._written = time.monotonic()
-        storage.write_atomically(self._path, json.dumps(asdict(self._totals)).encode())
+        storage.write_atomically(self._path, msgspec.json.encode(self._parts), kind="work", fence=self._fence)
 
 
 def read_progress(folder: str) -> Totals:
-    """The sum over all reporters."""
+    """Returns the sum over all parts that any reporter has reported.
+
+    Args:
+        folder: the run's work folder.
+
+    Raises:
+        StorageError: the folder cannot be listed.
+    """
+    parts: dict[str, Totals] = {}
+    for file in storage.list_files(_folder(folder)):
+        for part, told in _read(file.path).items():
+            parts.setdefault(part, told).raise_to(told)
     totals = Totals()
-    for file in storage.list_files(folder):
-        if file.path.rsplit("/", 1)[-1].startswith("progress-"):
-            try:
-                part = json.loads(storage.read_bytes(file.path))
-            except (OSError, ValueError):
-                continue  # removed since it was listed
-            for name, value in part.items():
-                setattr(totals, name, getattr(totals, name) + value)
+    for part in sorted(parts):  # sorted, so that the same parts always have the same sum
+        totals.add(parts[part])
     return totals
+
+
+def _folder(work_folder: str) -> str:
+    return storage.join(work_folder, "progress")
+
+
+def _read(path: str) -> dict[str, Totals]:
+    """Reads a reporter's file; returns nothing if it was removed since it was listed, or is being written."""
+    try:
+        return msgspec.json.decode(storage.read_bytes(path), type=dict[str, Totals])
+    except (OSError, msgspec.MsgspecError):
+        return {}

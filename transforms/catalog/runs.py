@@ -1,7 +1,7 @@
-"""Runs of the nightly job: started, committed or left unfinished; and the paths of everything in a catalog.
+"""Starts, commits, reads and abandons runs, and names the paths of everything in a catalog.
 
-A run is committed by one file, ``runs/<run_id>.json``, written last. What no committed run lists does not exist for any
-reader of this module.
+A run is committed by one file, ``runs/<run_id>.json``, which is written last. Readers see only files that a committed
+run lists.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
@@ -17,40 +18,47 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from transforms.catalog import schemas, storage
+from models.errors import ReelbeamError
+from transforms import storage
+from transforms.catalog import schemas
+from transforms.catalog.attempt import end_attempts
+from transforms.video.sampling import Sampling
 
 RECORD_VERSION: Final = 1
 """Version of the run record's layout; readers refuse a newer one."""
 
-TABLES: Final = ("frames", "videos", "failures", "gone", "files")
+TABLES: Final = ("frames", "videos", "thumbnails", "failures", "gone", "files")
 
 NO_RUN: Final = "none"
-"""Partition of one empty file of each table: no run is called so, and every glob over a catalog finds a schema."""
+"""Partition with one empty file of each table, so that every glob over a catalog finds a schema; no run has this id."""
 
 BATCH_ROWS: Final = 10_000
-"""Rows that are read at once where a table need not be in memory whole."""
+"""Rows that are read at once where a table is not read whole."""
 
 _RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
-class CatalogError(ValueError):
-    """A catalog that cannot be used; one line that says why."""
+class CatalogError(ReelbeamError, ValueError):
+    """A catalog cannot be used; the message says why in one line."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What decides a run's rows.
+    """Everything that decides a run's rows and files; it is stored in the run's record.
 
     Attributes:
         model: name of the model as it was asked for.
-        model_fingerprint: which weights, preprocessing and precision.
+        model_fingerprint: hash of its weights, preprocessing and precision.
         sampling: how frames were chosen, as on the command line.
         top_labels: labels kept for a frame and a video.
         embedding_dtype: ``float32`` or ``float16``.
-        embedding_size: numbers in an embedding.
-        segment_seconds: length of a segment, as a fraction; decides files, not rows.
-        chunk_frames: sampled frames in a chunk; decides files, not rows.
+        embedding_size: number of dimensions of an embedding.
+        segment_seconds: length of a segment in seconds, as the text of a fraction; decides files, not rows.
+        chunk_frames: number of sampled frames in a chunk, about; decides files, not rows.
+        thumbnail_seconds: a thumbnail is kept for each stretch of a video of this many seconds, as the text of a
+            fraction; ``0`` for no thumbnails. Decides no rows of other tables. Runs of earlier releases wrote none.
+        thumbnail_height: height of the thumbnails in pixels.
     """
 
     model: str
@@ -61,30 +69,41 @@ class RunConfig:
     embedding_size: int
     segment_seconds: str = "60"
     chunk_frames: int = 2000
+    thumbnail_seconds: str = "0"
+    thumbnail_height: int = 160
+
+    @property
+    def has_thumbnails(self) -> bool:
+        """Whether the run writes thumbnails."""
+        return bool(Fraction(self.thumbnail_seconds))
+
+    @property
+    def frame_sampling(self) -> Sampling:
+        """The rule that chooses frames, from its text form."""
+        return Sampling.parse(self.sampling)
 
     @property
     def rows_key(self) -> tuple[str, str, int, str]:
-        """Equal for two configurations that give the same rows."""
-        return self.model_fingerprint, self.sampling, self.top_labels, self.embedding_dtype
+        """Equal for two configurations that give the same rows.
 
-    @property
-    def comparable_key(self) -> tuple[str, str]:
-        """Equal for two configurations whose rows may stand side by side."""
-        return self.model_fingerprint, self.sampling
+        Two things that must agree use it: which videos a night skips because an earlier one has their rows, and which
+        rows readers see.
+        """
+        return self.model_fingerprint, self.sampling, self.top_labels, self.embedding_dtype
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Outcomes of a run's inputs: discovered = skipped + ok + partial + failed.
+    """Numbers of a run's inputs by outcome: discovered = skipped + ok + partial + failed.
 
     Attributes:
         discovered: videos found in the archive.
         skipped: unchanged since an earlier run, or given up on.
-        ok: processed whole.
-        partial: processed in part.
-        failed: gave nothing.
+        ok: complete.
+        partial: some samples are missing.
+        failed: no frames.
         gone: known to the catalog and no longer in the archive.
-        given_up: of the skipped, those that failed too often.
+        given_up: skipped because they failed too often.
     """
 
     discovered: int = 0
@@ -105,20 +124,22 @@ class RunRecord:
         started_at: UTC, ISO 8601.
         finished_at: UTC, ISO 8601.
         config: what decided the rows.
-        archives: as on the command line.
+        archives: the archives as on the command line.
         counts: outcomes of the inputs.
         video_s: seconds of video processed.
-        frames: frames sampled.
-        elapsed_s: wall time, of the last start where the run was resumed.
+        frames: number of frames sampled.
+        elapsed_s: wall time in seconds; of a resumed run, that of the last start.
         metrics: Beam's counters and distributions by name.
-        labels: the ten commonest top labels of the processed videos, with how many videos.
-        failures: processed videos that failed, by reason.
-        files_sha256: of the run's `files` table.
-        files_count: rows of it.
-        host: where the driver ran.
-        runner: Beam's runner.
-        version: of reelbeam.
-        record_version: of this record's layout.
+        labels: the ten most frequent top labels of the processed videos, with the number of videos.
+        failures: number of processed videos that failed, by reason.
+        files_sha256: hash of the run's `files` table.
+        files_count: number of its rows.
+        host: the machine that the driver ran on.
+        runner: name of Beam's runner.
+        version: version of reelbeam.
+        record_version: version of this record's layout.
+        ignored: files and folders of the archives that are no videos, by ending or by the rule that left them out; None
+            for a run that listed no archive, and for those of reelbeam 0.1.
     """
 
     run_id: str
@@ -139,16 +160,17 @@ class RunRecord:
     runner: str
     version: str
     record_version: int = RECORD_VERSION
+    ignored: dict[str, int] | None = None
 
     @property
     def speed_x_realtime(self) -> float:
-        """Seconds of video processed in a second."""
+        """The speed relative to real time: seconds of video processed in a second."""
         return self.video_s / self.elapsed_s if self.elapsed_s else 0.0
 
 
 @dataclass(frozen=True)
 class StartedRun:
-    """A run that has begun: the contents of ``work/run=<run_id>/run.json``."""
+    """A started run: the contents of ``work/run=<run_id>/run.json``."""
 
     run_id: str
     started_at: str
@@ -157,7 +179,7 @@ class StartedRun:
 
 
 def new_run_id(now: datetime, existing: Iterable[str]) -> str:
-    """A run id of `now` (UTC) that sorts after all existing ones, also when the clock was set back."""
+    """Returns a run id of `now` (UTC) that sorts after all existing ones, even if the clock was set back."""
     stamp = now.astimezone(UTC).strftime(_STAMP)
     newest = max((run_id.split("-", 1)[0] for run_id in existing), default="")
     if stamp <= newest:
@@ -166,36 +188,36 @@ def new_run_id(now: datetime, existing: Iterable[str]) -> str:
 
 
 class _Versioned(msgspec.Struct):
-    """Of a run record, what decides whether the rest can be read."""
+    """The part of a run record that tells whether the rest can be read."""
 
     record_version: int
 
 
 class Catalog:
-    """A catalog folder: where its files are, and what its committed runs say.
+    """A catalog folder: the paths of its files and the records of its runs.
 
     Args:
         root: a local path, or a uri with any scheme of Beam's FileSystems.
 
     Raises:
-        CatalogError: a path that is not valid UTF-8: runners pass the paths of tables on as text.
+        CatalogError: the path is not valid UTF-8; runners pass the paths of tables on as text.
     """
 
     def __init__(self, root: str) -> None:
-        self.root = schemas.path_of_uri(root).rstrip("/") or "/"
-        if schemas.uri_of_path(self.root) != self.root:
+        self.root = storage.path_of_uri(root).rstrip("/") or "/"
+        if storage.uri_of_path(self.root) != self.root:
             raise CatalogError(f"{storage.printable(root)} is not valid UTF-8; choose another folder for the catalog")
-        # Of committed runs, which never change: an object store takes long for every look.
+        # Kept because committed runs never change and every request to an object store takes long.
         self._records: dict[str, RunRecord] = {}
         self._paths: dict[str, dict[str, list[str]]] = {}
 
     @classmethod
     def open(cls, root: str) -> "Catalog":
-        """The catalog at `root`, which must hold at least one committed or unfinished run.
+        """Opens the catalog at `root`, which must hold at least one committed or unfinished run.
 
         Raises:
             CatalogError: there is none.
-            StorageError: it cannot be listed.
+            StorageError: the folder cannot be listed.
         """
         catalog = cls(root)
         if not catalog.run_ids() and catalog.unfinished() is None:
@@ -203,36 +225,44 @@ class Catalog:
         return catalog
 
     def path(self, *parts: str) -> str:
-        """A path below the catalog."""
+        """Returns a path below the catalog."""
         return storage.join(self.root, *parts)
 
     def table_folder(self, table: str, run_id: str) -> str:
-        """Folder of a run's files of one table."""
+        """Returns the folder of a run's files of one table."""
         return self.path(table, f"run={run_id}")
 
     def work_folder(self, run_id: str) -> str:
-        """Folder of what a run needs only until it is committed."""
+        """Returns the folder of files that a run needs only until it is committed."""
         return self.path("work", f"run={run_id}")
 
+    def chunks_folder(self, run_id: str) -> str:
+        """Returns the folder of an unfinished run's chunk files without final labels (see `ScoreSequences`)."""
+        return storage.join(self.work_folder(run_id), "chunks")
+
+    def candidates_folder(self, run_id: str) -> str:
+        """Returns the folder of an unfinished run's thumbnails of all frames, from which pooling chooses."""
+        return storage.join(self.work_folder(run_id), "thumbnails")
+
     def files_table(self, run_id: str) -> str:
-        """The run's one file of the `files` table."""
+        """Returns the path of a run's `files` table."""
         return storage.join(self.table_folder("files", run_id), "part-00000.parquet")
 
     def model_folder(self, fingerprint: str) -> str:
-        """Folder of the copy of a model that made rows of this catalog."""
+        """Returns the folder of the catalog's copy of a model."""
         return self.path("models", fingerprint)
 
     def run_ids(self) -> list[str]:
-        """Ids of the committed runs, oldest first."""
+        """Returns the ids of the committed runs, oldest first."""
         names = (file.path.rsplit("/", 1)[-1] for file in storage.list_files(self.path("runs")))
         ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
         return sorted(run_id for run_id in ids if _RUN_ID.fullmatch(run_id))
 
     def run(self, run_id: str) -> RunRecord:
-        """The record of a committed run.
+        """Reads the record of a committed run.
 
         Raises:
-            CatalogError: it cannot be read, or was written by a newer reelbeam.
+            CatalogError: the record cannot be read, or was written by a newer reelbeam.
         """
         if run_id not in self._records:
             self._records[run_id] = self._read_record(self.path("runs", f"{run_id}.json"))
@@ -246,25 +276,35 @@ class Catalog:
                 raise CatalogError(f"{path} was written by a newer reelbeam; install that or a later one")
             return msgspec.json.decode(data, type=RunRecord)
         except (OSError, msgspec.MsgspecError) as error:
-            raise CatalogError(f"cannot read the run record {path}: {error}") from error
+            raise CatalogError(f"cannot read the run record {path}: {storage.reason_of(error)}") from error
 
     def runs(self) -> list[RunRecord]:
-        """Records of all committed runs, oldest first."""
+        """Reads the records of all committed runs, oldest first."""
         return [self.run(run_id) for run_id in self.run_ids()]
 
     def newest_run(self) -> RunRecord | None:
-        """The record of the newest committed run, if there is one."""
+        """Reads the record of the newest committed run, if there is one."""
         run_ids = self.run_ids()
         return self.run(run_ids[-1]) if run_ids else None
 
-    def start_run(self, config: RunConfig, archives: Sequence[str], now: datetime) -> StartedRun:
-        """Begins a run, or takes up the newest unfinished one if its configuration is the same.
+    def start_run(
+        self, config: RunConfig, archives: Sequence[str], now: datetime, fence: storage.Fence = storage.unfenced
+    ) -> StartedRun:
+        """Begins a run, or continues the newest unfinished one if its configuration is the same.
 
-        Whatever else is unfinished is abandoned. The caller must hold the catalog's lock.
+        All other unfinished runs are abandoned. The caller must hold the catalog's lock.
+
+        Args:
+            config: what decides the run's rows.
+            archives: the archives as on the command line.
+            now: the time (UTC).
+            fence: raises if another command has taken the catalog over, because unfinished runs may then be its work.
 
         Raises:
             StorageError: the catalog cannot be written.
+            Exception: what the fence raises; nothing has changed.
         """
+        fence()
         self._remove_temporaries()
         committed, left = self.run_ids(), self._work_ids()
         resumed = None
@@ -276,15 +316,15 @@ class Catalog:
                 resumed = run
             else:
                 self.abandon(run_id)
-        names = [schemas.uri_of_path(archive) for archive in archives]
+        names = [storage.uri_of_path(archive) for archive in archives]
         run_id = resumed.run_id if resumed else new_run_id(now, [*committed, *left])
         run = StartedRun(run_id, resumed.started_at if resumed else now.astimezone(UTC).isoformat(), config, names)
-        storage.write_atomically(self._start_record(run_id), msgspec.json.encode(run))
+        storage.write_atomically(self._start_record(run_id), msgspec.json.encode(run), fence=fence)
         self._lay_out(config)
         return run
 
     def _remove_temporaries(self) -> None:
-        """Removes what writers that were killed left where nothing else would remove it with their run."""
+        """Removes temporary files of killed writers that are not in a run's folders."""
         folders = [self.path("runs"), self.path("models"), *(self.table_folder(table, NO_RUN) for table in TABLES)]
         files = [file.path for folder in folders for file in storage.list_files(folder)]
         partial = [path for path in files if storage.TEMPORARY_MARK in path.rsplit("/", 1)[-1]]
@@ -292,10 +332,11 @@ class Catalog:
             storage.delete(partial)
 
     def _lay_out(self, config: RunConfig) -> None:
-        """Writes the empty files that make every table readable, also before anything failed or has gone."""
+        """Writes the empty files that make every table readable, even before a video failed or is gone."""
         empty = {
             "frames": schemas.frames_schema(config.embedding_size, config.embedding_dtype),
             "videos": schemas.videos_schema(config.embedding_size),
+            "thumbnails": schemas.THUMBNAILS,
             "failures": schemas.FAILURES,
             "gone": schemas.GONE,
         }
@@ -305,13 +346,13 @@ class Catalog:
                 schemas.write_table(path, schema.empty_table(), schema)
 
     def unfinished(self) -> StartedRun | None:
-        """The newest run that was started and not committed, if there is one."""
+        """Returns the newest run that was started and not committed, if there is one."""
         committed = self.run_ids()
         left = (self._started(run_id) for run_id in reversed(self._work_ids()) if run_id not in committed)
         return next((run for run in left if run is not None), None)
 
     def _work_ids(self) -> list[str]:
-        """Ids of the runs that have a work folder, oldest first."""
+        """Returns the ids of the runs that have a work folder, oldest first."""
         names = storage.list_folders(self.path("work"))
         return [name.removeprefix("run=") for name in names if name.startswith("run=")]
 
@@ -319,7 +360,7 @@ class Catalog:
         return storage.join(self.work_folder(run_id), "run.json")
 
     def _started(self, run_id: str) -> StartedRun | None:
-        """What a run's start record says; None where it has none (killed that early) or one of another version."""
+        """Reads a run's start record; returns None if it has none (killed that early) or one of another version."""
         path = self._start_record(run_id)
         if not storage.exists(path):
             return None
@@ -328,19 +369,27 @@ class Catalog:
         except msgspec.MsgspecError:
             return None
 
-    def commit(self, record: RunRecord) -> None:
-        """Makes a run's files exist for readers, and removes its work folder. Doing it twice changes nothing.
+    def commit(self, record: RunRecord, fence: storage.Fence) -> None:
+        """Makes a run's files visible to readers and removes its work folder. Doing it twice changes nothing.
+
+        Args:
+            record: the run's record.
+            fence: raises if another run has taken over (`CatalogLock.check`, `Attempt.require`); it is called when the
+                record is written, before it gets its name.
 
         Raises:
             CatalogError: the run's files table was not written.
             StorageError: the record cannot be written.
+            Exception: what the fence raises; nothing has changed.
         """
         if not storage.exists(self.files_table(record.run_id)):
             raise CatalogError(f"run {record.run_id} is not whole: it has no files table")
         path = self.path("runs", f"{record.run_id}.json")
-        if not storage.exists(path):
+        if storage.exists(path):
+            fence()
+        else:
             content = {**msgspec.to_builtins(record), "speed_x_realtime": record.speed_x_realtime}
-            storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2))
+            storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2), fence=fence)
         storage.delete_tree(self.work_folder(record.run_id))
 
     def abandon(self, run_id: str) -> None:
@@ -351,30 +400,33 @@ class Catalog:
         """
         if run_id in self.run_ids():
             raise CatalogError(f"run {run_id} is committed and stays")
+        # A job of this run that still works must not write while the files are removed.
+        end_attempts(self.work_folder(run_id))
         for table in TABLES:
             storage.delete_tree(self.table_folder(table, run_id))
-        # The work folder last: while it is there, the next start knows that there is something to remove.
+        # The work folder goes last: while it exists, the next start knows that there is something to remove.
         storage.delete_tree(self.work_folder(run_id))
 
     def remove_strays(self, run_id: str, listed: Iterable[str]) -> None:
-        """Removes files of a run that its files table does not list: left by earlier attempts with another plan."""
+        """Removes files of a run that its files table does not list: earlier attempts with another plan left them."""
         keep = {self.path(path) for path in listed} | {self.files_table(run_id)}
         for table in TABLES:
             folder = self.table_folder(table, run_id)
             storage.delete(file.path for file in storage.list_files(folder) if file.path not in keep)
 
-    def file_rows(self, run_id: str) -> list[dict[str, Any]]:
-        """Rows of a run's `files` table.
+    def file_rows(self, run_id: str) -> list[schemas.FileRow]:
+        """Reads the rows of a run's `files` table.
 
         Raises:
-            CatalogError: it cannot be read.
+            CatalogError: the table cannot be read.
         """
-        rows: list[dict[str, Any]] = self._read_file(self.files_table(run_id), "files", None).to_pylist()
-        return rows
+        rows = self._read_file(self.files_table(run_id), "files", list(schemas.FileRow._fields))
+        return [schemas.FileRow(**row) for row in rows.to_pylist()]
 
     def _paths_of(self, table: str, run_id: str) -> list[str]:
-        """Paths, below the catalog, of a run's files of one table. Those of `frames`, a thousand times as many, are not
-        kept, and nobody who asks for another table holds them.
+        """Returns the paths, below the catalog, of a run's files of one table.
+
+        They are kept, except for those of `frames`, of which there are a thousand times as many.
         """
         if table != "frames" and run_id in self._paths:
             return self._paths[run_id].get(table, [])
@@ -389,31 +441,45 @@ class Catalog:
         return found.get(table, [])
 
     def read(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """A run's rows of one table with a column ``run_id``; None where it has none. Errors as `read_files`."""
+        """Reads a run's rows of one table as `read_files` does; returns None if it has none."""
         parts = list(self.read_files(table, run_id, columns))
         return pa.concat_tables(parts) if parts else None
 
-    def read_files(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """A run's rows of one table, file by file, each with a column ``run_id``.
+    def read_files(
+        self, table: str, run_id: str, columns: Sequence[str] | None = None, *, video_id: str | None = None
+    ) -> Iterator[pa.Table]:
+        """Yields a run's rows of one table, file by file, each with a column ``run_id``.
+
+        Args:
+            table: name of the table.
+            run_id: id of a committed run.
+            columns: the columns to read; None for all.
+            video_id: yields only the rows of this video and reads only row groups that can hold some; ``columns`` must
+                then contain ``video_id``.
 
         Raises:
             CatalogError: a file is missing or damaged.
-            SchemaError: a file of a newer version.
+            SchemaError: a file has a newer version.
         """
         for path in self._paths_of(table, run_id):
-            part = self._read_file(self.path(path), table, columns)
+            part = self._read_file(self.path(path), table, columns, video_id)
             yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
 
     def read_batches(self, table: str, run_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """A run's rows of one table in batches that stay small, however large its files. Errors as `read_files`."""
+        """Yields a run's rows of one table in small batches, however large its files; raises as `read_files` does."""
         for path in self._paths_of(table, run_id):
             with self._opened(self.path(path), table) as parquet:
                 yield from parquet.iter_batches(BATCH_ROWS, columns=list(columns))
 
-    def _read_file(self, path: str, table: str, columns: Sequence[str] | None) -> pa.Table:
+    def _read_file(self, path: str, table: str, columns: Sequence[str] | None, video_id: str | None = None) -> pa.Table:
+        names = list(columns) if columns is not None else None
         with self._opened(path, table) as parquet:
-            part = parquet.read(columns=list(columns) if columns is not None else None)
-        return part.replace_schema_metadata(None)
+            if video_id is None:
+                part = parquet.read(names)
+            else:
+                part = parquet.read_row_groups(schemas.row_groups_of(parquet, video_id), names)
+                part = part.filter(pc.equal(part["video_id"], video_id))
+        return schemas.with_added(part.replace_schema_metadata(None), table, columns)
 
     @contextmanager
     def _opened(self, path: str, table: str) -> Iterator[pq.ParquetFile]:

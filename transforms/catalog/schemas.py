@@ -1,22 +1,21 @@
-"""The tables' schemas, versioned in their Parquet metadata, and writing files that keep to them."""
+"""Defines the tables' schemas, which have a version in the Parquet metadata, and writes files with them."""
 
 import hashlib
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final, NamedTuple
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.catalog import storage
+from models.errors import ReelbeamError
+from transforms import storage
 
 SCHEMA_KEY: Final = b"reelbeam.schema"
 VERSION: Final = 1
 """Version of all schemas; readers refuse a newer one."""
 
 ROW_GROUP_ROWS: Final = 1024
-"""Rows of a Parquet row group: 5 MiB of 1,280 float32, so that readers stay small."""
+"""Rows of a Parquet row group: 5 MiB of embeddings of 1,280 float32, so that readers need little memory."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
@@ -30,8 +29,8 @@ _IDENTITY = [
 ]
 
 
-class SchemaError(ValueError):
-    """A table that this version cannot read."""
+class SchemaError(ReelbeamError, ValueError):
+    """This version cannot read a table."""
 
 
 def _versioned(table: str, fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
@@ -39,7 +38,7 @@ def _versioned(table: str, fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
 
 
 def frames_schema(embedding_size: int, embedding_dtype: str = "float32") -> pa.Schema:
-    """`frames`: one row a sampled frame; the embedding as the model gives it, not normalised."""
+    """Returns the schema of `frames`: one row for each sampled frame; the embedding is the model's, not normalised."""
     dtype = {"float32": pa.float32(), "float16": pa.float16()}[embedding_dtype]
     return _versioned(
         "frames",
@@ -56,13 +55,14 @@ def frames_schema(embedding_size: int, embedding_dtype: str = "float32") -> pa.S
 
 
 def videos_schema(embedding_size: int) -> pa.Schema:
-    """`videos`: one row a video; the embedding is the L2-normalised mean of its frames'."""
+    """Returns the schema of `videos`: one row for each video; the embedding is the L2-normalised mean of its frames."""
     return _versioned(
         "videos",
         [
             *_IDENTITY,
             ("title", pa.string()),
             ("container", pa.string()),
+            ("stream", pa.int32()),
             ("codec", pa.string()),
             ("width", pa.int32()),
             ("height", pa.int32()),
@@ -92,6 +92,7 @@ FAILURES: Final = _versioned(
         ("stage", pa.string()),
         ("reason", pa.string()),
         ("message", pa.string()),
+        ("stream", pa.int32()),
         ("attempts", pa.int32()),
         ("first_seen", _TIME),
         ("last_seen", _TIME),
@@ -99,10 +100,26 @@ FAILURES: Final = _versioned(
         ("sampling", pa.string()),
     ],
 )
-"""`failures`: one row a video that gave nothing."""
+"""`failures`: one row for each video that gave no frames."""
 
 GONE: Final = _versioned("gone", [("video_id", pa.string()), ("uri", pa.string()), ("since", _TIME)])
-"""`gone`: every video that the catalog knows and the archive no longer has, as of the run."""
+"""`gone`: one row for each video that the catalog knows and the archive no longer has, at the time of the run."""
+
+THUMBNAILS: Final = _versioned(
+    "thumbnails",
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("fingerprint", pa.string()),
+        ("pts", pa.int64()),
+        ("time_s", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("poster", pa.bool_()),
+        ("image", pa.binary()),
+    ],
+)
+"""`thumbnails`: a few frames of each video as WebP files, in order of time; ``poster`` is true for one of them."""
 
 FILES: Final = _versioned(
     "files",
@@ -120,7 +137,41 @@ FILES: Final = _versioned(
         ("infer_msec", pa.int64()),
     ],
 )
-"""`files`: every file of a run, with what it takes to check it and who wrote it."""
+"""`files`: one row for each file of a run, with its checksum and its writer."""
+
+
+class FileRow(NamedTuple):
+    """A row of `files`.
+
+    Attributes:
+        path: path of the file; in the stored table relative to the catalog.
+        table: the table that the file belongs to.
+        rows: number of its rows.
+        size_bytes: its size.
+        sha256: its hash in hex.
+        worker: the process that wrote it.
+        segments: number of segments whose frames are in the file.
+        frames_decoded: number of frames decoded for it.
+        bytes_read: number of bytes of videos read for it.
+        decode_msec: milliseconds spent decoding for it.
+        infer_msec: milliseconds spent in the model for it.
+    """
+
+    path: str
+    table: str
+    rows: int
+    size_bytes: int
+    sha256: str
+    worker: str
+    segments: int = 0
+    frames_decoded: int = 0
+    bytes_read: int = 0
+    decode_msec: int = 0
+    infer_msec: int = 0
+
+
+ADDED: Final = {"videos": {"stream": pa.int32()}, "failures": {"stream": pa.int32()}}
+"""Columns by table that files of earlier releases lack; they are read as null."""
 
 
 class FileRecord(NamedTuple):
@@ -138,24 +189,26 @@ def write_table(
     rows: pa.Table | Iterable[pa.RecordBatch],
     schema: pa.Schema,
     metadata: Mapping[str, bytes] | None = None,
+    fence: storage.Fence = storage.unfenced,
 ) -> FileRecord:
-    """Writes rows as one Parquet file, atomically; the same rows give the same bytes, however they are batched.
+    """Writes rows as one Parquet file, atomically; the same rows give the same bytes, whatever their batches.
 
     Args:
-        path: where.
-        rows: of `schema`'s columns; batches are written as they come, so memory stays bounded.
-        schema: one of this module's.
-        metadata: further entries of the file's metadata.
+        path: the file to write.
+        rows: rows with the columns of `schema`; batches are written as they come, so memory stays bounded.
+        schema: a schema of this module.
+        metadata: more entries for the file's metadata.
+        fence: see `storage.write_atomically`.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
     extra = {key.encode(): value for key, value in (metadata or {}).items()}
     schema = schema.with_metadata({**(schema.metadata or {}), **extra})
     count = 0
-    with storage.atomic_writer(path) as file:
+    with storage.atomic_writer(path, fence=fence) as file:
         hashing = _Hashing(file)
-        # zstd at its lowest level: embeddings hardly compress, labels and uris do at once.
+        # zstd at its lowest level: embeddings hardly compress, and labels and uris compress well at any level.
         options = {"compression": "zstd", "compression_level": 1, "use_dictionary": _text_columns(schema)}
         with pq.ParquetWriter(pa.PythonFile(hashing, "w"), schema, **options) as writer:
             for group in _row_groups(rows, schema):
@@ -165,7 +218,7 @@ def write_table(
 
 
 def _row_groups(rows: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Cuts rows into tables of `ROW_GROUP_ROWS`, the last of the rest, whatever batches they come in."""
+    """Cuts rows into tables of `ROW_GROUP_ROWS` rows, whatever their batches; the last table has the rest."""
     waiting = schema.empty_table()
     for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema)])
@@ -177,7 +230,7 @@ def _row_groups(rows: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema) ->
 
 
 def _text_columns(schema: pa.Schema) -> list[str]:
-    """Parquet's paths of all text columns: those that repeat; floats hardly ever do."""
+    """Returns Parquet's paths of the text columns; their values repeat, those of float columns hardly ever do."""
     return [path for field in schema for path in _text_paths(field.name, field.type)]
 
 
@@ -192,11 +245,11 @@ def _text_paths(path: str, kind: pa.DataType) -> Iterator[str]:
 
 
 def describe_file(path: str, table: str) -> FileRecord:
-    """The record of a file that is already there.
+    """Returns the record of an existing file.
 
     Raises:
-        OSError: it is not there or cannot be read.
-        pyarrow.ArrowInvalid: it is not a Parquet file.
+        OSError: the file does not exist or cannot be read.
+        pyarrow.ArrowInvalid: the file is not a Parquet file.
     """
     sha256, size = digest_of(path)
     with storage.open_read(path) as file:
@@ -205,10 +258,10 @@ def describe_file(path: str, table: str) -> FileRecord:
 
 
 def digest_of(path: str) -> tuple[str, int]:
-    """A file's SHA-256 in hex and its size in bytes.
+    """Returns a file's SHA-256 in hex and its size in bytes.
 
     Raises:
-        OSError: it is not there or cannot be read.
+        OSError: the file does not exist or cannot be read.
     """
     digest, size = hashlib.sha256(), 0
     with storage.open_read(path) as file:
@@ -219,10 +272,10 @@ def digest_of(path: str) -> tuple[str, int]:
 
 
 def table_of(schema: pa.Schema) -> str:
-    """The table that a schema belongs to.
+    """Returns the name of the table that a schema belongs to.
 
     Raises:
-        SchemaError: it is not one of ours, or of a newer version.
+        SchemaError: the schema is not one of this module, or has a newer version.
     """
     name, _, version = (schema.metadata or {}).get(SCHEMA_KEY, b"").decode("utf-8", "replace").partition("/")
     if not name or not version.isdigit():
@@ -235,18 +288,52 @@ def table_of(schema: pa.Schema) -> str:
 
 
 def check_table(schema: pa.Schema, table: str) -> None:
-    """Makes sure that a file's schema is that of a table, in a version that this code reads.
+    """Checks that a file's schema is that of a table, in a version that this code reads.
 
     Raises:
-        SchemaError: it is not.
+        SchemaError: the schema is another, or has a newer version.
     """
     found = table_of(schema)
     if found != table:
         raise SchemaError(f"a file of the table {found}, not of {table}")
 
 
+def columns_are_of(found: pa.Schema, schema: pa.Schema) -> bool:
+    """Tells whether a file's columns are those of a table's `schema` in this or an earlier release."""
+    lacking = set(ADDED.get(table_of(schema), {})) - set(found.names)
+    expected = [field for field in schema if field.name not in lacking]
+    return found.remove_metadata().equals(pa.schema(expected))
+
+
+def with_added(rows: pa.Table, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns rows of a file with the columns `columns`, null where an earlier release did not write them.
+
+    Args:
+        rows: rows as the file has them.
+        table: name of the table.
+        columns: the columns in the wanted order; None for all, the added ones last.
+    """
+    lacking = [name for name in ADDED.get(table, {}) if name not in rows.column_names]
+    for name in lacking:
+        rows = rows.append_column(name, pa.nulls(len(rows), ADDED[table][name]))
+    return rows if columns is None else rows.select(columns)
+
+
+def row_groups_of(parquet: pq.ParquetFile, video_id: str) -> list[int]:
+    """Return the numbers of the row groups that can hold rows of a video, by the least and greatest id of each."""
+    metadata = parquet.metadata
+    column = metadata.schema.names.index("video_id")
+    found = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(column).statistics
+        known = statistics is not None and statistics.has_min_max
+        if not known or statistics.min <= video_id <= statistics.max:
+            found.append(group)
+    return found
+
+
 class _Hashing:
-    """A writable file that hashes and counts what passes."""
+    """A writable file that hashes and counts the bytes that pass."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -276,24 +363,3 @@ class _Hashing:
 
     def seekable(self) -> bool:
         return False
-
-
-def uri_of_path(path: str) -> str:
-    """A local path as a uri: the path itself, or where it is not valid UTF-8, ``file://`` and percent-encoded bytes."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return "file://" + quote_from_bytes(os.fsencode(path))
-    return path
-
-
-def path_of_uri(uri: str) -> str:
-    """The path that `storage` opens: undoes `uri_of_path`."""
-    if uri.startswith("file://"):
-        return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
-    return uri
-
-
-def video_id_of(uri: str) -> str:
-    """16 hex digits that stand for a uri."""
-    return hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:16]

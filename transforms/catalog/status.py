@@ -1,4 +1,4 @@
-"""A catalog at a glance: what `reelbeam status` shows."""
+"""Counts what is in a catalog, for `reelbeam status`."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from transforms.catalog import latest, schemas, storage
+from transforms import storage
+from transforms.catalog import latest
 from transforms.catalog.progress import read_progress
 from transforms.catalog.runs import Catalog
 
@@ -16,16 +17,18 @@ class CatalogStatus:
     """A catalog in numbers.
 
     Attributes:
-        catalog: its root.
+        catalog: its folder.
         runs: for each committed run, oldest first: run_id, started_at, elapsed_s, the counts, frames, video_hours and
             speed_x_realtime.
-        videos: videos with a latest row.
-        partial: of those, how many are partial.
-        video_hours: of those.
-        frames: of those.
-        size_bytes: of all files of the catalog, by table and other folder.
-        failures: videos whose latest outcome is a failure, by reason.
-        gone: videos that the archive no longer has.
+        videos: number of videos with a latest row.
+        partial: number of these that are partial.
+        video_hours: their length in hours.
+        frames: number of their sampled frames.
+        size_bytes: size of all files of the catalog, by table and other folder.
+        failures: number of videos whose latest outcome is a failure, by reason.
+        gone: number of videos that the archive no longer has.
+        ignored: number of files and folders that the newest listing of the archive ignored, by ending or rule; None if
+            no run tells.
         unfinished: the run that was started and not committed: run_id, started_at, chunks on disk and frames so far;
             None where there is none.
         index: id of the index in use, or None.
@@ -40,17 +43,19 @@ class CatalogStatus:
     size_bytes: dict[str, int]
     failures: dict[str, int]
     gone: int
+    ignored: dict[str, int] | None
     unfinished: dict[str, Any] | None
     index: str | None
 
 
 def status_of(catalog: Catalog) -> CatalogStatus:
-    """Reads a catalog's status; no embeddings are read."""
+    """Reads a catalog's status without reading embeddings."""
     videos = latest.latest_videos(catalog, ["status", "duration_s", "frames_sampled"])
     failures = latest.latest_failures(catalog)
+    runs = catalog.runs()
     return CatalogStatus(
-        catalog=schemas.uri_of_path(catalog.root),
-        runs=[_run(record) for record in catalog.runs()],
+        catalog=storage.uri_of_path(catalog.root),
+        runs=[_run(record) for record in runs],
         videos=len(videos),
         partial=pc.sum(pc.equal(videos["status"], "partial")).as_py() or 0,
         video_hours=(pc.sum(videos["duration_s"]).as_py() or 0.0) / 3600,
@@ -58,6 +63,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         size_bytes=_sizes(catalog),
         failures=dict(Counter(failures["reason"].to_pylist()).most_common()),
         gone=len(latest.gone_ids(catalog)),
+        ignored=next((run.ignored for run in reversed(runs) if run.ignored is not None), None),
         unfinished=_unfinished(catalog),
         index=_index(catalog),
     )
@@ -95,15 +101,21 @@ def _unfinished(catalog: Catalog) -> dict[str, Any] | None:
     run = catalog.unfinished()
     if run is None:
         return None
-    files = storage.list_files(catalog.table_folder("frames", run.run_id))
-    chunks = [file for file in files if storage.TEMPORARY_MARK not in file.path]
-    totals = read_progress(catalog.work_folder(run.run_id))
     return {
         "run_id": run.run_id,
         "started_at": run.started_at,
-        "chunks": len(chunks),
-        "frames": totals.frames,
+        "chunks": _chunks(catalog, run.run_id),
+        "frames": read_progress(catalog.work_folder(run.run_id)).frames,
     }
+
+
+def _chunks(catalog: Catalog, run_id: str) -> int:
+    """Counts an unfinished run's chunk files; they are in its work folder if a temporal head has to label them yet."""
+    for folder in (catalog.chunks_folder(run_id), catalog.table_folder("frames", run_id)):
+        files = storage.list_files(folder)
+        if chunks := sum(storage.TEMPORARY_MARK not in file.path for file in files):
+            return chunks
+    return 0
 
 
 def _index(catalog: Catalog) -> str | None:

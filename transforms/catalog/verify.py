@@ -1,6 +1,6 @@
-"""Checks that a catalog is what its runs say: every file, every count, every row that a promise was made about.
+"""Checks a catalog against the records of its runs: every file, every count and the rows.
 
-Memory grows with the largest run's frames (about 30 bytes each) and the number of videos (about 150 bytes each).
+Memory grows with the number of frames of the largest run (about 30 bytes each) and of videos (about 150 bytes each).
 """
 
 from collections import Counter
@@ -14,23 +14,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from transforms.catalog import schemas, storage
+from transforms import storage
+from transforms.catalog import schemas
 from transforms.catalog.findings import Finding
+from transforms.catalog.frames import are_usable, embeddings_of
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, RunRecord
+from transforms.catalog.thumbnails import MOST
 from transforms.catalog.verify_index import verify_index
+from transforms.video.thumbnails import size_of
 
 UNIT_TOLERANCE: Final = 1e-3
-"""How far a video embedding's length may be from 1: float32 rounds by far less."""
+"""Largest difference of a video embedding's length from 1; float32 rounds by far less."""
 
 STATUSES: Final = ("ok", "partial")
 
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
-    """Checks all committed runs of a catalog and its index; an empty list says that all is well.
+    """Checks all committed runs of a catalog and its index; returns an empty list if nothing is wrong.
 
     Args:
         catalog: the catalog.
-        progress: called with the id of every run before it is checked.
+        progress: is called with the id of every run before it is checked.
 
     Raises:
         StorageError: the catalog cannot be listed.
@@ -45,7 +49,7 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
 
 @dataclass
 class _Seen:
-    """Which videos the runs so far had an outcome for, by what decides their rows.
+    """The videos that the runs so far had an outcome for, by what decides their rows.
 
     Attributes:
         videos: ids by the runs' `RunConfig.rows_key`.
@@ -56,7 +60,7 @@ class _Seen:
     whole: bool = True
 
     def check_skipped(self, name: str, record: RunRecord, processed: set[str]) -> Iterator[Finding]:
-        """A run skips what an earlier one had: it cannot skip more than there was."""
+        """Checks that a run does not skip more videos than earlier runs had."""
         known = self.videos.setdefault(record.config.rows_key, set())
         there = len(known - processed)
         if self.whole and record.counts.skipped > there:
@@ -67,7 +71,7 @@ class _Seen:
 
 
 def _runless(catalog: Catalog) -> Iterator[Finding]:
-    """Files of runs that are neither committed nor unfinished: somebody removed the record."""
+    """Finds files of runs that are neither committed nor unfinished: their record was removed."""
     known = {f"run={run_id}" for run_id in [*catalog.run_ids(), NO_RUN]}
     known.update(storage.list_folders(catalog.path("work")))
     for table in TABLES:
@@ -98,7 +102,7 @@ def _verify_run(catalog: Catalog, run_id: str, seen: _Seen) -> Iterator[Finding]
         return
     if (sha256, len(files)) != (record.files_sha256, record.files_count):
         yield Finding.of("files_table", path, f"is not the one that {name} was committed with")
-    yield from _orphans(catalog, run_id, {row["path"] for row in files} | {path})
+    yield from _orphans(catalog, run_id, {row.path for row in files} | {path})
     check = _RunCheck(catalog, record, name)
     yield from check.check(files)
     seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
@@ -123,7 +127,7 @@ def _orphans(catalog: Catalog, run_id: str, listed: set[str]) -> Iterator[Findin
 
 @dataclass
 class _RunCheck:
-    """Checks one run's files and gathers from their rows what only the whole can show."""
+    """Checks one run's files one by one, then compares counts and videos over all of them."""
 
     catalog: Catalog
     record: RunRecord
@@ -136,31 +140,35 @@ class _RunCheck:
     codes: dict[str, int] = field(default_factory=dict)
     frame_codes: list[NDArray[np.int64]] = field(default_factory=list)
     frame_pts: list[NDArray[np.int64]] = field(default_factory=list)
+    thumbnail_pts: dict[str, list[int]] = field(default_factory=dict)
+    posters: Counter[str] = field(default_factory=Counter)
 
-    def check(self, files: list[dict[str, Any]]) -> Iterator[Finding]:
+    def check(self, files: list[schemas.FileRow]) -> Iterator[Finding]:
         for row in files:
             found = list(self._check_file(row))
             if any(finding.code in ("missing", "unreadable", "schema") for finding in found):
-                self.damaged.add(row["table"])  # what depends on its rows is not checked on top
+                self.damaged.add(row.table)  # checks that depend on its rows are left out
             yield from found
         if not self.damaged & {"videos", "failures", "gone"}:
             yield from self._check_counts()
         if not self.damaged & {"videos", "frames"}:
             yield from self._check_frames()
+        if not self.damaged & {"videos", "thumbnails"}:
+            yield from self._check_posters()
 
-    def _check_file(self, row: dict[str, Any]) -> Iterator[Finding]:
-        path, table = row["path"], row["table"]
+    def _check_file(self, row: schemas.FileRow) -> Iterator[Finding]:
+        path, table = row.path, row.table
         try:
             sha256, size_bytes = schemas.digest_of(self.catalog.path(path))
         except OSError as error:
             yield Finding.of("missing", path, error)
             return
-        if size_bytes != row["size_bytes"]:
-            yield Finding.of("size", path, f"has {size_bytes} bytes, not {row['size_bytes']}")
-        elif sha256 != row["sha256"]:
+        if size_bytes != row.size_bytes:
+            yield Finding.of("size", path, f"has {size_bytes} bytes, not {row.size_bytes}")
+        elif sha256 != row.sha256:
             yield Finding.of("checksum", path, "is not the file that was written: its SHA-256 differs")
         try:
-            yield from self._read(path, table, row["rows"])
+            yield from self._read(path, table, row.rows)
         except schemas.SchemaError as error:
             yield Finding.of("schema", path, error)
         except (OSError, pa.ArrowException) as error:
@@ -171,7 +179,7 @@ class _RunCheck:
             parquet = pq.ParquetFile(file)
             schema = parquet.schema_arrow
             schemas.check_table(schema, table)
-            if schema.remove_metadata() != self._schema(table).remove_metadata():
+            if not schemas.columns_are_of(schema, self._schema(table)):
                 raise schemas.SchemaError(f"the columns are not those of {table}")
             count = 0
             for batch in parquet.iter_batches(schemas.ROW_GROUP_ROWS):
@@ -188,6 +196,7 @@ class _RunCheck:
             "videos": lambda: schemas.videos_schema(config.embedding_size),
             "failures": lambda: schemas.FAILURES,
             "gone": lambda: schemas.GONE,
+            "thumbnails": lambda: schemas.THUMBNAILS,
         }
         if table not in made:
             raise schemas.SchemaError(f"there is no table {table}")
@@ -198,8 +207,11 @@ class _RunCheck:
         known = np.array([self.codes.setdefault(v, len(self.codes)) for v in ids.dictionary.to_pylist()], np.int64)
         self.frame_codes.append(known[ids.indices.to_numpy()])
         self.frame_pts.append(batch["pts"].to_numpy())
-        if _not_finite(batch["embedding"]):
-            yield Finding.of("not_finite", path, f"{_not_finite(batch['embedding'])} embeddings are not all numbers")
+        unusable = Counter(batch["uri"].filter(pa.array(~are_usable(batch))).to_pylist())
+        for uri, count in sorted(unusable.items()):
+            yield Finding.of(
+                "not_finite", path, f"{count} frames of {uri} have numbers that are not finite or beyond 65,504"
+            )
 
     def _take_videos(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
         yield from self._check_model(path, batch)
@@ -209,10 +221,11 @@ class _RunCheck:
             if video_id in self.videos:
                 yield Finding.of("outcome", path, f"video {video_id} has two rows")
             self.videos[video_id] = count
-        if _not_finite(batch["embedding"]):
-            yield Finding.of("not_finite", path, f"{_not_finite(batch['embedding'])} embeddings are not all numbers")
-        else:
-            lengths = np.linalg.norm(_matrix(batch["embedding"]), axis=1)
+        unusable = batch["uri"].filter(pa.array(~are_usable(batch))).to_pylist()
+        for uri in unusable:
+            yield Finding.of("not_finite", path, f"the embedding or a score of {uri} is not finite")
+        if not unusable:
+            lengths = np.linalg.norm(embeddings_of(batch["embedding"]).astype(np.float64), axis=1)
             # The mean of frames that are all zeros has no direction and stays zero.
             wrong = int(((np.abs(lengths - 1) > UNIT_TOLERANCE) & (lengths != 0)).sum())
             if wrong:
@@ -227,6 +240,14 @@ class _RunCheck:
 
     def _take_gone(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
         return iter(())
+
+    def _take_thumbnails(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
+        self.posters.update(batch["video_id"].filter(batch["poster"]).to_pylist())
+        for row in batch.to_pylist():
+            self.thumbnail_pts.setdefault(row["video_id"], []).append(row["pts"])
+            if size_of(row["image"]) != (row["width"], row["height"]):
+                said = f"{row['uri']} at {row['time_s']:.3f} s is no picture of {row['width']} x {row['height']} pixels"
+                yield Finding.of("thumbnail", path, said)
 
     def _check_model(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
         config = self.record.config
@@ -257,6 +278,7 @@ class _RunCheck:
         order = np.lexsort((pts, codes))
         codes, pts = codes[order], pts[order]
         twice = np.flatnonzero((codes[1:] == codes[:-1]) & (pts[1:] == pts[:-1]))
+        yield from self._check_thumbnail_frames(codes, pts)
         for index in twice[:10]:
             yield Finding.of("duplicate", self.name, f"video {names[codes[index]]} has two frames at pts {pts[index]}")
         counted = dict(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True))
@@ -269,13 +291,20 @@ class _RunCheck:
         if len(codes) != self.record.frames:
             yield Finding.of("counts", self.name, f"says {self.record.frames} frames, the tables {len(codes)}")
 
+    def _check_thumbnail_frames(self, codes: NDArray[np.int64], pts: NDArray[np.int64]) -> Iterator[Finding]:
+        """Checks that every thumbnail is of a frame; the frames' codes and pts are sorted."""
+        for video_id, shown in self.thumbnail_pts.items():
+            first, end = np.searchsorted(codes, [self.codes.get(video_id, -1) + side for side in (0, 1)])
+            frameless = sorted(set(shown).difference(pts[first:end].tolist()))
+            if frameless:
+                yield Finding.of("thumbnail", self.name, f"video {video_id} has no frame at pts {frameless[0]}")
+            if len(set(shown)) != len(shown) or len(shown) > MOST:
+                yield Finding.of("thumbnail", self.name, f"video {video_id} has too many thumbnails or some twice")
 
-def _matrix(embeddings: pa.FixedSizeListArray) -> NDArray[np.float64]:
-    values = embeddings.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, embeddings.type.list_size).astype(np.float64)
-
-
-def _not_finite(embeddings: pa.FixedSizeListArray) -> int:
-    """How many embeddings are missing or hold anything that is no finite number."""
-    whole = np.isfinite(_matrix(embeddings)).all(axis=1).sum()
-    return len(embeddings) - int(whole)
+    def _check_posters(self) -> Iterator[Finding]:
+        """Checks that every video has one poster; a run without thumbnails has none."""
+        wanted = int(self.record.config.has_thumbnails)
+        for video_id in sorted(self.posters.keys() | self.thumbnail_pts.keys() | self.videos.keys()):
+            posters = self.posters[video_id]
+            if posters != wanted or video_id not in self.videos:
+                yield Finding.of("thumbnail", self.name, f"video {video_id} has {posters} posters, not {wanted}")

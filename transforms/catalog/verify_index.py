@@ -1,4 +1,4 @@
-"""Checks that the index which answers agrees with the tables it was built from: the same videos, frame by frame."""
+"""Checks that the current index agrees with the tables that it was built from: the same videos, frame by frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,21 +14,22 @@ from models.retrieval.manifest import CURRENT, LEVELS, Manifest, ShardInfo, read
 from models.retrieval.rows import videos_of
 from models.retrieval.shards import open_level, read_rows
 from models.retrieval.vectors import StoredVectors, read_mapped
-from transforms.catalog import storage
+from transforms import storage
 from transforms.catalog.findings import Finding
-from transforms.catalog.index_source import FrameReader, IndexedVideo, live_videos
+from transforms.catalog.frames import FrameReader, embeddings_of
+from transforms.catalog.index_source import IndexedVideo, live_videos
 from transforms.catalog.runs import Catalog, CatalogError
 from transforms.catalog.schemas import SchemaError
 
 LISTED = 10
-"""Findings of one kind that are listed one by one."""
+"""Most findings of one kind that are listed one by one."""
 
 
 def verify_index(catalog: Catalog) -> Iterator[Finding]:
-    """What is wrong with a catalog's current index; nothing where there is none.
+    """Yields what is wrong with a catalog's current index, if there is one.
 
-    The index is held against the tables as of the newest run that it was built from: one that has not caught up with
-    later nights is whole.
+    The index is compared with the tables as of the newest run that it was built from, so it need not contain later
+    nights.
     """
     root = Path(catalog.path("index"))
     if not storage.is_local(catalog.root) or not (root / CURRENT).is_file():
@@ -53,7 +54,7 @@ def verify_index(catalog: Catalog) -> Iterator[Finding]:
 
 @dataclass
 class _Place:
-    """Where a video's frames lie in the index: the rows [first, after) of a shard."""
+    """The place of a video's frames in the index: the rows [first, after) of a shard."""
 
     run_id: str
     shard: int
@@ -73,7 +74,7 @@ class _IndexCheck:
     places: dict[str, _Place] = field(default_factory=dict)
 
     def read_shards(self) -> Iterator[Finding]:
-        """Opens every shard and notes where each video that can be found is."""
+        """Opens every shard and records the place of each video that can be found."""
         for number, shard in enumerate(self.manifest.shards):
             try:
                 yield from self._read_shard(number, shard)
@@ -115,7 +116,7 @@ class _IndexCheck:
             self.places[row["video_id"]] = _Place(row["run_id"], number, int(first), int(after))
 
     def check_candidates(self) -> Iterator[Finding]:
-        """Opens what an approximate level nominates by."""
+        """Opens the files that an approximate level searches first."""
         for level in self.manifest.levels.values():
             if not level.quantiser:
                 continue
@@ -134,16 +135,20 @@ class _IndexCheck:
         return Finding.of("index", path, problem)
 
     def compare(self) -> Iterator[Finding]:
-        """Holds the index against the tables: which videos, of which run, which frames, which numbers."""
+        """Compares the index with the tables: videos, their runs, frames and numbers."""
         try:
             live = live_videos(self.catalog, at=self.manifest.runs[-1] if self.manifest.runs else None)
             yield from self._compare_videos(live)
             yield from self._compare_frames(live)
         except (CatalogError, SchemaError, OSError, pa.ArrowException):
-            return  # damage to the tables, which is found and told where they are checked
+            return  # damage to the tables, which their own check reports
 
     def _compare_videos(self, live: dict[str, IndexedVideo]) -> Iterator[Finding]:
-        lost, extra = sorted(live.keys() - self.places.keys()), sorted(self.places.keys() - live.keys())
+        reader = FrameReader(["time_s", "embedding"])
+        absent = sorted(live.keys() - self.places.keys())
+        # A video without usable rows cannot be indexed.
+        lost = [video_id for video_id in absent if len(reader.usable_rows(live[video_id].rows))]
+        extra = sorted(self.places.keys() - live.keys())
         for video_id in lost[:LISTED]:
             yield Finding.of("index", self.name, f"video {video_id} is in the tables and not in the index")
         for video_id in extra[:LISTED]:
@@ -152,7 +157,7 @@ class _IndexCheck:
             yield Finding.of("index", self.name, f"{len(lost)} videos are missing and {len(extra)} too many")
 
     def _compare_frames(self, live: dict[str, IndexedVideo]) -> Iterator[Finding]:
-        reader = FrameReader()
+        reader = FrameReader(["time_s", "embedding"])
         for video_id, video in live.items():
             place = self.places.get(video_id)
             if place is not None:
@@ -163,12 +168,13 @@ class _IndexCheck:
     def _difference(self, video: IndexedVideo, place: _Place, reader: FrameReader) -> str | None:
         if place.run_id != video.run_id:
             return f"has rows of run {place.run_id}, and newer ones in run {video.run_id}"
-        times, embeddings = reader.read(video)
+        rows = reader.usable_rows(video.rows)
         here = slice(place.first, place.after)
-        if len(times) != place.after - place.first:
-            return f"has {place.after - place.first} frames, {len(times)} in the tables"
-        if not np.array_equal(times, self.times[place.shard][here]):
+        if len(rows) != place.after - place.first:
+            return f"has {place.after - place.first} frames, {len(rows)} in the tables"
+        if not np.array_equal(rows["time_s"].to_numpy(), self.times[place.shard][here]):
             return "has frames at other times than the tables"
-        if not np.array_equal(embeddings.astype(np.float16), self.vectors[place.shard].vectors[here]):
+        embeddings = embeddings_of(rows["embedding"]).astype(np.float16)
+        if not np.array_equal(embeddings, self.vectors[place.shard].vectors[here]):
             return "has other embeddings than the tables"
         return None

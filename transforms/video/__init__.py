@@ -1,1 +1,1 @@
-"""Beam-free: probing, sampling and segment arithmetic, decoding, the decoder pool."""
+"""Reads one video and decodes its sampled frames; knows no processes, no tables and no Beam."""

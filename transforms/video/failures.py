@@ -1,6 +1,6 @@
-"""Why a video, or a part of it, gave nothing: short reason codes with a message for people."""
+"""Failures of videos: reason codes for programs, with a message for people."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 REASONS: Final[dict[str, str]] = {
     "empty_file": "the file has no bytes",
@@ -16,18 +16,37 @@ REASONS: Final[dict[str, str]] = {
     "too_large": "a bound on size, streams, rate or duration was exceeded",
     "deadline": "decoding did not finish in time and was stopped",
     "decoder_crash": "the decoder process died",
-    "bad_features": "the model gave numbers that are not finite",
+    "bad_features": "the model gave numbers that are not finite or beyond 65,504",
 }
-"""Every reason code the tables may hold, with what it means."""
+"""Meaning of each reason code that tables may hold."""
+
+
+class Failure(NamedTuple):
+    """Why a video, or a segment of it, gave nothing or too little.
+
+    It is stored as an array of three strings.
+
+    Attributes:
+        stage: step that failed: ``probe``, ``decode`` or ``infer``.
+        reason: one of the keys of `REASONS`.
+        message: one line for a person; may be empty.
+    """
+
+    stage: str
+    reason: str
+    message: str
 
 
 class VideoError(ValueError):
-    """One video, or one segment of it, could not be processed; the input's fault, never the run's.
+    """One video, or one segment of it, cannot be processed; the run goes on.
 
     Attributes:
-        stage: where it happened: ``probe``, ``decode`` or ``infer``.
+        stage: step that failed: ``probe``, ``decode`` or ``infer``.
         reason: one of the keys of `REASONS`.
-        message: one line for a person.
+        message: one line for a person; by default the meaning of the reason.
+
+    Raises:
+        KeyError: the reason is unknown.
     """
 
     def __init__(self, stage: str, reason: str, message: str = "") -> None:
@@ -38,11 +57,21 @@ class VideoError(ValueError):
         self.message = one_line(message) or REASONS[reason]
         super().__init__(stage, reason, self.message)
 
+    @property
+    def failure(self) -> Failure:
+        """The same as a value, to be sent or stored."""
+        return Failure(self.stage, self.reason, self.message)
+
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """`text` as one printable line of at most `limit` characters, so that it cannot break a log or a table."""
+    """Returns `text` as one printable line of at most `limit` characters, so that it cannot break a log or a table."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:limit]
+
+
+def bad_features(bad_frames: int, frames: int) -> Failure:
+    """Returns the failure of a video for which the model gave unusable numbers in `bad_frames` of `frames` frames."""
+    return Failure("infer", "bad_features", f"{REASONS['bad_features']}, for {bad_frames} of {frames} frames")

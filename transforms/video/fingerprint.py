@@ -1,23 +1,23 @@
-"""Whether a file is still the one that discovery saw: its size and modification time, without reading it."""
+"""Fingerprints of files: size and modification time, to notice without reading a file that it changed."""
 
 import glob
 import os
 
-from transforms.catalog import storage
+from transforms import storage
 
 
 def of_stat(stat: os.stat_result) -> str:
-    """The fingerprint of a local file."""
+    """Returns the fingerprint of a local file."""
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def of_listed(file: storage.File) -> str:
-    """The fingerprint of a file that an object store listed."""
+    """Returns the fingerprint of a file that an object store listed."""
     return f"{file.size_bytes}-{file.modified_s:.6f}"
 
 
 def current(path: str) -> str | None:
-    """A file's fingerprint now; None where it is gone or cannot be looked at."""
+    """Returns the present fingerprint of the file at `path`; None if it is gone or inaccessible."""
     try:
         if storage.is_local(path):
             return of_stat(os.stat(path))

@@ -1,42 +1,42 @@
-"""Which packets must be decoded: the packet table of a segment and the plan made from it. No pixels here.
+"""Reads the packet table of a segment, and plans which packets must be decoded; decodes nothing.
 
-Reading packets costs a small part of decoding them. Their presentation times tell which frames are wanted; packets
-that no wanted frame needs are never given to the decoder (a GOP's tail), and those that no other frame refers to
-are skipped inside it.
+Reading packets costs much less than decoding them. Their presentation times tell which frames are wanted. Packets that
+no wanted frame needs (the tail of a GOP) are never given to the decoder, and the decoder skips unwanted packets that no
+other frame refers to.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import dropwhile
+from fractions import Fraction
 
-import av
 from av.packet import Packet
 
-from transforms.video.failures import one_line
-from transforms.video.random_access import is_clean_entry
+from transforms.video.demux import Damage, Hole, is_header, read_packets
+from transforms.video.failures import VideoError
+from transforms.video.random_access import is_clean_entry, may_be_keyframe, parameter_kinds, parameters
 from transforms.video.sampling import Sampling, TickClock
 from transforms.video.source import Source, open_source
 
 KEEP_BYTES = 48 << 20
-"""Packets of a segment up to this many bytes are kept for decoding; past it the file is read a second time."""
+"""Up to this many bytes of a segment's packets are kept for decoding; for larger segments the file is read twice."""
 
 
 class UnusableTimes(Exception):
-    """The packets' times cannot be trusted to tell the frames: every frame must be decoded, in order."""
+    """The packets' times do not reliably tell the frames' times: every frame must be decoded, in order."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a video that a segment owns, in units of ``t`` (time-base units after the first frame).
+    """The part of a video that a segment owns. Times ``t`` are in time-base units after the first frame.
 
     Attributes:
         sampling: how frames are chosen.
-        clock: the ticks, where frames are chosen by time.
-        first_tick: the first tick owned (0 without a clock).
-        end_tick: one past the last tick owned; None to the end.
-        start_t: first ``t`` owned, where frames are not chosen by ticks.
-        end_t: one past the last; None to the end.
+        clock: the ticks, if frames are chosen by time; otherwise None.
+        first_tick: first tick owned (0 without a clock).
+        end_tick: one past the last tick owned; None to the end of the video.
+        start_t: first ``t`` owned, if frames are not chosen by ticks.
+        end_t: one past the last ``t`` owned; None to the end of the video.
     """
 
     sampling: Sampling
@@ -48,16 +48,23 @@ class Window:
 
     @property
     def needs_count(self) -> bool:
-        """Whether frames must be counted from the beginning of the video."""
-        return self.sampling.kind == "every"
+        """Whether frames must be counted from the video's beginning."""
+        return self.sampling.kind == "every" and self.sampling.value > 1
 
     @property
     def is_empty(self) -> bool:
-        """Whether no tick falls into the window."""
+        """Whether the window contains no tick."""
         return self.clock is not None and self.end_tick is not None and self.end_tick <= self.first_tick
 
     def owns(self, index: int, is_key: bool, previous_t: int | None, t: int) -> bool:
-        """Whether the frame at `t`, the `index`-th of the video, is one of the window's samples."""
+        """Returns whether a frame is one of the window's samples.
+
+        Args:
+            index: number of the frame in the video, from 0.
+            is_key: whether it is a keyframe.
+            previous_t: time of the frame before it; None for the first frame.
+            t: time of the frame.
+        """
         if self.clock is not None:
             tick = self.clock.owner(previous_t, t)
             return tick is not None and tick >= self.first_tick and (self.end_tick is None or tick < self.end_tick)
@@ -65,7 +72,7 @@ class Window:
         return inside and (is_key if self.sampling.kind == "keyframes" else index % int(self.sampling.value) == 0)
 
     def is_past(self, t: int) -> bool:
-        """Whether no frame after `t` can be a sample of the window."""
+        """Returns whether no frame after `t` can be a sample of the window."""
         if self.clock is not None:
             last = self.clock.last_tick(t)
             limit = self.clock.limit
@@ -75,16 +82,34 @@ class Window:
         return self.end_t is not None and t >= self.end_t - 1
 
     def is_before(self, t: int) -> bool:
-        """Whether decoding that starts with the frame at `t` sees everything that decides the window's first sample."""
+        """Returns whether decoding from the frame at `t` is early enough to decide the window's first sample."""
         if self.clock is not None:
             return self.clock.last_tick(t) < self.first_tick
         return t <= self.start_t
 
     def seek_t(self) -> int:
-        """The latest ``t`` that `is_before` holds for."""
+        """Returns the latest ``t`` for which `is_before` is true."""
         if self.clock is not None:
             return self.clock.earliest_t(self.first_tick) - 1
         return self.start_t
+
+    def lost(self, hole: Hole, fps: Fraction, time_base: Fraction) -> int:
+        """Estimates how many of the window's samples are lost in a hole.
+
+        Args:
+            hole: a stretch with missing frames.
+            fps: frames per second of the video.
+            time_base: seconds per time-base unit.
+        """
+        if self.clock is None:
+            start_t = max(hole.start_t, self.start_t)
+            end_t = hole.end_t if self.end_t is None else min(hole.end_t, self.end_t)
+            return self.sampling.expected_samples((end_t - start_t) * time_base, fps) if end_t > start_t else 0
+        first = self.clock.last_tick(hole.start_t) + 1
+        end = self.clock.last_tick(hole.end_t - hole.is_tail) + 1
+        # The frame after the hole is the sample of the first tick in it.
+        first += not hole.is_tail
+        return max(0, (end if self.end_tick is None else min(end, self.end_tick)) - max(first, self.first_tick))
 
 
 @dataclass
@@ -93,14 +118,16 @@ class PacketTable:
 
     Attributes:
         from_start: whether the table begins at the file's beginning.
-        pts: presentation times as ``t``.
-        is_key: marked as keyframe.
-        is_entry: decoding can start here (see `random_access`).
-        is_shown: gives a frame (edit lists hide some packets).
-        kept: the packets, or None where they were too large to keep.
-        end_t: where the presentation of the last packet's frame ends.
-        end_reached: whether the stream ended (as against the window).
-        error: what ended the stream early, or None.
+        pts: presentation times, in time-base units after the first frame.
+        is_key: whether the decoder may mark the frame as a keyframe.
+        is_entry: whether decoding can start at the packet (see `random_access`).
+        is_shown: whether the packet gives a frame. Edit lists hide packets; packets before the first frame do not
+            decode.
+        has_news: whether the packet carries parameter sets that are new, and which later packets need.
+        kept: the packets; None if they were too large to keep (see `KEEP_BYTES`).
+        end_t: time at which the presentation of the last frame ends.
+        end_reached: whether the stream ended, not only the window.
+        damage: found while reading.
         size_bytes: bytes of all packets.
     """
 
@@ -109,18 +136,20 @@ class PacketTable:
     is_key: list[bool] = field(default_factory=list)
     is_entry: list[bool] = field(default_factory=list)
     is_shown: list[bool] = field(default_factory=list)
+    has_news: list[bool] = field(default_factory=list)
     kept: list[Packet] | None = field(default_factory=list)
     end_t: int = 0
     end_reached: bool = False
-    error: str | None = None
+    damage: Damage = field(default_factory=Damage)
     size_bytes: int = 0
 
-    def add(self, packet: Packet, t: int, is_entry: bool) -> None:
-        """Adds the next packet of the stream."""
+    def add(self, packet: Packet, t: int, is_key: bool, is_entry: bool, has_news: bool) -> None:
+        """Appends the next packet of the stream; the arguments are the columns of the table."""
         self.pts.append(t)
-        self.is_key.append(packet.is_keyframe)
+        self.is_key.append(is_key)
         self.is_entry.append(is_entry)
-        self.is_shown.append(not packet.is_discard)
+        self.is_shown.append(t >= 0 and not packet.is_discard)
+        self.has_news.append(has_news)
         self.end_t = max(self.end_t, t + (packet.duration or 0))
         self.size_bytes += packet.size
         if self.size_bytes > KEEP_BYTES:
@@ -131,11 +160,11 @@ class PacketTable:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Packets ``first .. last`` (in decode order, both included) that are decoded from a clean start.
+    """A run of packets, in decode order, that is decoded from a clean start.
 
     Attributes:
-        first: index of the entry packet.
-        last: index of the last wanted packet.
+        first: index of the first packet, at which decoding can start.
+        last: index of the last wanted packet (inclusive).
         wanted: indices of the packets whose frames are samples.
     """
 
@@ -145,36 +174,47 @@ class Stretch:
 
 
 def read_table(source: Source, start_t: int | None, first_pts: int, window: Window) -> PacketTable:
-    """Reads packets, from `start_t` (see `find_start`) until everything that decides the window's samples is known.
+    """Reads packets until they decide all samples of a window.
+
+    Args:
+        source: the open video.
+        start_t: where to start (see `find_start`), in time-base units after the first frame; None for the beginning.
+        first_pts: pts of the first frame.
+        window: the window.
 
     Raises:
-        UnusableTimes: a packet without times, times that run backwards, or two frames at one time.
+        UnusableTimes: a packet has no times, times run backwards, or two frames have the same time.
     """
     table, candidate, last_dts = PacketTable(start_t is None), None, None
     context = source.stream.codec_context
+    by_keyframes = window.sampling.kind == "keyframes"
     seen: set[int] = set()
-    try:
-        for packet in demux_from(source, start_t, first_pts):
-            if not packet.size:
-                continue
-            t, dts = _times(packet, first_pts, last_dts)
-            if not packet.is_discard and (t in seen or t < 0):
-                raise UnusableTimes("two frames at one time, or a frame before the first")
-            seen.add(t)
-            last_dts = dts
-            entry = packet.is_keyframe and is_clean_entry(context.name, context.extradata, memoryview(packet))
-            table.add(packet, t, entry)
-            if packet.is_corrupt:
-                table.error = "a packet is cut short"
-            if not packet.is_discard and window.is_past(t):
-                candidate = t if candidate is None else min(candidate, t)
-            # Presentation never precedes decoding: once decoding is past the candidate no earlier frame can come.
-            if candidate is not None and dts is not None and dts > candidate:
-                return table
-    except av.FFmpegError as error:
-        table.error = one_line(str(error))
+    known = b""
+    for packet in read_packets(source, start_t, first_pts, table.damage):
+        if is_header(source, packet):
+            raise UnusableTimes("headers in the middle of the stream")
+        t, dts = _times(packet, first_pts, last_dts)
+        if not packet.is_discard and t in seen:
+            raise UnusableTimes("two frames at one time")
+        seen.add(t)
+        last_dts = dts
+        data = memoryview(packet)
+        brought = _new_extradata(packet) or parameters(context, data)
+        has_news = bool(brought) and brought != known
+        known = brought or known
+        is_key = packet.is_keyframe or (by_keyframes and may_be_keyframe(context, data))
+        table.add(packet, t, is_key, packet.is_keyframe and is_clean_entry(context, data), has_news)
+        if not packet.is_discard and window.is_past(t):
+            candidate = t if candidate is None else min(candidate, t)
+        # A frame is never shown before it is decoded: after this decoding time, no frame before the candidate follows.
+        if candidate is not None and dts is not None and dts > candidate:
+            return table
     table.end_reached = True
     return table
+
+
+def _new_extradata(packet: Packet) -> bytes:
+    return bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else b""
 
 
 def _times(packet: Packet, first_pts: int, last_dts: int | None) -> tuple[int, int | None]:
@@ -191,10 +231,10 @@ def _times(packet: Packet, first_pts: int, last_dts: int | None) -> tuple[int, i
 
 
 def choose(table: PacketTable, window: Window) -> list[int]:
-    """Indices of the packets whose frames are the window's samples, in presentation order."""
+    """Returns the indices of the packets whose frames are the window's samples, in presentation order."""
     if not table.pts:
         return []
-    # After a seek, frames that lead the keyframe in presentation cannot be decoded, and lie before the window.
+    # After a seek, frames shown before the keyframe cannot be decoded; they lie before the window.
     earliest_t = 0 if table.from_start else table.pts[0]
     shown = sorted((t, i) for i, t in enumerate(table.pts) if table.is_shown[i] and t >= earliest_t)
     previous: int | None = None
@@ -207,68 +247,117 @@ def choose(table: PacketTable, window: Window) -> list[int]:
 
 
 def plan(table: PacketTable, wanted: Sequence[int]) -> list[Stretch]:
-    """The shortest stretches of packets that give all wanted frames.
+    """Plans the shortest stretches of packets that give all wanted frames.
 
-    A stretch starts at a clean entry. One whose wanted frames lead their keyframe in presentation joins the stretch
-    before it, which they may refer to.
+    A stretch starts where decoding can start. If its wanted frames are shown before its keyframe, it is joined to the
+    stretch before it, because they may refer to that.
+
+    Args:
+        table: the packets.
+        wanted: indices of the packets whose frames are samples, in presentation order.
+
+    Returns:
+        The stretches in decode order; none of them overlap.
 
     Raises:
-        UnusableTimes: damaged times put one stretch's frames among another's.
+        UnusableTimes: times are damaged, so that the frames of two stretches are interleaved.
     """
     stretches: list[Stretch] = []
     last_t = -1
+    wanted = sorted(wanted)
     for first, end in _runs(table, wanted):
-        inside = frozenset(i for i in wanted if first <= i < end)
+        inside = _between(wanted, first, end)
         if inside:
             if min(table.pts[i] for i in inside) <= last_t:
                 raise UnusableTimes("frames out of order between keyframes")
             last_t = max(table.pts[i] for i in inside)
-            stretches.append(Stretch(first, max(inside), inside))
+            stretches.append(Stretch(first, inside[-1], frozenset(inside)))
     return stretches
 
 
 def _runs(table: PacketTable, wanted: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yields (first, end) of runs of packets, each of which is decoded from a clean start or not at all.
+
+    Args:
+        table: the packets.
+        wanted: indices of the packets whose frames are samples, in decode order.
+    """
     entries = [i for i, entry in enumerate(table.is_entry) if entry and i > 0]
     bounds = [0, *entries, len(table.pts)]
     leading = {_run_of(bounds, i) for i in wanted if table.pts[i] < table.pts[_run_of(bounds, i)]}
     starts = [b for b in bounds[:-1] if b == 0 or b not in leading]
-    yield from zip(starts, [*starts[1:], bounds[-1]], strict=True)
+    runs = list(zip(starts, [*starts[1:], bounds[-1]], strict=True))
+    yield from _joined_by_news(table, runs, wanted)
+
+
+def _joined_by_news(
+    table: PacketTable, runs: list[tuple[int, int]], wanted: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Joins a run to the next one if packets that would be skipped carry parameter sets."""
+    first = None
+    for run_first, end in runs:
+        first = run_first if first is None else first
+        inside = _between(wanted, first, end)
+        skipped = range(inside[-1] + 1 if inside else first, end)
+        if end < len(table.pts) and any(table.has_news[i] for i in skipped):
+            continue
+        yield first, end
+        first = None
+
+
+def _between(wanted: Sequence[int], first: int, end: int) -> Sequence[int]:
+    """Returns those of the increasing numbers `wanted` that lie in [`first`, `end`)."""
+    return wanted[bisect_left(wanted, first) : bisect_left(wanted, end)]
 
 
 def _run_of(bounds: Sequence[int], index: int) -> int:
     return bounds[bisect_right(bounds, index) - 1]
 
 
-def find_start(path: str, first_pts: int, window: Window) -> int | None:
-    """The latest ``t`` to seek to so that all of the window can be decided and decoded; None for the beginning."""
+def find_start(path: str, stream: int, first_pts: int, window: Window) -> int | None:
+    """Finds where decoding of a window can start.
+
+    Args:
+        path: the video file.
+        stream: index of its video stream.
+        first_pts: pts of the first frame.
+        window: the window.
+
+    Returns:
+        The latest time to seek to, in time-base units after the first frame, from which all samples of the window can
+        be decided and decoded; None for the beginning of the file.
+
+    Raises:
+        VideoError: the file cannot be opened.
+    """
     if window.needs_count or window.seek_t() <= 0:
         return None
-    with open_source(path) as source:
+    with open_source(path, stream) as source:
+        brought = _parameters_brought(source, next(read_packets(source, None, first_pts), None))
         back_t = 0
         second_t = max(1, int(1 / source.time_base))
         while (target_t := window.seek_t() - back_t) > 0:
-            start = next(demux_from(source, target_t, first_pts), None)
-            if start is not None and _is_start(source, start, first_pts, window):
+            start = _packet_at(source, target_t, first_pts)
+            # If packets carry parameter sets, this one must carry them too, because earlier packets are not read.
+            if _is_start(source, start, first_pts, window) and _parameters_brought(source, start) == brought:
                 return target_t
             back_t = max(second_t, 4 * back_t)
     return None
 
 
-def demux_from(source: Source, start_t: int | None, first_pts: int) -> Iterator[Packet]:
-    """The stream's packets from the keyframe at or before `start_t`; None reads a fresh source from its beginning."""
-    packets = source.container.demux(source.stream)
-    if start_t is not None:
-        try:
-            source.container.seek(first_pts + start_t, stream=source.stream, backward=True)
-        except av.FFmpegError:
-            return
-        packets = dropwhile(lambda packet: not (packet.size and packet.is_keyframe), packets)
-    yield from packets
+def _packet_at(source: Source, target_t: int, first_pts: int) -> Packet | None:
+    try:
+        return next(read_packets(source, target_t, first_pts), None)
+    except VideoError:
+        return None  # FFmpeg cannot seek there: an earlier time is tried, and the beginning needs no seek
 
 
-def _is_start(source: Source, packet: Packet, first_pts: int, window: Window) -> bool:
-    context = source.stream.codec_context
-    if packet.pts is None or packet.is_discard:
+def _parameters_brought(source: Source, packet: Packet | None) -> tuple[int, ...]:
+    return () if packet is None else parameter_kinds(source.stream.codec_context, memoryview(packet))
+
+
+def _is_start(source: Source, packet: Packet | None, first_pts: int, window: Window) -> bool:
+    if packet is None or packet.pts is None or packet.is_discard:
         return False
-    clean = is_clean_entry(context.name, context.extradata, memoryview(packet))
+    clean = is_clean_entry(source.stream.codec_context, memoryview(packet))
     return clean and window.is_before(packet.pts - first_pts)

@@ -1,6 +1,6 @@
-"""Which frames of a video are taken: exact integer arithmetic on presentation times.
+"""Chooses which frames of a video are sampled, by exact integer arithmetic on presentation times.
 
-All times here are whole time-base units after the video's first frame (``t``), so nothing is ever rounded twice.
+All times are whole time-base units after the video's first frame (``t``), so that nothing is rounded twice.
 For a rate r and a time base b, tick k is at k / r seconds. The sample for tick k is the first frame with
 ``t * b >= k / r - b / 2`` (half a time-base unit of tolerance); a frame is used at most once, for the earliest
 tick it serves. A segment owns the ticks in [start, end), so cutting a video never changes which frames are taken.
@@ -16,16 +16,16 @@ Kind = Literal["rate", "keyframes", "every", "count"]
 
 
 class SamplingError(ValueError):
-    """A sampling that cannot be understood."""
+    """A sampling has no known form; the message names the forms."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How frames are chosen; `parse` reads the command line's spelling and ``str`` gives it back.
+    """How frames are chosen. `parse` reads its text form, and ``str`` returns it.
 
     Attributes:
-        kind: ``rate`` (by time), ``keyframes``, ``every`` (every n-th frame) or ``count`` (n frames a video).
-        value: frames a second for ``rate``, n for ``every`` and ``count``, 1 for ``keyframes``.
+        kind: ``rate`` (by time), ``keyframes``, ``every`` (every n-th frame) or ``count`` (n frames per video).
+        value: frames per second for ``rate``, n for ``every`` and ``count``, 1 for ``keyframes``.
     """
 
     kind: Kind
@@ -36,7 +36,7 @@ class Sampling:
         """Reads ``<rate>fps``, ``keyframes``, ``every:<n>`` or ``count:<n>``.
 
         Raises:
-            SamplingError: anything else, or a value that is not positive.
+            SamplingError: the text has none of these forms, or its number is not positive.
         """
         text = text.strip().lower()
         if text == "keyframes":
@@ -49,7 +49,7 @@ class Sampling:
             if number:
                 return cls("every" if number[1] == "every" else "count", _positive(Fraction(number[2])))
         except (ValueError, ZeroDivisionError):
-            pass  # as what has no known form at all: see below
+            pass  # the same error as for text of no known form
         raise SamplingError(
             f"cannot understand the sampling {text!r}: use for example 1fps, 0.2fps, keyframes, every:10 or count:16"
         )
@@ -62,9 +62,13 @@ class Sampling:
         return f"{self.kind}:{self.value}"
 
     def clock(self, time_base: Fraction, duration_s: Fraction | None) -> "TickClock | None":
-        """The ticks of a video with this time base, or None where frames are not chosen by time.
+        """Returns the ticks of a video; None if frames are not chosen by time.
 
-        ``count:n`` is the rate n / duration, limited to n ticks; a video without a duration gives its first frame.
+        ``count:n`` is the rate n / duration, limited to n ticks. Without a duration, only the first frame is sampled.
+
+        Args:
+            time_base: seconds per time-base unit.
+            duration_s: duration of the video in seconds; None if it is unknown.
         """
         if self.kind == "rate":
             return TickClock(self.value * time_base)
@@ -75,45 +79,55 @@ class Sampling:
         return None
 
     def expected_samples(self, duration_s: Fraction, fps: Fraction) -> int:
-        """About how many frames a stretch of a video of this rate gives; what chunks are packed by."""
+        """Estimates how many samples a part of a video gives; chunks are packed by this number.
+
+        Args:
+            duration_s: duration of the part in seconds.
+            fps: frames per second of the video.
+        """
         if self.kind == "rate":
             return max(1, math.ceil(duration_s * min(self.value, fps)))
         if self.kind == "count":
             return int(self.value)
         if self.kind == "every":
             return max(1, math.ceil(duration_s * fps / self.value))
-        return max(1, math.ceil(duration_s / 2))  # keyframes: encoders' usual GOP is about 2 s to 10 s
+        return max(1, math.ceil(duration_s / 2))  # keyframes: a usual GOP lasts 2 s to 10 s; the most are assumed
 
 
 @dataclass(frozen=True)
 class TickClock:
-    """Ticks counted in exact arithmetic.
+    """Ticks in exact arithmetic; each tick has at most one sample.
 
     Attributes:
-        ticks_per_unit: ticks in one time-base unit (rate x time base).
-        limit: ticks there are at most, or None.
+        ticks_per_unit: ticks per time-base unit (rate x time base).
+        limit: maximum number of ticks; None for no limit.
     """
 
     ticks_per_unit: Fraction
     limit: int | None = None
 
     def last_tick(self, t: int) -> int:
-        """The last tick that a frame at `t` is late enough for: floor((t + 1/2) x ticks_per_unit)."""
+        """Returns the last tick that a frame at `t` is late enough for: floor((t + 1/2) x ticks_per_unit)."""
         p, q = self.ticks_per_unit.numerator, self.ticks_per_unit.denominator
         tick = (2 * t + 1) * p // (2 * q)
         return tick if self.limit is None else min(tick, self.limit - 1)
 
     def owner(self, previous_t: int | None, t: int) -> int | None:
-        """The tick whose sample is the frame at `t`, given the frame before it; None if it is no sample."""
+        """Returns the tick whose sample is the frame at `t`; None if the frame is not a sample.
+
+        Args:
+            previous_t: time of the frame before it; None for the first frame.
+            t: time of the frame.
+        """
         before = -1 if previous_t is None else self.last_tick(previous_t)
         return before + 1 if self.last_tick(t) > before else None
 
     def first_at(self, time_s: Fraction, time_base: Fraction) -> int:
-        """The first tick at or after `time_s` seconds."""
+        """Returns the first tick at or after `time_s` seconds."""
         return math.ceil(time_s * self.ticks_per_unit / time_base)
 
     def earliest_t(self, tick: int) -> int:
-        """The smallest `t` that serves `tick`: ceil(tick / ticks_per_unit - 1/2)."""
+        """Returns the smallest `t` that is late enough for `tick`: ceil(tick / ticks_per_unit - 1/2)."""
         p, q = self.ticks_per_unit.numerator, self.ticks_per_unit.denominator
         return -((p - 2 * tick * q) // (2 * p))
 

@@ -1,4 +1,4 @@
-"""Cutting videos into segments and packing segments into chunks: plans, small and deterministic."""
+"""Cuts videos into segments and packs segments into chunks, deterministically and without reading files."""
 
 import hashlib
 from bisect import bisect_right
@@ -11,25 +11,25 @@ from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling
 
 MAX_SEGMENTS = 10_000
-"""A video is cut into no more segments than this, whatever duration its header claims."""
+"""Maximum number of segments of a video, whatever duration its header claims."""
 
 ANCHOR_EVERY = 256
-"""A chunk also ends before every video whose id is a multiple of this, so that a file added to the archive or taken
-from it changes the chunks near it only, and a run that was killed finds its other chunks again."""
+"""A chunk also ends before every video whose id is a multiple of this. A file that is added to or removed from the
+archive then changes only the chunks near it, and a run that is resumed after that can reuse all others."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """One file of the archive as discovery saw it.
+    """One file of the archive, as it was listed.
 
     Attributes:
-        video_id: 16 hex digits, a hash of the uri.
-        uri: where it is.
-        size_bytes: its size.
-        modified_s: its modification time, seconds since 1970 (UTC).
-        fingerprint: changes when the file does.
-        attempts: nights on which this same file failed before.
-        first_failed_s: when it failed first, seconds since 1970; None if it did not.
+        video_id: hash of the uri, 16 hex digits.
+        uri: location of the file.
+        size_bytes: size of the file.
+        modified_s: modification time, in seconds since 1970 (UTC).
+        fingerprint: text that changes when the file does (see `fingerprint`).
+        attempts: number of earlier runs in which the unchanged file failed.
+        first_failed_s: time of the first failure, in seconds since 1970 (UTC); None if it has not failed.
     """
 
     video_id: str
@@ -43,16 +43,16 @@ class Video:
 
 @dataclass(frozen=True)
 class Segment:
-    """A time range [start, end) of one video; the last one is open.
+    """A time range [start, end) of one video; the last segment has no end.
 
     Attributes:
         video: the video.
-        info: what probing told of it.
-        index: 0 for the video's first segment.
-        count: how many segments the video has.
-        start_s: seconds after the first frame.
-        end_s: seconds after the first frame; None to the end.
-        expected_frames: about how many samples it gives.
+        info: what `probe` returned for it.
+        index: number of the segment in the video, from 0.
+        count: number of segments of the video.
+        start_s: start, in seconds after the first frame.
+        end_s: end (exclusive), in seconds after the first frame; None to the end of the video.
+        expected_frames: estimated number of samples.
     """
 
     video: Video
@@ -64,26 +64,19 @@ class Segment:
     expected_frames: int
 
     def window(self, sampling: Sampling) -> Window:
-        """The ticks and times that the segment owns."""
-        base = self.info.time_base
-        clock = sampling.clock(base, self.info.duration_s)
-        first: int = 0
-        end: int | None = 0
-        if clock is not None:
-            first = clock.first_at(self.start_s, base)
-            end = clock.first_at(self.end_s, base) if self.end_s is not None else None
-        return Window(sampling, clock, first, end, _ceil_t(self.start_s, base), _end_t(self.end_s, base))
+        """Returns the ticks and times that the segment owns."""
+        return window_of(self.info, sampling, self.start_s, self.end_s)
 
     @property
     def duration_s(self) -> float:
-        """Seconds of video in it by the header; 0 where that is unknown."""
+        """Duration of the segment in seconds, by the header; 0 if it is unknown."""
         end = self.end_s if self.end_s is not None else self.info.duration_s
         return max(0.0, float(end - self.start_s)) if end is not None else 0.0
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Segments packed together: the unit of work, of retry and of resume.
+    """Segments that are processed together and stored in one file: the unit of work, of retry and of resume.
 
     Attributes:
         chunk_id: hash of everything that decides the chunk's rows.
@@ -95,10 +88,19 @@ class Chunk:
 
 
 def cut(video: Video, info: VideoInfo, sampling: Sampling, segment_seconds: Fraction) -> list[Segment]:
-    """The segments of one video, which together own every tick once.
+    """Cuts a video into segments; each tick and each frame belongs to exactly one of them.
 
-    Only videos in which decoding can start at keyframes are cut, at keyframes where the container tells them; others
-    are one segment.
+    A video is only cut if decoding can start at its keyframes, and then near keyframes if the container lists them.
+    Other videos become one segment.
+
+    Args:
+        video: the video.
+        info: what `probe` returned for it.
+        sampling: how frames are chosen.
+        segment_seconds: nominal duration of a segment.
+
+    Returns:
+        The segments in order; at least one, and at most `MAX_SEGMENTS`.
     """
     duration_s = info.duration_s or Fraction(0)
     count = 1
@@ -109,7 +111,7 @@ def cut(video: Video, info: VideoInfo, sampling: Sampling, segment_seconds: Frac
     starts = [_start(info, index, segment_seconds) for index in range(count)]
     ends = [*starts[1:], None]
     whole = sampling.expected_samples(duration_s, info.fps or Fraction(30))
-    # Where keyframes are has served its purpose: every segment would carry the whole list.
+    # The keyframe times are no longer needed; otherwise, every segment would carry the whole list.
     info = replace(info, keyframe_t=())
     return [
         Segment(video, info, index, count, start_s, end_s, _expected(whole, duration_s, start_s, end_s))
@@ -118,10 +120,10 @@ def cut(video: Video, info: VideoInfo, sampling: Sampling, segment_seconds: Frac
 
 
 def _start(info: VideoInfo, index: int, segment_seconds: Fraction) -> Fraction:
-    """Where a segment begins: if possible just after the last keyframe before its nominal start.
+    """Returns the start of a segment in seconds: if possible, just after the last keyframe before its nominal start.
 
-    Its first tick then lies past the keyframe, and decoding begins there. A segment that begins elsewhere decodes what
-    the segment before has decoded already, half a GOP on average.
+    Its first tick then lies after the keyframe, at which decoding can start. A segment that starts elsewhere decodes
+    again what the previous segment decodes, half a GOP on average.
     """
     nominal_s, base = index * segment_seconds, info.time_base
     before = bisect_right(info.keyframe_t, nominal_s / base)
@@ -139,12 +141,15 @@ def _expected(whole: int, duration_s: Fraction, start_s: Fraction, end_s: Fracti
 
 
 def pack(videos: Iterable[list[Segment]], chunk_frames: int, salt: str) -> Iterator[Chunk]:
-    """Packs videos' segments, in order, into chunks of about `chunk_frames` sampled frames.
+    """Packs the segments of videos, in order, into chunks of about `chunk_frames` sampled frames.
 
     Args:
-        videos: the segments of each video, videos in a fixed order.
-        chunk_frames: a chunk is closed when it expects at least so many frames.
+        videos: segments of each video; videos are in a fixed order.
+        chunk_frames: expected number of frames at which a chunk ends.
         salt: everything besides the segments that decides the rows (model fingerprint, sampling, ...).
+
+    Yields:
+        The chunks in order.
     """
     pending: list[Segment] = []
     frames = 0
@@ -162,8 +167,27 @@ def pack(videos: Iterable[list[Segment]], chunk_frames: int, salt: str) -> Itera
         yield _chunk(pending, salt)
 
 
+def window_of(info: VideoInfo, sampling: Sampling, start_s: Fraction, end_s: Fraction | None) -> Window:
+    """Returns the ticks and times of the part [`start_s`, `end_s`) of a video.
+
+    Args:
+        info: what `probe` returned for the video.
+        sampling: how frames are chosen.
+        start_s: seconds after the first frame.
+        end_s: seconds after the first frame; None for the end of the video.
+    """
+    base = info.time_base
+    clock = sampling.clock(base, info.duration_s)
+    first: int = 0
+    end: int | None = 0
+    if clock is not None:
+        first = clock.first_at(start_s, base)
+        end = clock.first_at(end_s, base) if end_s is not None else None
+    return Window(sampling, clock, first, end, _ceil_t(start_s, base), _end_t(end_s, base))
+
+
 def is_anchor(video: Video) -> bool:
-    """Whether packing starts afresh at this video."""
+    """Returns whether a new chunk starts at this video in any case (see `ANCHOR_EVERY`)."""
     return int(video.video_id, 16) % ANCHOR_EVERY == 0
 
 

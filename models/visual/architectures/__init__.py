@@ -1,0 +1,1 @@
+"""Architectures and file formats of visual models, one module each."""

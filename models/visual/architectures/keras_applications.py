@@ -1,0 +1,87 @@
+"""Models of `keras.applications`, with weights from a file or ImageNet's from Keras's own download."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+from models.visual.architectures.keras_parts import load_weights, take_apart
+from models.visual.errors import ModelError, first_line
+from models.visual.labels import imagenet_labels
+from models.visual.loaded import LoadedModel
+from models.visual.spec import Preprocessing, VisualSpec
+
+_FAMILIES: Final = {
+    "convnext": "ConvNeXtTiny ConvNeXtSmall ConvNeXtBase ConvNeXtLarge ConvNeXtXLarge",
+    "densenet": "DenseNet121 DenseNet169 DenseNet201",
+    "efficientnet": " ".join(f"EfficientNetB{i}" for i in range(8)),
+    "efficientnet_v2": "EfficientNetV2B0 EfficientNetV2B1 EfficientNetV2B2 EfficientNetV2B3 EfficientNetV2S "
+    "EfficientNetV2M EfficientNetV2L",
+    "inception_resnet_v2": "InceptionResNetV2",
+    "inception_v3": "InceptionV3",
+    "mobilenet": "MobileNet",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3": "MobileNetV3Small MobileNetV3Large",
+    "nasnet": "NASNetMobile NASNetLarge",
+    "resnet": "ResNet50 ResNet101 ResNet152",
+    "resnet_v2": "ResNet50V2 ResNet101V2 ResNet152V2",
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "xception": "Xception",
+}
+
+MODULES: Final = {name: module for module, names in _FAMILIES.items() for name in names.split()}
+"""Constructor name -> module of `keras.applications`, which has the family's own `preprocess_input`."""
+
+USUAL_PIXELS = 224
+"""Side of the input for networks that take any size (MobileNetV3); they were trained on it."""
+
+
+def key(name: str, weights_digest: str) -> str:
+    """Return a key of what decides a model's numbers: its weights (Keras checks its own downloads) and its labels."""
+    return f"{name}|{weights_digest or 'imagenet'}|{hashlib.sha256(repr(imagenet_labels()).encode()).hexdigest()}"
+
+
+def load(name: str, weights: Path | None = None) -> LoadedModel:
+    """Load a model with its family's preprocessing.
+
+    Args:
+        name: A constructor of `keras.applications`.
+        weights: A weights file for the 1,000 ImageNet classes; None to let Keras download its own.
+
+    Raises:
+        ModelError: The weights do not fit, or cannot be downloaded.
+    """
+    import keras
+
+    # Each family has its own: Caffe's BGR and means, PyTorch's means and deviations, -1..1, or nothing if the model
+    # includes it.
+    prepare = getattr(keras.applications, MODULES[name]).preprocess_input
+    parts = take_apart(build(name, weights))
+    height, width = parts.model.input_shape[1:3]
+    spec = VisualSpec(
+        name,
+        Preprocessing(height or USUAL_PIXELS, width or USUAL_PIXELS, mean=(0.0,), std=(1.0,)),
+        embedding_size=int(parts.model.outputs[0].shape[-1]),
+        labels=imagenet_labels(),
+    )
+    return LoadedModel(spec, lambda images: tuple(parts.model(prepare(images), training=False)), parts.classifier)
+
+
+def build(name: str, weights: Path | None = None) -> Any:
+    """Build the Keras model: pictures after the family's preprocessing -> scores [n, 1000].
+
+    Raises:
+        ModelError: The weights do not fit, or cannot be downloaded.
+    """
+    import keras
+
+    constructor = getattr(keras.applications, name)
+    if weights is not None:
+        model = constructor(weights=None, name=name)
+        load_weights(model, weights)
+        return model
+    try:
+        return constructor(weights="imagenet")
+    except Exception as error:  # a download raises many types
+        what = f"cannot download the weights of {name}; give a file of weights"
+        raise ModelError(f"{what}: {first_line(error)}") from error

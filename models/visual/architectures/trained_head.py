@@ -1,0 +1,100 @@
+"""A classifier that this project trained, as a visual model; see `models.heads.saved`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.heads.saved import SavedHead, linear_classifier, read, scores_function, to_scores
+from models.visual.architectures.keras_parts import take_apart
+from models.visual.backbone import Backbone, fingerprint_of_key
+from models.visual.errors import ModelError, first_line
+from models.visual.loaded import LoadedModel, SequenceHead
+from models.visual.spec import VisualSpec
+
+BackboneOf = Callable[[str, str | None], tuple[str, Callable[[], LoadedModel]]]
+"""Returns the key and the loader of a model, given its name and its weights."""
+
+
+def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
+    """Load a saved classifier as a visual model: pictures in, the backbone's embeddings and the classes' scores out.
+
+    Args:
+        path: A ``.keras`` file.
+        backbone_of: Looks up a model in the registry; see `BackboneOf`.
+
+    Raises:
+        ModelError: The file cannot be loaded, or its backbone has other weights now.
+    """
+    about = read(path)
+    model = _load_keras(path)
+    if about.backbone is None:
+        return _network(path, about, model)
+    backbone = _load_backbone(path, about.backbone, backbone_of)
+    embed, wanted = backbone.spec.embedding_size, model.inputs[0].shape[-1]
+    if embed != wanted:
+        raise ModelError(f"{path} takes embeddings of {wanted} numbers and {about.backbone.model} gives {embed}")
+    head = SequenceHead(
+        scores_function(model, about), about.reach_frames, about.backbone, backbone.spec.labels, backbone.classifier
+    )
+    spec = VisualSpec(
+        path.stem, backbone.spec.preprocessing, embed, about.labels, VisualSpec.seen_threshold, about.thresholds
+    )
+    return LoadedModel(spec, _on_pictures(backbone, head), linear_classifier(model, about), head)
+
+
+def _on_pictures(backbone: LoadedModel, head: SequenceHead) -> Callable[[Any], tuple[Any, Any]]:
+    def function(images: Any) -> tuple[Any, Any]:
+        import tensorflow as tf
+
+        embedding, _ = backbone.function(images)
+        alone = embedding[:, tf.newaxis, :]
+        return embedding, head.function(alone, tf.ones_like(alone[:, :, :1]))[:, 0]
+
+    return function
+
+
+def _network(path: Path, about: SavedHead, model: Any) -> LoadedModel:
+    if about.preprocessing is None:
+        raise ModelError(f"{path} names neither a backbone nor the preprocessing of its pictures")
+    parts = take_apart(model)
+    embedding, _ = parts.model.outputs
+    spec = VisualSpec(
+        path.stem,
+        about.preprocessing,
+        int(embedding.shape[-1]),
+        about.labels,
+        VisualSpec.seen_threshold,
+        about.thresholds,
+    )
+
+    def function(images: Any) -> tuple[Any, Any]:
+        embedding, logits = parts.model(images, training=False)
+        return embedding, to_scores(logits, about)
+
+    classifier = parts.classifier
+    if classifier is not None:
+        classifier = (classifier[0] / about.temperature, classifier[1] / about.temperature)
+    return LoadedModel(spec, function, classifier)
+
+
+def _load_backbone(path: Path, wanted: Backbone, backbone_of: BackboneOf) -> LoadedModel:
+    try:
+        key, load_backbone = backbone_of(wanted.model, wanted.weights)
+    except ModelError as error:
+        raise ModelError(f"{path} needs the features of {wanted.model}: {error}") from error
+    found = fingerprint_of_key(key)
+    if found != wanted.fingerprint:
+        raise ModelError(
+            f"{path} was trained on the features of {wanted.model} {wanted.fingerprint[:12]}, and {wanted.model} here "
+            f"is {found[:12]}: put back its weights and preprocessing, or train again on this one's features"
+        )
+    return load_backbone()
+
+
+def _load_keras(path: Path) -> Any:
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # the reader raises many types
+        raise ModelError(f"cannot load {path}: {first_line(error)}") from error

@@ -1,0 +1,1 @@
+"""Engines that run a bundle: LiteRT and TensorFlow for pictures, LiteRT for heads."""

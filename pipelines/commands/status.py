@@ -1,0 +1,76 @@
+"""`reelbeam status`: shows a catalog at a glance."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.terminal.console import console, print_paragraph, print_table
+from pipelines.terminal.errors import cannot_run
+from pipelines.terminal.json_text import json_text
+from pipelines.terminal.units import human_bytes, human_speed, human_time
+from transforms.archive.ignored import in_words
+from transforms.storage import printable
+
+if TYPE_CHECKING:
+    from transforms.catalog.status import CatalogStatus
+
+
+@click.command("status")
+@click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(catalog: str, as_json: bool) -> None:
+    """Show a catalog's runs, videos, failures and size."""
+    from transforms.catalog.runs import Catalog
+    from transforms.catalog.status import status_of
+    from transforms.storage import is_local
+
+    with cannot_run():
+        root = os.path.abspath(os.path.expanduser(catalog)) if is_local(catalog) else catalog
+        status = status_of(Catalog.open(root))
+        if as_json:
+            click.echo(json_text(status))
+        else:
+            _print(status)
+
+
+def _print(status: "CatalogStatus") -> None:
+    out = console()
+    out.print(f"\n[bold]{escape(printable(status.catalog))}[/bold]", soft_wrap=True)
+    partial = f" ({status.partial} partial)" if status.partial else ""
+    length = human_time(status.video_hours * 3600)
+    print_paragraph(out, f"{status.videos} videos{partial}, {length} of video, {status.frames} frames")
+    total = sum(status.size_bytes.values())
+    parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in status.size_bytes.items())
+    print_paragraph(out, f"{human_bytes(total)} on disk: {parts}")
+    failures = ", ".join(f"{count} {reason}" for reason, count in status.failures.items()) or "none"
+    print_paragraph(out, f"failures: {failures}")
+    print_paragraph(out, f"gone from the archive: {status.gone}")
+    if status.ignored is not None:
+        print_paragraph(out, f"ignored: {escape(in_words(status.ignored))}")
+    print_paragraph(out, f"index: {status.index or 'none yet (reelbeam index)'}")
+    if status.unfinished:
+        left = status.unfinished
+        print_paragraph(
+            out,
+            f"[yellow]unfinished run {left['run_id']}[/yellow]: {left['chunks']} chunks, {left['frames']} frames; "
+            "give the same classify command again to finish it",
+        )
+    print_table(out, _runs_table(status.runs))
+
+
+def _runs_table(runs: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), title="Runs", title_justify="left")
+    for name in ("started", "took", "found", "skipped", "ok", "partial", "failed", "gone", "video", "speed"):
+        table.add_column(name, justify="left" if name == "started" else "right", no_wrap=True)
+    for run in runs:
+        table.add_row(
+            str(run["started_at"])[:16].replace("T", " "),
+            human_time(run["elapsed_s"]),
+            *(str(run[name]) for name in ("discovered", "skipped", "ok", "partial", "failed", "gone")),
+            human_time(run["video_hours"] * 3600),
+            human_speed(run["speed_x_realtime"]),
+        )
+    return table

@@ -1,0 +1,215 @@
+"""`reelbeam train`: trains a classifier of the user's own classes, on stored embeddings or end to end on videos."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.terminal.errors import cannot_run
+from pipelines.terminal.json_text import json_text
+from pipelines.terminal.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from pipelines.jobs.train_head import TrainingSummary
+
+
+HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
+LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
+SIDE, CLIP_FRAMES = 64, 12
+MOVING_FPS = 4
+"""Frames per second from which people's actions show between frames: a step or a stroke takes about half a second."""
+
+
+@click.command("train", context_settings=PASSED_ON)
+@click.option("--catalog", metavar="FOLDER", help="Train a head on this catalog's embeddings; nothing is decoded.")
+@click.option(
+    "--labels",
+    required=True,
+    metavar="CSV",
+    help="Columns uri,label and optionally start_s,end_s,split,group.",
+)
+@click.option("--output", required=True, metavar="FILE", help="The .keras file to write.")
+@click.option(
+    "--head",
+    type=click.Choice(["linear", "mlp", "temporal"]),
+    default="temporal",
+    show_default=True,
+    help="linear and mlp look at single frames, temporal also at what changes between frames.",
+)
+@click.option(
+    "--archive",
+    "archives",
+    multiple=True,
+    metavar="WHERE",
+    help="Train a network end to end on the videos of this folder, glob, file or @list. Repeatable.",
+)
+@click.option(
+    "--architecture",
+    default=None,
+    show_default="simple_cnn",
+    help="simple_cnn from scratch, or a pretrained one to fine-tune (efficientnet_lite0, ResNet50, ...).",
+)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Pretrained weights to fine-tune from."
+)
+@click.option(
+    "--side",
+    type=click.IntRange(16, 512),
+    default=None,
+    show_default="64",
+    help="Height and width of simple_cnn's input, in pixels.",
+)
+@click.option(
+    "--clip-frames", type=click.IntRange(1), default=None, show_default="12", help="Pictures of each clip to train on."
+)
+@click.option(
+    "--augment",
+    default=None,
+    metavar="LIST",
+    show_default="crop,colour,time",
+    help="Random changes of the pictures, with --archive: flip,crop,colour,time, or none.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=None, show_default="80, or 50 with --archive", help="Most epochs."
+)
+@click.option(
+    "--wanted-precision",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="Precision that each class's threshold is chosen for, on the validation examples.",
+)
+@click.option("--seed", type=int, default=7, show_default=True, help="Seed of all random numbers.")
+@click.option(
+    "--curve", metavar="PNG", help="Picture of the learning curve to write."
+)  # fmt: skip
+@job_options
+def command(context: click.Context, **chosen: Any) -> None:
+    """Train a classifier of your own classes.
+
+    Beam's own options (--runner, ...) may follow; they are passed on untouched.
+    """  # fmt: skip
+    options = start(context, chosen)
+    with cannot_run():
+        with_archive = _check(chosen)
+        summary = _train_network(chosen) if with_archive else _train_head(chosen, options)
+        if chosen["curve"] is not None:
+            from models.heads.plots import learning_curve, png
+            from transforms.storage import write_atomically
+
+            write_atomically(chosen["curve"], png(learning_curve(summary.curve, summary.best_epoch)))
+    if chosen["as_json"]:
+        click.echo(json_text(asdict(summary)))
+    else:
+        _print(summary)
+
+
+NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
+"""Options that are only allowed with --archive."""
+
+
+def _check(chosen: dict[str, Any]) -> bool:
+    """Returns whether to train a network end to end (True) or a head on a catalog (False).
+
+    Raises:
+        click.UsageError: neither or both of --archive and --catalog are given, or an option does not go with them.
+    """
+    if bool(chosen["archives"]) == bool(chosen["catalog"]):
+        raise click.UsageError("give --catalog to train a head on its features, or --archive to train end to end")
+    given = click.get_current_context().get_parameter_source
+    if chosen["archives"]:
+        if given("head") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--head goes with --catalog; with --archive choose an --architecture")
+        return True
+    for name in NETWORK_ONLY:
+        if chosen[name] is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --archive")
+    return False
+
+
+def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
+    from models.heads.augmentation import Augmentation
+    from models.heads.early_stopping import Limits
+    from models.heads.network_training import NetworkSettings
+    from pipelines.jobs.train_network import NetworkRequest, run_network_training
+    from pipelines.terminal.progress import show_decoding, show_epochs
+    from transforms.storage import absolute
+
+    augmentation = Augmentation.parse(chosen["augment"]) if chosen["augment"] is not None else Augmentation()
+    import_tensorflow(verbose=chosen["verbose"])
+
+    architecture = chosen["architecture"] or "simple_cnn"
+    settings = NetworkSettings(
+        Limits(chosen["epochs"] or NETWORK_EPOCHS, NETWORK_PATIENCE),
+        learning_rate=LEARNING_RATE if architecture == "simple_cnn" else FINE_TUNING_RATE,
+        wanted_precision=chosen["wanted_precision"],
+        probe_first=architecture != "simple_cnn",
+        augmentation=augmentation,
+        seed=chosen["seed"],
+    )
+    request = NetworkRequest(
+        chosen["archives"],
+        chosen["labels"],
+        absolute(chosen["output"]),
+        architecture,
+        chosen["weights"],
+        chosen["side"] or SIDE,
+        chosen["clip_frames"] or CLIP_FRAMES,
+        settings,
+    )
+    return run_network_training(request, show_epochs, show_decoding)
+
+
+def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":
+    from models.heads.architectures import Architecture
+    from models.heads.early_stopping import Limits
+    from models.heads.training import TrainingSettings
+    from pipelines.jobs.train_head import HeadRequest, run_training
+    from pipelines.terminal.progress import show_epochs
+    from transforms.storage import absolute
+
+    import_tensorflow(verbose=chosen["verbose"])
+
+    settings = TrainingSettings(
+        Architecture(chosen["head"]),
+        Limits(chosen["epochs"] or HEAD_EPOCHS),
+        wanted_precision=chosen["wanted_precision"],
+        seed=chosen["seed"],
+    )
+    request = HeadRequest(absolute(chosen["catalog"]), chosen["labels"], absolute(chosen["output"]), settings)
+    return run_training(request, options, show_epochs)
+
+
+def _print(summary: "TrainingSummary") -> None:
+    from rich.markup import escape
+
+    from pipelines.terminal.console import console, print_paragraph
+
+    out = console()
+    out.print(f"\n[bold]{escape(summary.output)}[/bold]: a {summary.kind} classifier of {len(summary.labels)} classes")
+    print_paragraph(out, f"{', '.join(map(escape, summary.labels))}")
+    print_paragraph(
+        out,
+        f"learned from {summary.examples} examples, {summary.frames} frames ({summary.sampling}), "
+        f"in {summary.elapsed_s:.1f} s; {summary.epochs} epochs, the best was {summary.best_epoch}",
+    )
+    print_paragraph(
+        out,
+        f"validation: {summary.val_accuracy:.1%} of {summary.validation_examples} examples right, "
+        f"loss {summary.val_loss:.3f}; temperature {summary.temperature:.2f}",
+    )
+    if summary.kind == "temporal" and _sparse(summary.sampling):
+        print_paragraph(
+            out, "movement hardly shows between frames so far apart: for actions, classify with --sample 8fps first"
+        )
+    print_paragraph(out, "how good it is on videos it has not seen: reelbeam evaluate --labels\n")
+
+
+def _sparse(sampling: str) -> bool:
+    """Returns whether a sampling's frames are certainly too far apart to show movement."""
+    from transforms.video.sampling import Sampling
+
+    chosen = Sampling.parse(sampling)
+    return chosen.kind == "keyframes" or (chosen.kind == "rate" and chosen.value < MOVING_FPS)

@@ -1,0 +1,1 @@
+"""The nightly job: list the archive, plan, decode, infer, pool, commit."""

@@ -1,0 +1,280 @@
+"""Builds or extends an index: new videos go into new shards, gone videos are hidden, and CURRENT changes last."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from models.retrieval.build import (
+    KindChoice,
+    Source,
+    draft,
+    measure,
+    missing_candidates,
+    train,
+    untrained,
+    with_candidates,
+)
+from models.retrieval.errors import NoIndexError
+from models.retrieval.manifest import Manifest, ShardInfo, publish_manifest, read_manifest, remove_unreferenced
+from models.retrieval.scoring import unit
+from models.retrieval.shards import read_rows, shard_frames
+from models.text.registry import DEFAULT_TEXT_MODEL
+from pipelines.terminal.progress import step
+from transforms import storage
+from transforms.catalog.index_source import IndexedVideo, live_videos
+from transforms.catalog.lock import CatalogLock
+from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
+from transforms.collect import Collect, read_collected
+from transforms.video.sampling import Sampling
+from transforms.write_shards import EncodeShards, ShardPlan, ShardSettings, WriteShards
+
+OTHER_PERIOD_S = 5.0
+"""Seconds that the last frame of a video stands for where frames are not sampled by time."""
+
+
+@dataclass(frozen=True)
+class IndexRequest:
+    """The request for a build; see `reelbeam index --help`."""
+
+    catalog: str
+    kind: KindChoice
+    recall: float
+    rebuild: bool
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """The result of a build.
+
+    Attributes:
+        index_id: id of the index that answers now.
+        videos: number of videos that can be found.
+        frames: number of frames that can be found.
+        added: number of videos that are new or changed.
+        removed: number of videos that are hidden now.
+        unusable_frames: frames of new or changed videos that were left out: their numbers are not finite or too large.
+        unusable_videos: of those videos, how many have no other frames and were left out whole.
+        kind: kind of index at the level of frames.
+        recall_at_10: measured recall at the level of frames; 1 where search is exact.
+        nprobe: lists probed; 0 where search is exact.
+        shards: number of shards of the index.
+        elapsed_s: wall time in seconds.
+        changed: whether anything was built.
+    """
+
+    index_id: str
+    videos: int
+    frames: int
+    added: int
+    removed: int
+    unusable_frames: int
+    unusable_videos: int
+    kind: str
+    recall_at_10: float
+    nprobe: int
+    shards: int
+    elapsed_s: float
+    changed: bool
+
+
+def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
+    """Builds or extends a catalog's index.
+
+    Raises:
+        CatalogError: there is no catalog, or not on a file system that can be memory-mapped.
+        CatalogLocked: another build is under way.
+        CatalogLockLost: another build took over; CURRENT has not moved.
+        RetrievalError: there is nothing to index, or the index has another model's vectors and is not to be rebuilt.
+    """
+    began = time.monotonic()
+    if not storage.is_local(request.catalog):
+        raise CatalogError(
+            f"cannot build an index in {request.catalog}: an index is memory-mapped; copy or mount the catalog first"
+        )
+    catalog = Catalog.open(request.catalog)
+    newest = catalog.newest_run()
+    if newest is None:
+        raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
+    root = Path(catalog.path("index"))
+    with CatalogLock(str(root), "reelbeam index") as lock:
+        base = None if request.rebuild else _current(root)
+        source = _source(newest.config)
+        if base is not None and _only_labels_differ(catalog, base, source):
+            base = None  # after relabelling every video has new rows, so all shards are written again
+        if base is not None:
+            base.require_model(source.model_fingerprint)
+        runs = [run_id for run_id in catalog.run_ids() if run_id <= newest.run_id]
+        with step("Reading the catalog"):
+            live = live_videos(catalog, at=newest.run_id)  # the next build takes a night that ends meanwhile
+            indexed = _indexed(root, base)
+        # A video's run tells whether the index has its latest rows.
+        todo = [video for video in live.values() if indexed.get(video.video_id) != video.run_id]
+        index_id = new_run_id(datetime.now(UTC), (path.name for path in root.iterdir() if path.is_dir()))
+        plans = list(_plan(todo, index_id, base.next_video if base else 0, source.embedding_size))
+        shards = _write(root, index_id, plans, source, options)
+        changes = _changes(indexed, live, todo, shards, _ids(root, shards))
+        if base is not None and not shards and not changes.removed:
+            lock.check()
+            remove_unreferenced(root)  # also files that a killed build left
+            return _summary(base, changes, began, changed=False)
+        created_at = datetime.now(UTC).isoformat()
+        manifest = draft(
+            root, index_id, created_at, source, shards,
+            base=base, removed=changes.removed, kind=request.kind, runs=runs,
+        )  # fmt: skip
+        manifest = _finish(root, manifest, request.recall, _label_directions(catalog, newest.config), options)
+        publish_manifest(root, manifest, lock.check)
+        lock.check()
+        remove_unreferenced(root)
+    return _summary(manifest, changes, began, changed=True)
+
+
+def _current(root: Path) -> Manifest | None:
+    try:
+        return read_manifest(root)
+    except NoIndexError:
+        return None
+
+
+def _source(config: RunConfig) -> Source:
+    sampling = Sampling.parse(config.sampling)
+    period_s = float(1 / sampling.value) if sampling.kind == "rate" else OTHER_PERIOD_S
+    return Source(config.model, config.model_fingerprint, config.sampling, period_s, config.embedding_size)
+
+
+def _only_labels_differ(catalog: Catalog, base: Manifest, source: Source) -> bool:
+    """Tells whether the index was made with another classifier on the same embeddings."""
+    from models.visual.bundle import ModelBundle
+    from models.visual.errors import ModelError
+
+    if base.model_fingerprint == source.model_fingerprint or base.sampling != source.sampling:
+        return False
+    prints = (base.model_fingerprint, source.model_fingerprint)
+    try:
+        one, other = (ModelBundle.open(Path(catalog.model_folder(fingerprint))) for fingerprint in prints)
+    except ModelError:
+        return False  # the index belongs to a model that this catalog does not have
+    return (one.backbone, one.precision, one.device) == (other.backbone, other.precision, other.device)
+
+
+def _indexed(root: Path, base: Manifest | None) -> dict[str, str]:
+    """Returns the ids of the videos that the index can find, with the runs of their rows."""
+    indexed: dict[str, str] = {}
+    if base is not None:
+        hidden = set(base.hidden)
+        for shard in base.shards:
+            rows = read_rows(root, shard, "videos", ["video", "video_id", "run_id"]).to_pylist()
+            indexed.update({row["video_id"]: row["run_id"] for row in rows if row["video"] not in hidden})
+    return indexed
+
+
+class _Changes(NamedTuple):
+    """Changes that a build makes: videos that it adds, ids that it hides, frames and videos that it leaves out."""
+
+    added: int
+    removed: list[str]
+    unusable_frames: int
+    unusable_videos: int
+
+
+def _ids(root: Path, shards: Iterable[ShardInfo]) -> set[str]:
+    tables = (read_rows(root, shard, "videos", ["video_id"]) for shard in shards)
+    return {video_id for table in tables for video_id in table["video_id"].to_pylist()}
+
+
+def _changes(
+    indexed: Mapping[str, str], live: Mapping[str, IndexedVideo], todo: list[IndexedVideo],
+    shards: list[ShardInfo], written: set[str],
+) -> _Changes:  # fmt: skip
+    """Compares the plan with the shards and the ids of videos that were written."""
+    unusable = {video.video_id for video in todo} - written
+    removed = (indexed.keys() - live.keys()) | (indexed.keys() & unusable)
+    frames = sum(part.rows for video in todo for part in video.rows) - sum(shard.frames for shard in shards)
+    return _Changes(len(written), sorted(removed), frames, len(unusable))
+
+
+def _plan(videos: Iterable[IndexedVideo], index_id: str, first_number: int, embedding_size: int) -> Iterator[ShardPlan]:
+    most = shard_frames(embedding_size)
+    waiting: list[IndexedVideo] = []
+    frames = shards = 0
+    number = first_number
+    for video in videos:
+        waiting.append(video)
+        frames += sum(part.rows for part in video.rows)
+        if frames >= most:
+            yield ShardPlan(f"{index_id}/shard-{shards:05d}", number, tuple(waiting))
+            number, shards, frames, waiting = number + len(waiting), shards + 1, 0, []
+    if waiting:
+        yield ShardPlan(f"{index_id}/shard-{shards:05d}", number, tuple(waiting))
+
+
+def _write(
+    root: Path, index_id: str, plans: list[ShardPlan], source: Source, options: PipelineOptions
+) -> list[ShardInfo]:
+    if not plans:
+        return []
+    settings = ShardSettings(str(root), source.model_fingerprint, source.embedding_size, DEFAULT_TEXT_MODEL)
+    results = str(root / index_id / "shards.json")
+    (root / index_id).mkdir(parents=True, exist_ok=True)
+    watched = step("Writing shards", root / index_id, "*.videos.parquet", len(plans))
+    with watched, beam.Pipeline(options=options) as pipeline:
+        _ = (
+            pipeline
+            | "Plans" >> beam.Create(plans)
+            | "Spread plans" >> beam.Reshuffle()
+            | WriteShards(settings)
+            | Collect(results)
+        )
+    return sorted(read_collected(results, ShardInfo), key=lambda shard: shard.name)
+
+
+def _finish(
+    root: Path, manifest: Manifest, recall: float, directions: np.ndarray | None, options: PipelineOptions
+) -> Manifest:
+    """Trains the approximate levels, encodes the shards in parallel and measures recall."""
+    for level in untrained(manifest):
+        with step(f"Training on a sample of {manifest.levels[level].rows} {level}"):
+            manifest = train(root, manifest, level)
+    tasks = missing_candidates(manifest)
+    if tasks:
+        watched = step("Encoding shards", root / manifest.index_id, "*.ivfpq.faiss", len(tasks))
+        with watched, beam.Pipeline(options=options) as pipeline:
+            _ = pipeline | "Tasks" >> beam.Create(tasks) | "Spread tasks" >> beam.Reshuffle() | EncodeShards(str(root))
+    with step("Measuring recall"):
+        return measure(root, with_candidates(manifest, tasks), recall, directions)
+
+
+def _label_directions(catalog: Catalog, config: RunConfig) -> np.ndarray | None:
+    """Returns the classifier's centred weights, float32 [L, D], the directions of words; None if it is not linear."""
+    from models.visual.bundle import ModelBundle
+
+    sets = ModelBundle.open(Path(catalog.model_folder(config.model_fingerprint))).label_sets()
+    kernels = [kernel.astype(np.float64) for _, (kernel, _) in sets]
+    centred = [(kernel - kernel.mean(axis=1, keepdims=True)).T for kernel in kernels]
+    return unit(np.concatenate(centred)) if centred else None
+
+
+def _summary(manifest: Manifest, changes: _Changes, began: float, *, changed: bool) -> IndexSummary:
+    frames: Any = manifest.levels["frames"]
+    return IndexSummary(
+        manifest.index_id,
+        manifest.levels["videos"].rows,
+        frames.rows,
+        changes.added,
+        len(changes.removed),
+        changes.unusable_frames,
+        changes.unusable_videos,
+        frames.kind,
+        frames.recall_at_10,
+        frames.nprobe,
+        len(manifest.shards),
+        time.monotonic() - began,
+        changed,
+    )

@@ -1,0 +1,151 @@
+"""Gives a whole catalog new labels: a run made from the stored rows and committed as any other."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from models.visual.bundle import ModelBundle
+from pipelines.jobs.classify.graph import metrics_of
+from transforms.catalog import latest, schemas
+from transforms.catalog.attempt import Attempt
+from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
+from transforms.catalog.heads import head_for
+from transforms.catalog.index_source import IndexedVideo, live_videos
+from transforms.catalog.labelled_videos import newest_config
+from transforms.catalog.lock import CatalogLock
+from transforms.catalog.progress import Progress
+from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
+from transforms.relabel_videos import RelabelSettings, RelabelVideos, places_of_videos, plan_batches
+from transforms.write_files_table import WriteFilesTable
+
+
+@dataclass(frozen=True)
+class RelabelRequest:
+    """The request for relabelling; see `reelbeam relabel --help`."""
+
+    catalog: str
+    model: str
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """Videos and failures that have no labels of the head yet, and the number of those that have."""
+
+    videos: list[IndexedVideo]
+    failures: pa.Table
+    skipped: int
+
+
+def run_relabel(
+    request: RelabelRequest, options: PipelineOptions, watch: Callable[[str], Any]
+) -> tuple[RunRecord, bool]:
+    """Gives every video of the catalog the labels of a head and commits them as a run; embeddings stay as they are.
+
+    Videos that have these labels already are skipped. Failures and gone files are copied, so that the new run holds all
+    that the catalog knows. A run that was killed is continued.
+
+    Args:
+        request: what to do.
+        options: Beam's.
+        watch: as of `pipelines.jobs.classify.night.run_night`.
+
+    Raises:
+        CatalogError: there is no catalog, or a file of it is damaged.
+        CatalogLocked: another command holds the catalog.
+        CatalogLockLost: another command took the catalog over; nothing is committed.
+        HeadError: the model is no head, or takes another backbone's embeddings.
+        ModelError: the head cannot be loaded.
+        StorageError: a file of the catalog cannot be read or written.
+    """
+    began = time.monotonic()
+    catalog = Catalog.open(request.catalog)
+    bundle = head_for(catalog, newest_config(catalog), request.model)
+    with CatalogLock(catalog.root, "reelbeam relabel") as lock:
+        newest = catalog.newest_run()
+        assert newest is not None
+        # Nothing is decoded: readers find the thumbnails in the runs that decoded the videos.
+        config = replace(
+            newest.config, model=request.model, model_fingerprint=bundle.fingerprint, thumbnail_seconds="0"
+        )
+        todo = _todo(catalog, config)
+        unfinished = catalog.unfinished()
+        places = places_of_videos(catalog, sorted({video.run_id for video in todo.videos}))
+        run = catalog.start_run(config, newest.archives, datetime.now(UTC), lock.check)
+        lock.name_run(run.run_id)
+        publish(bundle, catalog)
+        metrics: dict[str, Any] = {}
+        if todo.videos:
+            lock.check()
+            with watch(catalog.work_folder(run.run_id)):
+                metrics = _run_job(catalog, run, bundle, todo.videos, places, options)
+        else:
+            write_no_files(catalog, run, lock.check)
+        if len(todo.failures):
+            write_failures(catalog, run, _carried_over(todo.failures, config), lock.check)
+        gone = catalog.read_batches("gone", newest.run_id, schemas.GONE.names)
+        write_gone(catalog, run, gone, lock.check)
+        found = todo.skipped + len(todo.videos) + len(todo.failures)
+        left = Counts(discovered=found, skipped=todo.skipped)
+        runner = options.view_as(StandardOptions).runner or ""
+        record = commit(catalog, run, left, metrics, time.monotonic() - began, runner, lock.check)
+    return record, unfinished is not None and unfinished.run_id == run.run_id
+
+
+def _todo(catalog: Catalog, config: RunConfig) -> _Todo:
+    """Splits the latest rows by whether the head has labelled the same file before."""
+    known = latest.known_fingerprints(catalog, config)
+    fingerprints = latest.latest_videos(catalog, ["video_id", "fingerprint"])
+    current = dict(zip(fingerprints["video_id"].to_pylist(), fingerprints["fingerprint"].to_pylist(), strict=True))
+    live = live_videos(catalog, also_gone=True)
+    videos = [video for video_id, video in live.items() if known.get(video_id) != current[video_id]]
+    failures = latest.latest_failures(catalog)
+    new = [known.get(row["video_id"]) != row["fingerprint"] for row in failures.to_pylist()]
+    left = failures.filter(pa.array(new, pa.bool_()))
+    return _Todo(videos, left, len(live) + len(failures) - len(videos) - len(left))
+
+
+def _run_job(
+    catalog: Catalog, run: StartedRun, bundle: ModelBundle, videos: list[IndexedVideo],
+    places: dict[tuple[str, str], str], options: PipelineOptions,
+) -> dict[str, Any]:  # fmt: skip
+    work = catalog.work_folder(run.run_id)
+    attempt = Attempt.begin(work)
+    settings = RelabelSettings(
+        bundle=catalog.model_folder(bundle.fingerprint),
+        frames_folder=catalog.table_folder("frames", run.run_id),
+        videos_folder=catalog.table_folder("videos", run.run_id),
+        failures_folder=catalog.table_folder("failures", run.run_id),
+        progress_folder=work,
+        config=run.config,
+        processed_at_s=datetime.fromisoformat(run.started_at).timestamp(),
+    )
+    batches = list(plan_batches(videos, places, repr(run.config.rows_key)))
+    progress = Progress(work, attempt.require)
+    progress.begin("plan")
+    progress.add("plan", planned_s=sum(video.columns["duration_s"] or 0 for video in videos), segments=len(batches))
+    progress.write()
+    pipeline = beam.Pipeline(options=options)
+    _ = (
+        pipeline
+        | "Batches" >> beam.Create(batches)
+        | "Spread batches" >> beam.Reshuffle()
+        | RelabelVideos(settings, attempt)
+        | WriteFilesTable(catalog.files_table(run.run_id), catalog.root, attempt)
+    )
+    result = pipeline.run()
+    result.wait_until_finish()
+    return metrics_of(result)
+
+
+def _carried_over(failures: pa.Table, config: RunConfig) -> pa.Table:
+    """Returns failures as those of the head; their attempts stay, so that nights with the head go on counting."""
+    table = failures.select(schemas.FAILURES.names)
+    column = table.schema.get_field_index("model_fingerprint")
+    fingerprints = pa.repeat(pa.scalar(config.model_fingerprint, pa.string()), len(table))
+    return table.set_column(column, "model_fingerprint", fingerprints)

@@ -1,0 +1,1 @@
+"""Pages for people: HTML made from a catalog, with all that they need inside."""

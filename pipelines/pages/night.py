@@ -1,0 +1,65 @@
+"""The report of a night as one self-contained HTML page."""
+
+from collections.abc import Iterator, Sequence
+
+from pipelines.pages.advice import ADVICE
+from pipelines.pages.charts import Bar, Chart, bar_chart
+from pipelines.pages.templating import data_uri, environment, moment, style
+from pipelines.terminal.units import human_speed, human_time
+from transforms.archive.ignored import in_words
+from transforms.catalog.night_report import NightReport
+from transforms.catalog.runs import RunRecord
+from transforms.storage import printable, uri_of_path
+from transforms.video.failures import REASONS
+
+
+def render_night(report: NightReport, catalog: str) -> str:
+    """Render a report as HTML; style and charts are inside, no script is.
+
+    Args:
+        report: what to show.
+        catalog: root of the catalog.
+    """
+    run = report.run
+    counts = run.counts
+    return (
+        environment("pipelines.pages", "templates")
+        .get_template("night.html")
+        .render(
+            title=f"Night of {moment(run.started_at)[:10]}",
+            style=style(),
+            catalog=printable(uri_of_path(catalog)),
+            run=run,
+            report=report,
+            tiles=[
+                ("ok", counts.ok, ""),
+                ("partial", counts.partial, "warn"),
+                ("failed", counts.failed, "bad"),
+                ("unchanged", counts.skipped, ""),
+                ("gone", counts.gone, ""),
+            ],
+            ignored=in_words(run.ignored) if run.ignored else "",
+            posters={video_id: data_uri(image) for video_id, image in report.posters.items()},
+            reasons=REASONS,
+            advice=ADVICE,
+            most=max(report.labels.values(), default=0),
+            charts=list(charts_of_nights(report.nights)),
+        )
+    )
+
+
+def charts_of_nights(nights: Sequence[RunRecord]) -> Iterator[Chart]:
+    """Yields charts over some runs, oldest first; one run alone has nothing to compare with."""
+    if len(nights) < 2:
+        return
+    days = [moment(run.started_at)[:10] for run in nights]
+
+    def bars(values: Sequence[tuple[float, str]]) -> list[Bar]:
+        return [Bar(day, value, words) for day, (value, words) in zip(days, values, strict=True)]
+
+    yield bar_chart("video processed", bars([(run.video_s, human_time(run.video_s)) for run in nights]))
+    yield bar_chart(
+        "speed, times real time",
+        bars([(run.speed_x_realtime, human_speed(run.speed_x_realtime) or "nothing to do") for run in nights]),
+    )
+    yield bar_chart("failed videos", bars([(run.counts.failed, f"{run.counts.failed}") for run in nights]), "bad")

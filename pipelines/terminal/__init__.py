@@ -1,0 +1,1 @@
+"""Everything that is printed: progress, logs, summaries, errors with their exit codes."""

@@ -1,0 +1,1 @@
+"""The search page: a web server over one catalog that only reads."""

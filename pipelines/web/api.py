@@ -1,0 +1,189 @@
+"""The JSON API of the server and the media by video id; everything below ``/api/v1``."""
+
+import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, UploadFile
+from fastapi.responses import Response
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
+
+from pipelines.web.media import Stills, is_inside, is_playable, send_file
+from pipelines.web.questions import (
+    MOST,
+    TOP,
+    Question,
+    QuestionError,
+    answer,
+    answer_picture,
+    filters_of,
+    frames_of,
+    scores_over_time,
+)
+from pipelines.web.view import CatalogView, Snapshot
+from transforms.retrieval.search import Hit
+
+UPLOAD_BYTES: Final = 20 << 20
+"""Bytes that a sent picture may have."""
+
+FRAMES_AT_ONCE: Final = 5_000
+"""Frames of one answer."""
+
+_FAILURE_COLUMNS: Final = ("video_id", "uri", "stage", "reason", "message", "attempts", "first_seen", "last_seen")
+
+
+def _none_if_empty(value: object) -> object:
+    """Reads an empty field of a form as no condition."""
+    return None if value == "" else value
+
+
+_OrEmpty = BeforeValidator(_none_if_empty)
+
+
+def question(
+    words: Annotated[str, Query(alias="q", description="Words in any language.")] = "",
+    like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
+    time_s: Annotated[float | None, Query(alias="t", ge=0, description="Moment of that video in seconds.")] = None,
+    label: Annotated[str, Query(description="One of the videos' labels.")] = "",
+    folder: Annotated[str, Query(description="Part of the URI, or a glob.")] = "",
+    min_duration_s: Annotated[float | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
+    max_duration_s: Annotated[float | None, _OrEmpty, Query(description="Longest length in seconds.")] = None,
+    since: Annotated[datetime.date | None, _OrEmpty, Query(description="First day of change (UTC).")] = None,
+    until: Annotated[datetime.date | None, _OrEmpty, Query(description="Last day of change (UTC).")] = None,
+    min_height: Annotated[int | None, _OrEmpty, Query(description="Smallest height in pixels.")] = None,
+    top: Annotated[int, Query(ge=1, le=MOST, description="Number of videos.")] = TOP,
+) -> Question:
+    """Reads a question from a request; an empty field of a form is no condition."""
+    filters = filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height)
+    return Question(words, like, time_s, filters, top)
+
+
+Asked = Annotated[Question, Depends(question)]
+
+
+class Api:
+    """Answers in JSON. Its methods are the routes; their docstrings are the descriptions of the OpenAPI document."""
+
+    def __init__(self, view: CatalogView, stills: Stills) -> None:
+        self._view = view
+        self._stills = stills
+
+    def router(self) -> APIRouter:
+        """Returns the routes."""
+        router = APIRouter(tags=["catalog"])
+        router.add_api_route("/search", self.search)
+        router.add_api_route("/search/picture", self.search_picture, methods=["POST"])
+        router.add_api_route("/videos/{video_id}", self.video)
+        router.add_api_route("/videos/{video_id}/frames", self.frames)
+        router.add_api_route("/videos/{video_id}/scores", self.scores)
+        router.add_api_route("/videos/{video_id}/picture", self.picture, response_class=Response)
+        router.add_api_route("/videos/{video_id}/file", self.file, response_class=Response)
+        router.add_api_route("/runs", self.runs)
+        router.add_api_route("/failures", self.failures)
+        return router
+
+    def search(self, asked: Asked) -> list[dict[str, Any]]:
+        """Returns the videos that fit words, a video or a moment best, best first."""
+        if asked.is_empty:
+            raise QuestionError("ask with q or with like")
+        return [_hit(hit) for hit in answer(self._view.snapshot(), asked)]
+
+    def search_picture(
+        self, picture: UploadFile, top: Annotated[int, Query(ge=1, le=MOST)] = TOP
+    ) -> list[dict[str, Any]]:
+        """Returns the videos that look like a picture (JPEG, PNG, WebP and others; at most 20 MiB), best first."""
+        rgb = sent_picture(self._stills, picture)
+        return [_hit(hit) for hit in answer_picture(self._view.snapshot(), rgb, top)]
+
+    def video(self, video_id: str) -> dict[str, Any]:
+        """Returns a video's latest row, without its embedding."""
+        row = row_of(self._view.snapshot(), video_id)
+        return {**row, "playable": is_playable(row)}
+
+    def frames(
+        self,
+        video_id: str,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=FRAMES_AT_ONCE)] = FRAMES_AT_ONCE,
+    ) -> dict[str, Any]:
+        """Returns times and labels of a video's sampled frames, in order of time."""
+        snapshot = self._view.snapshot()
+        names = ("pts", "time_s", "labels")
+        columns = frames_of(snapshot, row_of(snapshot, video_id)["uri"], list(names))
+        rows = zip(*(columns[name][offset : offset + limit] for name in names), strict=True)
+        return {"total": len(columns["pts"]), "frames": [dict(zip(names, row, strict=True)) for row in rows]}
+
+    def scores(self, video_id: str, q: Annotated[str, Query(min_length=1, description="Words.")]) -> dict[str, Any]:
+        """Returns how well a video's moments fit some words: times in seconds, and cosines."""
+        snapshot = self._view.snapshot()
+        times_s, cosines = scores_over_time(snapshot, q, row_of(snapshot, video_id)["uri"])
+        return {"time_s": times_s, "score": cosines}
+
+    def picture(self, video_id: str, t: Annotated[float, Query(ge=0)] = 0.0) -> Response:
+        """Returns the picture at a time as a JPEG, 320 x 180 pixels."""
+        snapshot = self._view.snapshot()
+        row = row_of(snapshot, video_id)
+        inside = is_inside(row["uri"], snapshot.archives)
+        drawn = self._stills.at(row["uri"], str(row["modified"]), t) if inside else None
+        if drawn is None:
+            raise HTTPException(404, "this picture cannot be drawn")
+        return Response(drawn, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    def file(self, video_id: str, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
+        """Returns the file itself, or a range of its bytes."""
+        snapshot = self._view.snapshot()
+        row = row_of(snapshot, video_id)
+        if not is_inside(row["uri"], snapshot.archives):
+            raise HTTPException(404, "this file is not in the archive")
+        try:
+            return send_file(row["uri"], range_)
+        except OSError as error:
+            raise HTTPException(404, "this file cannot be read now") from error
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Returns the committed runs, oldest first."""
+        return [msgspec.to_builtins(run) for run in self._view.snapshot().runs]
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Returns the videos that fail, with reason and message."""
+        return [{name: row[name] for name in _FAILURE_COLUMNS} for row in self._view.snapshot().failures]
+
+
+def row_of(snapshot: Snapshot, video_id: str) -> dict[str, Any]:
+    """Returns a video's row.
+
+    Raises:
+        HTTPException: the catalog has no such video.
+    """
+    row = snapshot.video(video_id)
+    if row is None:
+        raise HTTPException(404, "the catalog has no such video")
+    return row
+
+
+def sent_picture(stills: Stills, picture: UploadFile) -> NDArray[np.uint8]:
+    """Reads a picture that a request sends: upright RGB, uint8 [height, width, 3].
+
+    Raises:
+        HTTPException: it is too large or no picture.
+    """
+    data = picture.file.read(UPLOAD_BYTES + 1)
+    if len(data) > UPLOAD_BYTES:
+        raise HTTPException(413, f"send at most {UPLOAD_BYTES >> 20} MiB")
+    rgb = stills.drawer.read(data)
+    if rgb is None:
+        raise HTTPException(400, "this is no picture that can be read")
+    return rgb
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    return {
+        "video_id": hit.video_id,
+        "uri": hit.uri,
+        "score": hit.score,
+        "duration_s": hit.duration_s,
+        "ranges": [one._asdict() for one in hit.ranges],
+        "labels": hit.labels,
+    }

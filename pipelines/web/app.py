@@ -1,0 +1,105 @@
+"""The server's application: the JSON API, pages for people, and the guard before both."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Header, Query, Request, UploadFile
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from models.errors import ReelbeamError
+from pipelines.web.access import Guard
+from pipelines.web.api import Api, Asked, row_of, sent_picture
+from pipelines.web.media import Stills
+from pipelines.web.pages import Pages
+from pipelines.web.questions import answer_picture
+from pipelines.web.view import CatalogView
+from transforms.decoder.stills import StillDrawer
+
+Language = Annotated[str | None, Header(alias="accept-language")]
+
+
+def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawers: int = 1) -> FastAPI:
+    """Makes the application.
+
+    Args:
+        view: the catalog.
+        hosts: names by which this server may be addressed.
+        token: what a request must carry; None to answer everybody.
+        drawers: child processes that draw pictures.
+    """
+    stills = Stills(StillDrawer(drawers))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        stills.drawer.close()
+
+    app = FastAPI(
+        title="reelbeam",
+        description="Searches a catalog of videos and shows what is in it. Nothing here changes the catalog.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    app.include_router(Api(view, stills).router(), prefix="/api/v1")
+    app.include_router(Site(view, stills).router(), include_in_schema=False)
+    app.mount("/static", StaticFiles(packages=[("pipelines.web", "static"), ("pipelines.pages", "static")]))
+    app.add_exception_handler(ReelbeamError, _cannot_ask)
+    app.add_middleware(Guard, hosts=hosts, token=token)
+    return app
+
+
+async def _cannot_ask(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": " ".join(str(error).split())}, 400)
+
+
+class Site:
+    """Answers with pages. Its methods are the routes."""
+
+    def __init__(self, view: CatalogView, stills: Stills) -> None:
+        self._view = view
+        self._stills = stills
+        self._pages = Pages()
+
+    def router(self) -> APIRouter:
+        """Returns the routes."""
+        router = APIRouter(default_response_class=HTMLResponse)
+        router.add_api_route("/", self.search)
+        router.add_api_route("/", self.search_picture, methods=["POST"])
+        router.add_api_route("/videos/{video_id}", self.video)
+        router.add_api_route("/nights", self.nights)
+        router.add_api_route("/failures", self.failures)
+        router.add_api_route("/labels", self.labels)
+        return router
+
+    def search(self, asked: Asked, language: Language = None) -> str:
+        """Shows the answers to a question, or the newest videos."""
+        return self._pages.search(self._view.snapshot(), asked, language)
+
+    def search_picture(self, picture: UploadFile, language: Language = None) -> str:
+        """Shows the videos that look like a picture."""
+        snapshot = self._view.snapshot()
+        return self._pages.picture(snapshot, answer_picture(snapshot, sent_picture(self._stills, picture)), language)
+
+    def video(
+        self, video_id: str, t: Annotated[float, Query(ge=0)] = 0.0, q: str = "", language: Language = None
+    ) -> str:
+        """Shows one video at a moment."""
+        snapshot = self._view.snapshot()
+        return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language)
+
+    def nights(self, language: Language = None) -> str:
+        """Shows the runs."""
+        return self._pages.nights(self._view.snapshot(), language)
+
+    def failures(self, language: Language = None) -> str:
+        """Shows the videos that fail."""
+        return self._pages.failures(self._view.snapshot(), language)
+
+    def labels(self, language: Language = None) -> str:
+        """Shows what the archive shows most."""
+        return self._pages.labels(self._view.snapshot(), language)

@@ -1,0 +1,148 @@
+"""What a request asks of the index, and the answers as pages and the API show them."""
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.errors import ReelbeamError
+from pipelines.web.view import Snapshot
+from transforms.catalog.frames import embeddings_of
+from transforms.catalog.latest import latest_frames
+from transforms.retrieval.filters import Filters
+from transforms.retrieval.search import CatalogSearch, Hit, Query
+
+TOP: Final = 24
+"""Videos in an answer, if the request does not say."""
+
+MOST: Final = 200
+"""Videos in an answer, at most."""
+
+MOST_CHARACTERS: Final = 1000
+"""Characters of a question, at most."""
+
+
+CURVE_POINTS: Final = 400
+"""Points of a curve of scores over a video."""
+
+
+class QuestionError(ReelbeamError, ValueError):
+    """A question that cannot be asked; one line for the person who asked."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question to the index: words, or a video of the catalog, or a moment of it.
+
+    Attributes:
+        words: in any language; "" for none.
+        like: id of a video whose likes are wanted; "" for none.
+        time_s: moment of that video in seconds after its first frame; None for the whole video.
+        filters: which videos count.
+        top: number of videos.
+    """
+
+    words: str = ""
+    like: str = ""
+    time_s: float | None = None
+    filters: Filters = field(default_factory=Filters)
+    top: int = TOP
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked."""
+        return not (self.words.strip() or self.like)
+
+
+def answer(snapshot: Snapshot, question: Question) -> list[Hit]:
+    """Returns the videos that fit best, best first.
+
+    Raises:
+        QuestionError: there is no index, no such video, or the words say nothing.
+        RetrievalError: the model cannot answer, or does not know a filter's label.
+    """
+    search = _index(snapshot)
+    if not 1 <= question.top <= MOST:
+        raise QuestionError(f"ask for 1 to {MOST} videos")
+    if question.like:
+        row = snapshot.video(question.like)
+        if row is None:
+            raise QuestionError("the catalog has no such video")
+        query = _query_of_video(snapshot, search, row["uri"], question.time_s)
+        hits = search.find(query, top_k=question.top + 1, filters=question.filters)
+        return [hit for hit in hits if hit.video_id != question.like][: question.top]
+    if len(question.words) > MOST_CHARACTERS:
+        raise QuestionError(f"ask in at most {MOST_CHARACTERS} characters")
+    return search.find(search.words(question.words), top_k=question.top, filters=question.filters)
+
+
+def answer_picture(snapshot: Snapshot, rgb: NDArray[np.uint8], top: int = TOP) -> list[Hit]:
+    """Returns the videos that look like an upright RGB picture, uint8 [height, width, 3]. Errors as `answer`."""
+    search = _index(snapshot)
+    return search.find(search.picture(rgb), top_k=top)
+
+
+def _index(snapshot: Snapshot) -> CatalogSearch:
+    if snapshot.search is None:
+        raise QuestionError("There is no index yet. Run: reelbeam index")
+    return snapshot.search
+
+
+def _query_of_video(snapshot: Snapshot, search: CatalogSearch, uri: str, time_s: float | None) -> Query:
+    if time_s is None:
+        query = search.indexed(uri)
+        if query is None:
+            raise QuestionError("the index does not have this video yet")
+        return query
+    frames = frames_of(snapshot, uri, ["time_s", "embedding"])
+    times_s, vectors = frames["time_s"], frames["embedding"]
+    nearest = int(np.argmin(np.abs(np.array(times_s) - time_s)))
+    return Query(search.index.direction(vectors[nearest : nearest + 1]))
+
+
+def scores_over_time(snapshot: Snapshot, words: str, uri: str) -> tuple[list[float], list[float]]:
+    """Returns times in seconds and scores (cosines) of a video's stored frames for some words.
+
+    Long videos are shown by the best frame of each of `CURVE_POINTS` equal parts. Both lists are empty if there are no
+    words, or if no index holds the video.
+
+    Raises:
+        RetrievalError: the model cannot answer.
+    """
+    if not words.strip() or snapshot.search is None:
+        return [], []
+    found = snapshot.search.frame_scores(snapshot.search.words(words[:MOST_CHARACTERS]), uri)
+    if found is None:
+        return [], []
+    times_s, scores = found
+    parts = [part for part in np.array_split(np.arange(len(times_s)), CURVE_POINTS) if len(part)]
+    best = [int(part[np.argmax(scores[part])]) for part in parts]
+    return times_s[best].tolist(), scores[best].tolist()
+
+
+def frames_of(snapshot: Snapshot, uri: str, columns: list[str]) -> dict[str, Any]:
+    """Returns columns of a video's stored frames, in order of time: embeddings as float32 [n, D], others as lists.
+
+    Raises:
+        CatalogError: no run has seen the video.
+    """
+    parts = list(latest_frames(snapshot.catalog, ["time_s", *columns], uri=uri))
+    table = pa.concat_tables(parts).sort_by("time_s")
+    return {name: embeddings_of(table[name]) if name == "embedding" else table[name].to_pylist() for name in columns}
+
+
+def filters_of(
+    label: str = "",
+    folder: str = "",
+    min_duration_s: float | None = None,
+    max_duration_s: float | None = None,
+    since: datetime.date | None = None,
+    until: datetime.date | None = None,
+    min_height: int | None = None,
+) -> Filters:
+    """Makes filters of the fields of a form; empty fields are no conditions."""
+    glob = folder if not folder or any(mark in folder for mark in "*?[") else f"*{folder}*"
+    return Filters(label or None, glob or None, min_duration_s, max_duration_s, since, until, min_height)

@@ -1,0 +1,63 @@
+"""Runs the server until it is stopped."""
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import uvicorn
+
+from pipelines.web.access import LOOPBACK
+from pipelines.web.app import make_app
+from pipelines.web.view import CatalogView
+
+KEEP_ALIVE_S: Final = 15
+"""Seconds for which an idle connection stays open."""
+
+CONNECTIONS: Final = 512
+"""Connections at once; more are answered with 503."""
+
+END_AFTER_S: Final = 5
+"""Seconds that requests under way have when the server is stopped."""
+
+
+def serve(
+    catalog: str,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    token: str | None,
+    drawers: int,
+    search_options: dict[str, Any],
+    say: Callable[[str], Any],
+) -> None:
+    """Serves a catalog until SIGINT or SIGTERM.
+
+    Args:
+        catalog: its root, a local path.
+        host: address to listen on.
+        port: port; 0 for a free one.
+        names: names by which the server may be addressed, besides its address and loopback's.
+        token: what a request must carry; None to answer everybody.
+        drawers: child processes that draw pictures.
+        search_options: as of `CatalogSearch.open`.
+        say: called with the line that names the address, once requests are answered.
+
+    Raises:
+        CatalogError: there is no catalog.
+        RetrievalError: its index is damaged, or the catalog lies on an object store.
+        OSError: the address cannot be listened on.
+    """
+    view = CatalogView(catalog, **search_options)
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    app = make_app(view, {host, *names, *LOOPBACK}, token, drawers)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=END_AFTER_S,
+    )
+    place = f"[{host}]" if ":" in host else host
+    say(f"http://{place}:{listening.getsockname()[1]}")
+    uvicorn.Server(config).run(sockets=[listening])

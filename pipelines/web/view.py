@@ -1,0 +1,149 @@
+"""The catalog as the server sees it: a snapshot that a new night or a new index replaces without a restart."""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.errors import ReelbeamError
+from models.retrieval.errors import NoIndexError
+from models.retrieval.manifest import current_index_id
+from transforms.catalog.latest import latest_failures, latest_videos
+from transforms.catalog.night_report import commonest_labels
+from transforms.catalog.runs import Catalog, RunRecord
+from transforms.retrieval.search import CatalogSearch
+
+_LOG = logging.getLogger("reelbeam.web")
+
+LOOK_AGAIN_S: Final = 2.0
+"""Seconds for which a snapshot is taken for the newest without a look at the catalog."""
+
+NEWEST: Final = 24
+"""Videos that the first page shows."""
+
+VIDEO_COLUMNS: Final = (
+    "uri", "size_bytes", "modified", "title", "container", "stream", "codec", "width", "height", "rotation", "fps",
+    "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels", "label_ranges", "model",
+    "sampling", "processed_at",
+)  # fmt: skip
+"""Columns of `videos` that pages show: all but embeddings and fingerprints."""
+
+
+@dataclass
+class Snapshot:
+    """The catalog at one moment. Requests that began on a snapshot end on it.
+
+    Attributes:
+        catalog: the catalog.
+        run_id: its newest run.
+        index_id: its index, or None.
+        search: the open index, or None where there is none.
+        videos: the latest row of each video, with `VIDEO_COLUMNS`, ``run_id`` and ``gone``, sorted by URI.
+    """
+
+    catalog: Catalog
+    run_id: str
+    index_id: str | None
+    search: CatalogSearch | None
+    videos: pa.Table
+    _rows: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rows = {video_id: row for row, video_id in enumerate(self.videos["video_id"].to_pylist())}
+
+    def video(self, video_id: str) -> dict[str, Any] | None:
+        """Returns a video's row, or None if the catalog has no such video."""
+        row = self._rows.get(video_id)
+        if row is None:
+            return None
+        one: dict[str, Any] = self.videos.slice(row, 1).to_pylist()[0]
+        return one
+
+    @cached_property
+    def runs(self) -> list[RunRecord]:
+        """All committed runs, oldest first."""
+        return self.catalog.runs()
+
+    @cached_property
+    def failures(self) -> list[dict[str, Any]]:
+        """The latest failure of each video that failed, sorted by URI."""
+        rows: list[dict[str, Any]] = latest_failures(self.catalog).to_pylist()
+        return rows
+
+    @cached_property
+    def labels(self) -> list[tuple[str, int]]:
+        """Best labels of the videos with their numbers, commonest first."""
+        return commonest_labels(self.videos["labels"])
+
+    @cached_property
+    def newest(self) -> list[dict[str, Any]]:
+        """Rows of the videos that were processed last, newest first, at most `NEWEST`."""
+        order = [("processed_at", "descending"), ("uri", "ascending")]
+        first = pc.select_k_unstable(self.videos, k=min(NEWEST, len(self.videos)), sort_keys=order)
+        rows: list[dict[str, Any]] = self.videos.take(first).to_pylist()
+        return rows
+
+    @cached_property
+    def archives(self) -> list[str]:
+        """Roots of all archives that any run listed."""
+        return sorted({archive for run in self.runs for archive in run.archives})
+
+
+class CatalogView:
+    """Gives the newest snapshot of a catalog; any number of threads may ask.
+
+    Raises:
+        CatalogError: there is no catalog.
+        RetrievalError: its index is damaged, or the catalog lies on an object store.
+    """
+
+    def __init__(self, root: str, **search_options: Any) -> None:
+        self._root = root
+        self._options = search_options
+        self._renewing = threading.Lock()
+        self._looked_s = time.monotonic()
+        self._snapshot = self._take(None)
+
+    def snapshot(self) -> Snapshot:
+        """Returns the newest snapshot. While one thread takes a new one, the others get the old one.
+
+        If the catalog cannot be read, the old snapshot stays: a mount that is away for a moment ends nothing.
+        """
+        old = self._snapshot
+        if time.monotonic() - self._looked_s < LOOK_AGAIN_S or not self._renewing.acquire(blocking=False):
+            return old
+        try:
+            if self._state() != (old.run_id, old.index_id):
+                self._snapshot = self._take(old)
+        except (OSError, ReelbeamError) as error:
+            _LOG.warning("the catalog cannot be read now; its last state is shown: %s", error)
+            return old
+        finally:
+            self._looked_s = time.monotonic()
+            self._renewing.release()
+        return self._snapshot
+
+    def _state(self) -> tuple[str, str | None]:
+        catalog = Catalog.open(self._root)
+        return catalog.run_ids()[-1], self._index_id(catalog)
+
+    def _index_id(self, catalog: Catalog) -> str | None:
+        try:
+            return current_index_id(Path(catalog.path("index")))
+        except NoIndexError:
+            return None
+
+    def _take(self, old: Snapshot | None) -> Snapshot:
+        catalog = Catalog.open(self._root)
+        run_id, index_id = catalog.run_ids()[-1], self._index_id(catalog)
+        if old is not None and old.index_id == index_id:
+            search = old.search
+        else:
+            search = None if index_id is None else CatalogSearch.open(self._root, **self._options)
+        return Snapshot(catalog, run_id, index_id, search, latest_videos(catalog, list(VIDEO_COLUMNS)))

@@ -1,0 +1,88 @@
+"""The words of the pages in English and Chinese."""
+
+from typing import Final
+
+CHINESE: Final[dict[str, str]] = {
+    "Search": "搜索",
+    "Nights": "各夜",
+    "Labels": "标签",
+    "Failures": "失败",
+    "What do you look for?": "想找什么？",
+    "Search with a picture": "用图片搜索",
+    "Picture": "图片",
+    "Filters": "筛选",
+    "Label": "标签",
+    "Name or folder": "文件名或文件夹",
+    "At least, seconds": "最短（秒）",
+    "At most, seconds": "最长（秒）",
+    "Changed since": "修改不早于",
+    "Changed until": "修改不晚于",
+    "At least, pixels high": "最低高度（像素）",
+    "any": "不限",
+    "results": "个结果",
+    "Nothing found": "没有找到",
+    "Like": "相似于",
+    "More like this": "更多相似的",
+    "More like this moment": "更多与此刻相似的",
+    "Videos like it": "相似的视频",
+    "There is no index yet. Run: reelbeam index": "还没有索引。请运行：reelbeam index",
+    "What is seen when": "何时看到什么",
+    "How well each moment fits": "每一刻的符合程度",
+    "Technical data": "技术信息",
+    "length": "时长",
+    "size": "大小",
+    "pixels": "像素",
+    "codec": "编码",
+    "container": "容器",
+    "frames sampled": "抽取的帧",
+    "changed": "修改时间",
+    "processed": "处理时间",
+    "model": "模型",
+    "Only a part of this video decodes.": "这个视频只能解码一部分。",
+    "The archive no longer has this file.": "档案里已经没有这个文件。",
+    "Your browser cannot play this format; these are its pictures.": "浏览器不能播放这种格式；下面是它的画面。",
+    "run": "运行",
+    "began": "开始",
+    "took": "用时",
+    "found": "找到",
+    "unchanged": "未变",
+    "ok": "成功",
+    "partial": "部分",
+    "failed": "失败",
+    "gone": "消失",
+    "video": "视频",
+    "speed": "速度",
+    "videos": "个视频",
+    "nights": "夜",
+    "reason": "原因",
+    "message": "说明",
+    "What to do": "怎么办",
+    "No video fails.": "没有失败的视频。",
+    "There is no such page.": "没有这个页面。",
+    "Skip to the results": "跳到结果",
+}
+"""Chinese for each English text of the templates."""
+
+
+def language_of(accepted: str | None) -> str:
+    """Returns ``zh`` or ``en`` for an `Accept-Language` header (RFC 9110, section 12.5.4): the one with more weight."""
+    weights = {"en": 0.0, "zh": 0.0}
+    for part in (accepted or "").split(","):
+        name, _, weight = part.partition(";q=")
+        language = name.strip().lower().split("-")[0]
+        try:
+            value = float(weight or 1)
+        except ValueError:
+            continue
+        if language in weights:
+            weights[language] = max(weights[language], value)
+    return "zh" if weights["zh"] > weights["en"] else "en"
+
+
+def translated(text: str, language: str) -> str:
+    """Returns a text of the templates in a language.
+
+    Raises:
+        KeyError: the text has no translation; a test renders every page in both languages.
+    """
+    return text if language == "en" else CHINESE[text]

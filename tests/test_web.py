@@ -1,0 +1,275 @@
+"""The pages and the API over real catalogs."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from pipelines.commands.demo_archive import demo_archive
+from pipelines.web import view as views
+from pipelines.web.access import LOOPBACK
+from pipelines.web.api import UPLOAD_BYTES
+from pipelines.web.app import make_app
+from pipelines.web.view import CatalogView
+from tests import videos
+from tests.conftest import run_command
+from tests.test_names import NAMES
+
+pytestmark = pytest.mark.slow
+
+CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
+PAGES = ("/", "/?q=rabbit", "/?q=", "/nights", "/failures", "/labels")
+
+
+def made(catalog: Path) -> FastAPI:
+    return make_app(CatalogView(str(catalog)), LOOPBACK, None)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    for name in CLIPS:
+        shutil.copy(Path(demo_archive()) / name, folder)
+    (folder / "letter.mp4").write_bytes(b"dear all " * 50)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def catalog(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("web") / "catalog"
+    for command in (("classify", "--archive", archive, "--catalog", folder), ("index", "--catalog", folder)):
+        done = run_command(*command)
+        assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(catalog: Path) -> Iterator[TestClient]:
+    with TestClient(made(catalog), base_url="http://localhost") as one:
+        yield one
+
+
+def id_of(client: TestClient, name: str) -> str:
+    hits = client.get("/api/v1/search", params={"q": "anything", "folder": name}).json()
+    return hits[0]["video_id"]
+
+
+def test_words_of_two_languages_find_the_same_video(client: TestClient) -> None:
+    for words in ("a rabbit in the grass", "\u5154\u5b50"):
+        hits = client.get("/api/v1/search", params={"q": words}).json()
+        assert hits[0]["uri"].endswith("bigbuckbunny.mp4") and len(hits) == 3
+        assert {"start_s", "end_s", "score"} == hits[0]["ranges"][0].keys()
+        assert "bigbuckbunny.mp4" in client.get("/", params={"q": words}).text
+
+
+def test_filters_leave_out(client: TestClient) -> None:
+    ask = {"q": "a rabbit", "folder": "bikes"}
+    assert [hit["uri"].split("/")[-1] for hit in client.get("/api/v1/search", params=ask).json()] == ["bikes.mp4"]
+    assert client.get("/api/v1/search", params={"q": "a", "min_duration_s": 1000}).json() == []
+    assert "Nothing found" in client.get("/", params={"q": "a", "min_duration_s": 1000}).text
+    empty = {"q": "a", "label": "", "min_duration_s": "", "since": "", "min_height": ""}
+    assert len(client.get("/api/v1/search", params=empty).json()) == 3
+
+
+@pytest.mark.parametrize(
+    ("ask", "code", "said"),
+    [
+        ({}, 400, "ask with q or with like"),
+        ({"q": " "}, 400, "ask with q or with like"),
+        ({"q": "a" * 1001}, 400, "at most 1000 characters"),
+        ({"like": "none"}, 400, "no such video"),
+        ({"q": "a", "label": "rabit"}, 400, "rabit"),
+        ({"q": "a", "top": "0"}, 422, "greater than or equal to 1"),
+        ({"q": "a", "min_duration_s": "long"}, 422, "valid number"),
+        ({"q": "a", "since": "yesterday"}, 422, "valid date"),
+    ],
+)
+def test_questions_that_cannot_be_asked(client: TestClient, ask: dict[str, str], code: int, said: str) -> None:
+    answer = client.get("/api/v1/search", params=ask)
+    assert answer.status_code == code and said in answer.text and "Traceback" not in answer.text
+
+
+def test_likes_of_a_video_and_of_a_moment(client: TestClient) -> None:
+    bikes = id_of(client, "bikes")
+    for ask in ({"like": bikes}, {"like": bikes, "t": "3.2"}):
+        hits = client.get("/api/v1/search", params=ask).json()
+        assert len(hits) == 2 and bikes not in [hit["video_id"] for hit in hits]
+        assert "bikes.mp4" in client.get("/", params=ask).text
+    scores = [client.get("/api/v1/search", params={"like": bikes, "t": t}).json()[0]["score"] for t in (0, 9)]
+    assert scores[0] != scores[1], "another moment is another question"
+
+
+def test_a_picture_finds_the_video_that_it_is_from(client: TestClient) -> None:
+    bunny = id_of(client, "bunny")
+    picture = client.get(f"/api/v1/videos/{bunny}/picture", params={"t": 2}).content
+    hits = client.post("/api/v1/search/picture", files={"picture": picture}).json()
+    assert hits[0]["video_id"] == bunny
+    page = client.post("/", files={"picture": picture})
+    assert page.status_code == 200 and page.text.index("bigbuckbunny.mp4") < page.text.index("bikes.mp4")
+
+
+@pytest.mark.parametrize(("data", "code"), [(b"no picture", 400), (b"", 400), (b"x" * (UPLOAD_BYTES + 1), 413)])
+def test_what_is_no_picture_is_refused(client: TestClient, data: bytes, code: int) -> None:
+    assert client.post("/api/v1/search/picture", files={"picture": data}).status_code == code
+
+
+def test_a_picture_is_the_frame_at_that_time(client: TestClient, archive: Path) -> None:
+    answer = client.get(f"/api/v1/videos/{id_of(client, 'bikes')}/picture", params={"t": 2})
+    shown = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    reader = cv2.VideoCapture(str(archive / "bikes.mp4"))
+    reader.set(cv2.CAP_PROP_POS_MSEC, 2000)
+    frame = reader.read()[1]
+    scale = min(320 / frame.shape[1], 180 / frame.shape[0])
+    size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+    expected = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    top, left = (180 - size[1]) // 2, (320 - size[0]) // 2
+    assert shown.shape == (180, 320, 3)
+    assert np.abs(shown[top : top + size[1], left : left + size[0]] - expected).mean() < 8
+
+
+def test_a_file_in_whole_and_in_ranges(client: TestClient, archive: Path) -> None:
+    place = f"/api/v1/videos/{id_of(client, 'bikes')}/file"
+    data = (archive / "bikes.mp4").read_bytes()
+    whole = client.get(place)
+    assert (whole.status_code, whole.content) == (200, data) and whole.headers["content-type"] == "video/mp4"
+    part = client.get(place, headers={"range": "bytes=100-299"})
+    assert (part.status_code, part.content) == (206, data[100:300])
+    assert part.headers["content-range"] == f"bytes 100-299/{len(data)}"
+    assert client.get(place, headers={"range": "bytes=-50"}).content == data[-50:]
+    beyond = client.get(place, headers={"range": f"bytes={len(data)}-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(data)}")
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "../../etc/passwd", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/etc/passwd", "a" * 5000]
+)
+@pytest.mark.parametrize("what", ["", "/file", "/picture", "/frames"])
+def test_only_ids_that_the_catalog_names_lead_to_files(client: TestClient, name: str, what: str) -> None:
+    assert client.get(f"/api/v1/videos/{name}{what}").status_code == 404
+
+
+def test_a_link_that_leaves_the_archive_is_not_followed(tmp_path: Path, catalog: Path, archive: Path) -> None:
+    """The file was replaced by a link after the night."""
+    with TestClient(made(catalog), base_url="http://localhost") as client:
+        bunny = id_of(client, "bunny")
+        secret = tmp_path / "secret.mp4"
+        (archive / "bigbuckbunny.mp4").rename(secret)
+        try:
+            (archive / "bigbuckbunny.mp4").symlink_to(secret)
+            for what in ("file", "picture?t=1.5"):
+                assert client.get(f"/api/v1/videos/{bunny}/{what}").status_code == 404
+        finally:
+            (archive / "bigbuckbunny.mp4").unlink()
+            secret.rename(archive / "bigbuckbunny.mp4")
+        assert client.get(f"/api/v1/videos/{bunny}/file").status_code == 200
+
+
+def test_frames_of_a_video_in_parts(client: TestClient) -> None:
+    place = f"/api/v1/videos/{id_of(client, 'bikes')}/frames"
+    whole = client.get(place).json()
+    assert whole["total"] == len(whole["frames"]) == 10
+    assert [one["time_s"] for one in whole["frames"]] == sorted(one["time_s"] for one in whole["frames"])
+    assert client.get(place, params={"offset": 3, "limit": 2}).json()["frames"] == whole["frames"][3:5]
+
+
+def test_scores_over_time_are_those_of_the_found_moments(client: TestClient) -> None:
+    (hit,) = client.get("/api/v1/search", params={"q": "a rabbit", "folder": "bunny"}).json()
+    scores = client.get(f"/api/v1/videos/{hit['video_id']}/scores", params={"q": "a rabbit"}).json()
+    assert scores["time_s"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert max(scores["score"]) == pytest.approx(max(one["score"] for one in hit["ranges"]), abs=1e-6)
+    page = client.get(f"/videos/{hit['video_id']}", params={"q": "a rabbit", "t": 1}).text
+    assert "<polyline" in page and "<q>a rabbit</q>" in page
+    assert "<polyline" not in client.get(f"/videos/{hit['video_id']}").text
+
+
+def test_runs_and_failures(client: TestClient) -> None:
+    (run,) = client.get("/api/v1/runs").json()
+    assert (run["counts"]["ok"], run["counts"]["failed"]) == (3, 1)
+    (failure,) = client.get("/api/v1/failures").json()
+    assert failure["reason"] == "not_a_video" and failure["uri"].endswith("letter.mp4")
+    page = client.get("/failures").text
+    assert "letter.mp4" in page and "Open it in a player" in page
+
+
+def test_every_route_is_in_the_openapi_description(client: TestClient) -> None:
+    described = client.get("/api/v1/openapi.json").json()["paths"]
+    assert set(described) == {
+        "/api/v1/search", "/api/v1/search/picture", "/api/v1/videos/{video_id}", "/api/v1/videos/{video_id}/frames",
+        "/api/v1/videos/{video_id}/scores", "/api/v1/videos/{video_id}/picture", "/api/v1/videos/{video_id}/file",
+        "/api/v1/runs", "/api/v1/failures",
+    }  # fmt: skip
+    assert all(one["description"] for path in described.values() for one in path.values())
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+def test_every_page_in_both_languages(client: TestClient, language: str) -> None:
+    bunny = id_of(client, "bunny")
+    for page in (*PAGES, f"/videos/{bunny}", f"/videos/{bunny}?t=2", f"/?like={bunny}&t=1", "/?q=a&label=nothing"):
+        answer = client.get(page, headers={"accept-language": language})
+        assert answer.status_code == 200, page
+        assert f'<html lang="{language[:2]}">' in answer.text
+        assert ("\u641c\u7d22" in answer.text) == (language != "en")
+        assert "style=" not in answer.text and "<script>" not in answer.text and "onclick" not in answer.text
+
+
+def test_names_of_files_are_text_on_every_page(tmp_path: Path) -> None:
+    archive, catalog = tmp_path / "archive", tmp_path / "catalog"
+    archive.mkdir()
+    clip = videos.make(tmp_path, "gif", seconds=1)
+    for name in [*NAMES, b"<script>alert(1)<.gif", b'"onerror="alert(1).gif']:
+        shutil.copy(clip, os.path.join(os.fsencode(archive), name))
+        (archive / os.fsdecode(name[:-4] + b".mp4")).write_bytes(b"no video")
+    assert run_command("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder").code == 0
+    view = CatalogView(str(catalog))
+    with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
+        ids = view.snapshot().videos["video_id"].to_pylist()
+        assert len(ids) == len(NAMES) + 2
+        for page in ("/", "/failures", "/labels", "/nights", *(f"/videos/{one}" for one in ids)):
+            answer = client.get(page)
+            assert answer.status_code == 200, page
+            assert "<script>alert" not in answer.text and '"onerror' not in answer.text
+            assert all(c.isprintable() or c == "\n" for c in answer.text), page
+        for one in ids:
+            assert client.get(f"/api/v1/videos/{one}/file").content == clip.read_bytes()
+        assert client.get("/", params={"q": "a"}).text.count("There is no index yet") == 1
+
+
+def test_a_new_night_and_a_new_index_appear_without_a_restart(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "LOOK_AGAIN_S", 0.0)
+    own, catalog = tmp_path / "archive", tmp_path / "catalog"
+    own.mkdir()
+    shutil.copy(archive / "bikes.mp4", own)
+    night = ("classify", "--archive", own, "--catalog", catalog)
+    assert run_command(*night).code == 0
+    view = CatalogView(str(catalog))
+    before = view.snapshot()
+    with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
+        assert client.get("/api/v1/search", params={"q": "a"}).status_code == 400
+        assert run_command("index", "--catalog", catalog).code == 0
+        assert len(client.get("/api/v1/search", params={"q": "a"}).json()) == 1
+        shutil.copy(archive / "bigbuckbunny.mp4", own)
+        assert run_command(*night).code == 0
+        assert "bigbuckbunny.mp4" in client.get("/").text
+        assert len(client.get("/api/v1/runs").json()) == 2
+        assert len(before.videos) == 1 and before.search is None, "a request under way ends on what it began with"
+        catalog.rename(tmp_path / "away")
+        assert client.get("/nights").status_code == 200, "a mount that is away ends nothing"
+        (tmp_path / "away").rename(catalog)
+
+
+def test_the_catalog_is_only_read(client: TestClient, catalog: Path) -> None:
+    def state() -> dict[str, tuple[int, int]]:
+        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in catalog.rglob("*")}
+
+    before = state()
+    for page in (*PAGES, f"/videos/{id_of(client, 'bunny')}"):
+        client.get(page)
+    assert state() == before

@@ -1,0 +1,66 @@
+"""Todo lists: the videos that a run has to process, in files that workers read.
+
+Several files of about a thousand videos each are used, so that no message between workers grows with the archive.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from transforms import storage
+from transforms.decoder import wire
+from transforms.video.segments import Video, is_anchor
+
+LIST_VIDEOS = 1000
+"""A todo list ends before the first anchor (see `segments.is_anchor`) after this many videos, and in any case after
+twice as many."""
+
+
+def todo_lists(videos: Iterable[Video]) -> Iterator[list[Video]]:
+    """Splits videos into todo lists.
+
+    Lists end at anchors where possible, because packing starts a new chunk there anyway: chunks are then the same
+    wherever the lists end.
+
+    Args:
+        videos: sorted by uri.
+
+    Yields:
+        Lists of at most ``2 * LIST_VIDEOS`` videos, in the given order; none of them is empty.
+    """
+    todo: list[Video] = []
+    for video in videos:
+        if len(todo) >= 2 * LIST_VIDEOS or (len(todo) >= LIST_VIDEOS and is_anchor(video)):
+            yield todo
+            todo = []
+        todo.append(video)
+    if todo:
+        yield todo
+
+
+def write_todo_lists(folder: str, videos: Iterable[Video]) -> list[tuple[int, str]]:
+    """Writes todo lists into a folder.
+
+    Args:
+        folder: the folder, on any file system that `storage` writes to.
+        videos: sorted by uri.
+
+    Returns:
+        Number and path of each list.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    written = []
+    for index, todo in enumerate(todo_lists(videos)):
+        path = storage.join(folder, f"todo-{index:05d}.bin")
+        storage.write_atomically(path, wire.encode(todo))
+        written.append((index, path))
+    return written
+
+
+def read_todo_list(path: str) -> list[Video]:
+    """Reads the videos of one todo list.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return wire.decode(storage.read_bytes(path), list[Video])

@@ -1,0 +1,138 @@
+"""Commits a run: its files become visible to readers in one step, if the caller still holds the run.
+
+Everything that a command itself writes into a run goes through this module and takes a fence: the catalog's lock
+(`CatalogLock.check`), or the attempt (`Attempt.require`) of a job without a driver. The fence is called for every file
+after its last byte is written and before it gets its name; the run's record is the last file.
+"""
+
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from models.visual.bundle import ModelBundle
+from transforms import storage
+from transforms.catalog import schemas
+from transforms.catalog.bundles import copy_bundle
+from transforms.catalog.files_table import write_files_table
+from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
+from transforms.storage import Fence
+
+
+def publish(bundle: ModelBundle, catalog: Catalog) -> str:
+    """Copies the model into the catalog, where workers and searches open it.
+
+    The folder is named by the model's fingerprint, so that several runs may do so at once.
+    """
+    folder = catalog.model_folder(bundle.fingerprint)
+    copy_bundle(str(bundle.path), folder)
+    return folder
+
+
+def write_gone(catalog: Catalog, run: StartedRun, rows: Iterable[pa.RecordBatch], fence: Fence) -> None:
+    """Writes a run's `gone` table."""
+    schemas.write_table(_part(catalog, run, "gone"), rows, schemas.GONE, fence=fence)
+
+
+def write_failures(catalog: Catalog, run: StartedRun, rows: pa.Table, fence: Fence) -> None:
+    """Writes a run's `failures` table and adds it to the run's files table, which must exist."""
+    record = schemas.write_table(_part(catalog, run, "failures"), rows, schemas.FAILURES, fence=fence)
+    _list_file(catalog, run, record, fence)
+
+
+def write_no_files(catalog: Catalog, run: StartedRun, fence: Fence) -> None:
+    """Writes the files table of a run that has nothing to do."""
+    write_files_table(catalog.files_table(run.run_id), catalog.root, [], fence)
+
+
+def commit(
+    catalog: Catalog,
+    run: StartedRun,
+    left: Counts,
+    metrics: dict[str, Any],
+    elapsed_s: float,
+    runner: str,
+    fence: Fence,
+    ignored: dict[str, int] | None = None,
+) -> RunRecord:
+    """Commits a run whose files are all written: removes stray files and writes the record.
+
+    Args:
+        catalog: the catalog.
+        run: the started run.
+        left: numbers of inputs that were discovered, skipped and given up; the other outcomes are counted here.
+        metrics: Beam's metrics by name.
+        elapsed_s: wall time of the run in seconds.
+        runner: name of Beam's runner.
+        fence: raises if another run has taken over.
+        ignored: files of the archives that are no videos, see `RunRecord`; None if nothing was listed.
+
+    Raises:
+        CatalogError: the run has no files table, or a file of it is damaged.
+        StorageError: a file cannot be written or removed.
+        Exception: what the fence raises; the run is not committed.
+    """
+    fence()
+    _list_file(catalog, run, schemas.describe_file(_part(catalog, run, "gone"), "gone"), fence)
+    fence()
+    catalog.remove_strays(run.run_id, (row.path for row in catalog.file_rows(run.run_id)))
+    record = replace(_record_of(catalog, run, left, metrics, elapsed_s, runner), ignored=ignored)
+    catalog.commit(record, fence)
+    return record
+
+
+def _part(catalog: Catalog, run: StartedRun, table: str) -> str:
+    return storage.join(catalog.table_folder(table, run.run_id), "part-00000.parquet")
+
+
+def _list_file(catalog: Catalog, run: StartedRun, record: schemas.FileRecord, fence: Fence) -> None:
+    """Adds a table's only file to the run's files table."""
+    rows = [row for row in catalog.file_rows(run.run_id) if catalog.path(row.path) != record.path]
+    rows.append(schemas.FileRow(*record, worker=socket.gethostname()))
+    write_files_table(catalog.files_table(run.run_id), catalog.root, rows, fence)
+
+
+def _record_of(
+    catalog: Catalog, run: StartedRun, left: Counts, metrics: dict[str, Any], elapsed_s: float, runner: str
+) -> RunRecord:
+    """Makes the run's record. Counts come from the tables, because a retried bundle counts twice in Beam's metrics."""
+    statuses: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    video_s, frames = 0.0, 0
+    columns = ["status", "duration_s", "frames_sampled", "labels"]
+    for table in catalog.read_files("videos", run.run_id, columns):
+        for row in table.to_pylist():
+            statuses[row["status"]] += 1
+            video_s += row["duration_s"] or 0.0
+            frames += row["frames_sampled"]
+            if row["labels"]:
+                labels[row["labels"][0]["label"]] += 1
+    failures: Counter[str] = Counter()
+    for table in catalog.read_files("failures", run.run_id, ["reason"]):
+        failures.update(table["reason"].to_pylist())
+    gone = sum(len(batch) for batch in catalog.read_batches("gone", run.run_id, ["video_id"]))
+    files = schemas.describe_file(catalog.files_table(run.run_id), "files")
+    return RunRecord(
+        run_id=run.run_id,
+        started_at=run.started_at,
+        finished_at=datetime.now(UTC).isoformat(),
+        config=run.config,
+        archives=run.archives,
+        counts=replace(left, ok=statuses["ok"], partial=statuses["partial"], failed=failures.total(), gone=gone),
+        video_s=video_s,
+        frames=frames,
+        elapsed_s=elapsed_s,
+        metrics=metrics,
+        labels=dict(labels.most_common(10)),
+        failures=dict(failures.most_common()),
+        files_sha256=files.sha256,
+        files_count=files.rows,
+        host=socket.gethostname(),
+        runner=runner,
+        version=version("reelbeam"),
+    )

@@ -1,0 +1,167 @@
+"""What one run did, with the rows that a person wants to see: the data of `reelbeam report`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.catalog import latest
+from transforms.catalog.runs import Catalog, CatalogError, RunRecord
+
+NIGHTS: Final = 60
+"""Runs whose figures a report compares, at most."""
+
+ROWS: Final = 200
+"""Rows of each list in a report, at most: a page of ten thousand failures is not read."""
+
+LABELS: Final = 24
+"""Commonest labels of the archive in a report."""
+
+POSTER_BYTES: Final = 2_500_000
+"""Posters of a report together, at most, so that its page can be mailed."""
+
+_VIDEO_COLUMNS: Final = (
+    "video_id",
+    "uri",
+    "status",
+    "error",
+    "message",
+    "duration_s",
+    "frames_sampled",
+    "coverage",
+    "labels",
+)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The first rows of a list.
+
+    Attributes:
+        rows: at most `ROWS`, as dicts of their columns.
+        total: number of rows of the whole list.
+    """
+
+    rows: list[dict[str, Any]]
+    total: int
+
+    @property
+    def more(self) -> int:
+        """Number of rows that are not in `rows`."""
+        return self.total - len(self.rows)
+
+
+@dataclass(frozen=True)
+class NightReport:
+    """One run and the catalog as it was after it.
+
+    Attributes:
+        run: the run's record.
+        nights: records of the last `NIGHTS` runs up to this one, oldest first.
+        videos: videos with a latest row.
+        video_s: seconds of video of those.
+        labels: commonest best labels of those, with the number of videos, commonest first.
+        processed: videos that this run processed, with the columns video_id, uri, status, error, message, duration_s,
+            frames_sampled, coverage and labels; partial ones are not among them.
+        partial: the same of videos that decoded in part.
+        failures: rows of `failures` that this run wrote, sorted by reason and uri.
+        gone: rows of `gone` whose absence this run noticed first.
+        unfinished: id of a run that was started after this one and is not committed, or None.
+        posters: image file of the poster of each partial and then each processed video of the lists, by video_id, as
+            long as they take no more than `POSTER_BYTES`.
+    """
+
+    run: RunRecord
+    nights: list[RunRecord]
+    videos: int
+    video_s: float
+    labels: dict[str, int]
+    processed: Listed
+    partial: Listed
+    failures: Listed
+    gone: Listed
+    unfinished: str | None
+    posters: dict[str, bytes]
+
+
+def night_report(catalog: Catalog, run_id: str | None = None) -> NightReport:
+    """Read what a report of a run shows; no embeddings are read.
+
+    Args:
+        catalog: the catalog.
+        run_id: the run; by default the newest.
+
+    Raises:
+        CatalogError: the catalog has no run yet, or none of this id, or a file is missing or damaged.
+    """
+    ids = catalog.run_ids()
+    if not ids:
+        raise CatalogError(f"{catalog.root} has no finished run yet: run `reelbeam classify` first")
+    wanted = ids[-1] if run_id is None else run_id
+    if wanted not in ids:
+        raise CatalogError(f"{catalog.root} has no run {wanted}; its newest is {ids[-1]}")
+    until = ids[: ids.index(wanted) + 1]
+    nights = [catalog.run(one) for one in until[-NIGHTS:]]
+    known = latest.latest_videos(catalog, ["duration_s", "labels"], at=wanted)
+    videos = _rows(catalog, "videos", wanted, _VIDEO_COLUMNS)
+    is_partial = pc.equal(videos["status"], "partial")
+    processed, partial = _listed(videos.filter(pc.invert(is_partial)), "uri"), _listed(videos.filter(is_partial), "uri")
+    unfinished = catalog.unfinished() if wanted == ids[-1] else None
+    return NightReport(
+        run=nights[-1],
+        nights=nights,
+        videos=len(known),
+        video_s=pc.sum(known["duration_s"]).as_py() or 0.0,
+        labels=dict(commonest_labels(known["labels"])[:LABELS]),
+        processed=processed,
+        partial=partial,
+        failures=_listed(_rows(catalog, "failures", wanted, ("uri", "reason", "message", "attempts")), "reason", "uri"),
+        gone=_listed(_gone_since(catalog, nights[-1]), "uri"),
+        unfinished=unfinished.run_id if unfinished else None,
+        posters=_posters(catalog, wanted, [row["video_id"] for row in [*partial.rows, *processed.rows]]),
+    )
+
+
+def _posters(catalog: Catalog, run_id: str, video_ids: Sequence[str]) -> dict[str, bytes]:
+    """Returns the posters that a run made of some videos, in their order, as many as `POSTER_BYTES` hold."""
+    stored: dict[str, bytes] = {}
+    for part in catalog.read_files("thumbnails", run_id, ["video_id", "poster", "image"]):
+        wanted = part.filter(pc.and_(part["poster"], pc.is_in(part["video_id"], pa.array(video_ids, pa.string()))))
+        stored.update(zip(wanted["video_id"].to_pylist(), wanted["image"].to_pylist(), strict=True))
+    there = [video_id for video_id in video_ids if video_id in stored]
+    sizes = accumulate(len(stored[video_id]) for video_id in there)
+    return {video_id: stored[video_id] for video_id, size in zip(there, sizes, strict=True) if size <= POSTER_BYTES}
+
+
+def _rows(catalog: Catalog, table: str, run_id: str, columns: tuple[str, ...]) -> pa.Table:
+    """Returns all rows that a run wrote into a table; a table that it did not write has none."""
+    rows = catalog.read(table, run_id, columns)
+    return pa.table({name: [] for name in columns}) if rows is None else rows
+
+
+def _gone_since(catalog: Catalog, run: RunRecord) -> pa.Table:
+    gone = latest.gone_table(catalog, at=run.run_id)
+    began = pa.scalar(datetime.fromisoformat(run.started_at), pa.timestamp("us", tz="UTC"))
+    return gone.filter(pc.greater_equal(gone["since"], began))
+
+
+def _listed(rows: pa.Table, *order: str) -> Listed:
+    if not len(rows):
+        return Listed([], 0)
+    first = rows.sort_by([(name, "ascending") for name in order]).slice(0, ROWS)
+    return Listed(first.to_pylist(), len(rows))
+
+
+def commonest_labels(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
+    """Returns each video's best label with its number of videos, commonest first, those of equal number by name.
+
+    Args:
+        labels: the column `labels` of `videos`.
+    """
+    best = Counter(pairs[0]["label"] for pairs in labels.to_pylist() if pairs)
+    return sorted(best.items(), key=lambda item: (-item[1], item[0]))

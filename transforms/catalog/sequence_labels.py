@@ -1,0 +1,65 @@
+"""Labels a video's frames from their stored embeddings with a trained head, for classify and relabel."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.visual.bundle import ModelBundle
+from models.visual.engines.head import HeadEngine
+from models.visual.features import Features
+from transforms.catalog.chunks import label_lists
+from transforms.catalog.frames import are_usable, embeddings_of
+from transforms.catalog.pooling import Fold, FrameRows
+from transforms.decoder.child import top
+
+
+class SequenceLabeller:
+    """Labels the frames of one video after another with a head.
+
+    Args:
+        bundle: folder of the head's bundle.
+        top_labels: number of labels kept for a frame and a video.
+    """
+
+    def __init__(self, bundle: Path, top_labels: int) -> None:
+        self.bundle = ModelBundle.open(bundle)
+        self._engine = HeadEngine(self.bundle)
+        self._top_labels = top_labels
+        self._names = pa.array(self.bundle.spec.labels, pa.string())
+
+    def label(self, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
+        """Labels the frames of one video.
+
+        Args:
+            rows: all its usable rows of `frames`, T of them in order of time.
+
+        Returns:
+            The rows whose new scores are finite, with the head's labels in place of theirs; and for each given row
+            whether it is among them, bool [T].
+        """
+        embeddings = embeddings_of(rows["embedding"])
+        features = top(Features(embeddings, self._engine.scores(embeddings)), self._top_labels)
+        index = rows.schema.get_field_index("labels")
+        kind = rows.schema.field("labels").type
+        labelled = rows.set_column(index, rows.schema.field("labels"), label_lists(features, self._names, kind))
+        keep = are_usable(labelled)
+        return (labelled if keep.all() else labelled.filter(pa.array(keep))), keep
+
+    def pooled(self, rows: pa.Table) -> dict[str, Any]:
+        """Returns the columns ``labels`` and ``label_ranges`` of a video with these rows of `frames`."""
+        return pooled_labels(rows, self.bundle.spec.threshold_of(), self._top_labels)
+
+
+def pooled_labels(rows: pa.Table, thresholds: Mapping[str, float], top_labels: int) -> dict[str, Any]:
+    """Returns the columns ``labels`` and ``label_ranges`` of a video with these frames, all in order of time."""
+    fold = Fold()
+    # The video's embedding does not change, so the fold gets embeddings of a single zero.
+    nothing = np.zeros((len(rows), 1), np.float32)
+    fold.add(FrameRows(rows["time_s"].to_numpy(), nothing, rows["labels"].to_pylist()), thresholds)
+    labels = fold.labels(top_labels)
+    ranges = [{"label": one["label"], "ranges": fold.ranges(one["label"])} for one in labels]
+    return {"labels": labels, "label_ranges": ranges}

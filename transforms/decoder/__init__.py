@@ -1,0 +1,1 @@
+"""Decodes videos in child processes, under limits on time and memory."""

@@ -1,0 +1,90 @@
+"""Draws single pictures of videos, and reads pictures that a stranger sends, in child processes under limits."""
+
+from typing import Final
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.visual.spec import Preprocessing
+from transforms.decoder.memory_limit import limit_memory
+from transforms.decoder.pool import CHILD_TASKS, outcome, ready_forkserver
+from transforms.decoder.processes import ChildPlan, ChildProcesses
+from transforms.storage import path_of_uri
+from transforms.video import bounds
+from transforms.video.failures import VideoError
+from transforms.video.stills import picture_at
+
+DEADLINE_S: Final = 30.0
+"""Seconds that one picture may take."""
+
+MEMORY_BYTES: Final = 4 << 30
+"""Limit on a child's address space; an 8K picture with its reference frames needs a third of it."""
+
+JPEG_QUALITY: Final = 75
+
+SHOWN: Final = Preprocessing(180, 320, fit="pad", crop_fraction=1.0)
+"""Size of a drawn picture; what does not fill it is black."""
+
+
+class StillDrawer:
+    """A few children that draw pictures; close it. Any number of threads may use it."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self._children = ChildProcesses(workers, ChildPlan(ready_forkserver([__name__]), _start, CHILD_TASKS))
+
+    def close(self) -> None:
+        """Ends the children."""
+        self._children.close()
+
+    def draw(self, uri: str, time_s: float) -> bytes | None:
+        """Returns the first picture of a video at or after a time as a JPEG of `SHOWN` size; None if there is none.
+
+        Args:
+            uri: of the video.
+            time_s: seconds after its first frame.
+
+        Raises:
+            ChildCannotStart: this machine cannot start a child.
+        """
+        try:
+            return outcome(self._children.submit(draw_still, path_of_uri(uri), time_s, deadline_s=DEADLINE_S), "decode")
+        except VideoError:
+            return None
+
+    def read(self, data: bytes) -> NDArray[np.uint8] | None:
+        """Decodes a picture file that somebody sent: upright RGB, uint8 [height, width, 3]; None if it is no picture.
+
+        Raises:
+            ChildCannotStart: this machine cannot start a child.
+        """
+        try:
+            return outcome(self._children.submit(read_sent, data, deadline_s=DEADLINE_S), "decode")
+        except VideoError:
+            return None
+
+
+def draw_still(path: str, time_s: float) -> bytes | None:
+    """Draws one picture; runs inside a child. Arguments and result are those of `StillDrawer.draw`."""
+    picture = picture_at(path, time_s, SHOWN)
+    if picture is None:
+        return None
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes() if done else None
+
+
+def read_sent(data: bytes) -> NDArray[np.uint8] | None:
+    """Decodes a picture file; runs inside a child. Argument and result are those of `StillDrawer.read`."""
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:  # among others a picture of more than 2 ** 30 pixels
+        return None
+    return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
+
+
+def _start() -> None:
+    av.logging.set_level(None)
+    bounds.enforce(bounds.DEFAULT)
+    limit_memory(MEMORY_BYTES)

@@ -1,0 +1,1 @@
+"""Searches a catalog through its index."""

@@ -1,0 +1,28 @@
+"""Reads picture files that a search or a model is given."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.retrieval.errors import RetrievalError
+from transforms import storage
+
+
+def read_picture(path: str) -> NDArray[np.uint8]:
+    """Reads a picture file in any format that OpenCV knows, as upright RGB, uint8 [height, width, 3].
+
+    Args:
+        path: a local path, or a URI of an object store.
+
+    Raises:
+        RetrievalError: the file cannot be read or is not a picture.
+    """
+    import cv2
+
+    try:
+        data = np.frombuffer(storage.read_bytes(path), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except (OSError, cv2.error) as error:
+        raise RetrievalError(f"cannot read the picture {path}: {storage.reason_of(error)}") from error
+    if picture is None:
+        raise RetrievalError(f"{path} is no picture that can be read")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)

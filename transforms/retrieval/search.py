@@ -1,0 +1,332 @@
+"""Searches a catalog: opens its index once, keeps it in memory, and answers queries in words, by picture or by video.
+
+The public API is `reelbeam.Catalog.search` and `reelbeam.Catalog.similar`.
+
+TensorFlow is imported only if a query is a picture or a video and the model needs it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.computed_once import computed_once
+from models.retrieval.errors import RetrievalError
+from models.retrieval.manifest import current_index_id
+from models.retrieval.moments import Moment
+from models.retrieval.scoring import Metric
+from models.retrieval.videos import VideoHit, VideoIndex
+from models.retrieval.words import JointWords, LabelSet, WordSpace
+from models.text.joint import JointTextModel
+from models.text.label_texts import imagenet_label_texts, label_vectors, read_label_texts, texts_of
+from models.text.registry import DEFAULT_TEXT_MODEL, open_text_model
+from models.text.spec import TextModel
+from models.visual.bundle import ModelBundle, cache_folder, fingerprint_of_model
+from models.visual.engines.target import TARGETS
+from models.visual.features import usable
+from transforms import storage
+from transforms.catalog.runs import Catalog
+from transforms.retrieval.filters import Filters, matching
+from transforms.retrieval.pictures import read_picture
+from transforms.storage import path_of_uri
+
+RERANKED = 200
+"""Number of the visually best videos that are ranked again if the words of a video count too."""
+
+LABELS_SHOWN = 5
+"""Number of labels in a `Hit`."""
+
+QUERY_FRAMES = 16
+"""Number of frames that stand for a query video."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as a vector.
+
+    Attributes:
+        direction: float32 [D], a unit vector in the space of the centred frame embeddings.
+        text: the words of the query; None for a picture or a video.
+    """
+
+    direction: NDArray[np.float32]
+    text: str | None = None
+
+
+class Hit(NamedTuple):
+    """A video that answers a query.
+
+    Attributes:
+        score: cosine similarity, or distance for the euclidean metric.
+        video_id: id of the video.
+        uri: place of the video.
+        ranges: time ranges that fit the query, best first, in seconds from the first frame.
+        labels: the `LABELS_SHOWN` best labels as ``{"label": ..., "score": ...}``, best first.
+        duration_s: length in seconds; None if it is unknown.
+    """
+
+    score: float
+    video_id: str
+    uri: str
+    ranges: tuple[Moment, ...]
+    labels: list[dict[str, Any]]
+    duration_s: float | None
+
+
+class CatalogSearch:
+    """An open catalog whose index can be searched from several threads. Index files are memory-mapped."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        index: VideoIndex,
+        bundle: ModelBundle,
+        text_model: TextModel,
+        label_texts: Path | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.index = index
+        self.bundle = bundle
+        self._text_model = text_model
+        self._label_texts = label_texts
+
+    @classmethod
+    def open(
+        cls,
+        root: str,
+        *,
+        text_model: str = DEFAULT_TEXT_MODEL,
+        text_weights: Path | None = None,
+        label_texts: Path | None = None,
+    ) -> "CatalogSearch":
+        """Opens a catalog's current index.
+
+        Args:
+            root: the catalog's folder, a local path.
+            text_model: a name of `models.text.registry`.
+            text_weights: the text model's weights, if it does not bring its own.
+            label_texts: a table of texts for the visual model's classes (see `models.text.label_texts`).
+
+        Raises:
+            CatalogError: there is no catalog.
+            RetrievalError: the catalog is on an object store, or its index is missing or damaged.
+            TextModelError: the text model cannot be loaded.
+        """
+        if not storage.is_local(root):
+            raise RetrievalError(f"cannot search in {root}: an index is memory-mapped; copy or mount the catalog first")
+        catalog = Catalog.open(root)
+        index = VideoIndex.open(Path(catalog.path("index")), leave_out=("words", "words_vector"))
+        bundle = ModelBundle.open(Path(catalog.model_folder(index.manifest.model_fingerprint)))
+        return cls(catalog, index, bundle, open_text_model(text_model, text_weights), label_texts)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the catalog's current index is still the one that was opened."""
+        return current_index_id(self.index.root) == self.index.manifest.index_id
+
+    def words(self, text: str) -> Query:
+        """Makes a query of words, in any language that the text model knows.
+
+        Raises:
+            RetrievalError: the text is empty, or the visual model's classes cannot express words.
+            LabelTextsError: the table of label texts cannot be read.
+        """
+        return self.many_words([text])[0]
+
+    def many_words(self, texts: Sequence[str]) -> list[Query]:
+        """Makes queries of several texts at once, several times as fast as `words` one by one. Errors as `words`."""
+        directions = self._word_space.directions(texts)
+        return [Query(direction, text) for direction, text in zip(directions, texts, strict=True)]
+
+    def image(self, path: str) -> Query:
+        """Makes a query of a picture file.
+
+        Raises:
+            RetrievalError: the file cannot be read, or the model gives no usable numbers for it.
+        """
+        return self.picture(read_picture(path))
+
+    def picture(self, rgb: NDArray[np.uint8]) -> Query:
+        """Makes a query of an upright RGB picture, uint8 [height, width, 3] of any size. Errors as `pictures`."""
+        from models.visual.preprocess import preprocess
+
+        return self.pictures(preprocess(rgb, self.bundle.spec.preprocessing)[np.newaxis])
+
+    def indexed(self, uri: str) -> Query | None:
+        """Makes a query of a video's stored embedding; returns None if the index does not hold the video."""
+        number = self._number_of(uri)
+        return None if number is None else Query(self.index.videos.directions_of(np.array([number]))[0])
+
+    def _number_of(self, uri: str) -> int | None:
+        """Returns the number of a video in the index, or None if the index does not hold it."""
+        row: int = pc.index(self.index.table["uri"], uri).as_py()
+        if row < 0:
+            return None
+        number: int = self.index.table["video"][row].as_py()
+        return number
+
+    def video(self, path: str) -> Query:
+        """Makes a query of a video file: the mean of `QUERY_FRAMES` frames spread over it.
+
+        Raises:
+            RetrievalError: no frame can be decoded, or the model gives no usable numbers for any.
+        """
+        from transforms.video.failures import VideoError
+        from transforms.video.stills import spread_pictures
+
+        try:
+            pictures = spread_pictures(path_of_uri(path), self.bundle.spec.preprocessing, QUERY_FRAMES)
+        except VideoError as error:
+            why = storage.reason_of(error.__cause__) if isinstance(error.__cause__, OSError) else str(error)
+            raise RetrievalError(f"cannot search with {path}: {why}") from error
+        if not pictures:
+            raise RetrievalError(f"cannot search with {path}: it gives no frame")
+        return self.pictures(np.stack(pictures))
+
+    def pictures(self, pictures: NDArray[np.uint8]) -> Query:
+        """Makes a query of the mean of preprocessed pictures, uint8 [n, height, width, channels].
+
+        Raises:
+            RetrievalError: the model gives no usable numbers for any of them.
+        """
+        embeddings = self._engine.infer(pictures).embeddings
+        embeddings = embeddings[usable(embeddings)]
+        if not len(embeddings):
+            raise RetrievalError(f"{self.bundle.spec.name} gives numbers that are not finite or beyond 65,504 for it")
+        return Query(self.index.direction(embeddings))
+
+    def find(
+        self,
+        query: Query,
+        *,
+        top_k: int = 10,
+        metric: Metric = "cosine",
+        filters: Filters | None = None,
+        text_weight: float = 0.0,
+    ) -> list[Hit]:
+        """Returns the videos that fit a query best, best first.
+
+        Args:
+            query: from `words`, `image`, `video` or another method that makes queries.
+            top_k: the largest number of videos to return.
+            metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
+            filters: which videos may be returned; None for all.
+            text_weight: weight (0 to 1) in the score of the words that come with a video: file name, title, subtitles.
+                Only for queries in words with the cosine. The score of a video without words is unchanged.
+
+        Raises:
+            RetrievalError: the model does not know the filter's label, a value is out of its range, or a text weight is
+                given for a picture, a video or the euclidean metric.
+        """
+        if top_k < 1 or metric not in get_args(Metric) or not 0 <= text_weight <= 1:
+            raise RetrievalError(
+                f"cannot search with top_k={top_k}, metric={metric!r}, text_weight={text_weight}: they are 1 or more, "
+                f"{' or '.join(map(repr, get_args(Metric)))}, and 0 to 1"
+            )
+        allowed = self._allowed(filters)
+        ranked = self._ranked(query, top_k, metric, allowed, text_weight)
+        return [_hit(self.index.hit(query.direction, number, score, metric)) for score, number in ranked]
+
+    def frame_scores(self, query: Query, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float32]] | None:
+        """Scores all stored frames of one video, in order of time.
+
+        Args:
+            query: as of `find`.
+            uri: of the video.
+
+        Returns:
+            Times float64 [n] in seconds after the first frame, and cosines float32 [n]; None if the index does not hold
+            the video.
+
+        Raises:
+            IndexFormatError: the index is damaged.
+        """
+        number = self._number_of(uri)
+        return None if number is None else self.index.frame_scores(query.direction, number)
+
+    def ranking(self, query: Query, *, text_weight: float = 0.0) -> list[str]:
+        """Returns the URIs of all videos in the order in which `find` would return them. Errors as `find`."""
+        uris = dict(zip(self.index.table["video"].to_pylist(), self.index.table["uri"].to_pylist(), strict=True))
+        return [uris[number] for _, number in self._ranked(query, len(uris), "cosine", None, text_weight)]
+
+    def _ranked(
+        self, query: Query, top_k: int, metric: Metric, allowed: NDArray[np.int64] | None, text_weight: float
+    ) -> list[tuple[float, int]]:
+        """Returns (score, video number) of the best videos, best first."""
+        if not text_weight:
+            return self.index.rank(query.direction, top_k, allowed)
+        if query.text is None or metric != "cosine":
+            raise RetrievalError("a text weight is only for queries in words, with the cosine")
+        by_sight = self.index.rank(query.direction, max(top_k, RERANKED), allowed)
+        asked = self._words_model.encode_queries([query.text])[0]
+        fused = [(self._fused(score, number, asked, text_weight), number) for score, number in by_sight]
+        return sorted(fused, key=lambda scored: -scored[0])[:top_k]
+
+    def _fused(self, score: float, number: int, asked: NDArray[np.float32], weight: float) -> float:
+        """Returns the weighted mean of a visual score and the similarity of the video's words, if it has words."""
+        vector = self._words_vectors.get(number)
+        return score if vector is None else (1 - weight) * score + weight * float(np.dot(asked, vector))
+
+    def _allowed(self, filters: Filters | None) -> NDArray[np.int64] | None:
+        if filters is None or not filters.are_set:
+            return None
+        return matching(self.index.table, filters, self.bundle.spec.labels)
+
+    @computed_once
+    def _words_model(self) -> TextModel:
+        """The text model that made the index's vectors of the words that come with videos."""
+        if self._text_model.name == DEFAULT_TEXT_MODEL:
+            return self._text_model
+        return open_text_model(DEFAULT_TEXT_MODEL)
+
+    @computed_once
+    def _words_vectors(self) -> dict[int, NDArray[np.float32]]:
+        """Vectors of the words that come with videos, by video number; read on first use only."""
+        rows = self.index.rows(["video", "words_vector"]).to_pylist()
+        return {row["video"]: np.asarray(row["words_vector"], np.float32) for row in rows if row["words_vector"]}
+
+    @computed_once
+    def _engine(self) -> Any:
+        from models.visual.engines.opening import open_engine
+
+        return open_engine(self.bundle, device="cpu")
+
+    @computed_once
+    def _word_space(self) -> WordSpace | JointWords:
+        if isinstance(self._text_model, JointTextModel):
+            self._require_tower_of(self._text_model.folder)
+            return JointWords(self._text_model)
+        sets = self.bundle.label_sets()
+        if not sets:
+            raise RetrievalError(
+                f"{self.bundle.spec.name} has no linear class weights, so it cannot be searched in words: search with "
+                "a picture or a video"
+            )
+        tables = [read_label_texts(self._label_texts)] if self._label_texts is not None else []
+        tables.append(imagenet_label_texts())
+        folder = cache_folder() / "texts"
+        texts = [texts_of(labels, tables) for labels, _ in sets]
+        vectors = [label_vectors(one, self._text_model, folder) for one in texts]
+        kernels = [kernel for _, (kernel, _) in sets]
+        return WordSpace(self._text_model, [LabelSet(*one) for one in zip(vectors, kernels, strict=True)])
+
+    def _require_tower_of(self, preset: Path) -> None:
+        """Raises a `RetrievalError` unless the index was made with the image tower of the preset whose text tower asks.
+
+        Vectors of a text tower can be compared only with those of the image tower that it was trained with.
+        """
+        made = [fingerprint_of_model(str(preset), precision, device=device) for precision, device in TARGETS]
+        if self.bundle.fingerprint not in made:
+            raise RetrievalError(
+                f"the index holds vectors of {self.bundle.spec.name}, not of {preset}: "
+                f"classify the archive with the model {preset}"
+            )
+
+
+def _hit(hit: VideoHit) -> Hit:
+    labels = hit.row["labels"][:LABELS_SHOWN]
+    return Hit(hit.score, hit.video_id, hit.uri, hit.ranges, labels, hit.row["duration_s"])
