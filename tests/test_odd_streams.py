@@ -3,6 +3,7 @@
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -12,8 +13,9 @@ from tests import videos
 from tests.conftest import Reelbeam
 from tests.tables import contents
 from tests.test_exactness import decoded, rows, slow_rows
-from transforms.video import side_data
+from transforms.video import decode, side_data
 from transforms.video.decode import DecodeReport, sample
+from transforms.video.failures import VideoError
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut
@@ -177,3 +179,50 @@ def test_side_data_of_real_cameras(shared: Path, tmp_path: Path, reelbeam: Reelb
     arguments = ("--catalog", tmp_path / "c", "--model", "placeholder", "--sample", "every:1")
     assert reelbeam("classify", "--archive", archive, *arguments).code == 0
     assert contents(tmp_path / "c")["videos"][0]["frames_sampled"] == frames
+
+
+ALL_CASES = {
+    "allsync_h263.3gp": ("ok", 30), "allsync_mpeg4.mp4": ("ok", 130), "data_track_cut.mp4": ("partial", 4),
+    "extradata_second_header.flv": ("ok", 10), "extradata_two_stsd.mp4": ("ok", 10),
+    "first_program_empty.ts": ("ok", 10), "hole.flv": ("partial", 11), "interlaced_fast_pan.mpg": ("ok", 6),
+    "interlaced_fast_pan_progressive.mpg": ("ok", 6), "licence_audio.mp4": ("no_video_stream", None),
+    "licence_code.ts": ("not_a_video", None), "matrix_ictcp_hevc.mp4": ("ok", 3), "matrix_ycgco.mp4": ("ok", 3),
+    "poster_first.mkv": ("ok", 10), "raw.dv": ("ok", 1), "raw.mjpeg": ("ok", 2), "restart_appended.flv": ("ok", 20),
+    "restart_joined.mkv": ("ok", 20), "restart_joined.ts": ("ok", 20), "sidedata_mjpeg_exif.avi": ("ok", 3),
+    "sidedata_mvhevc.mp4": ("ok", 1), "size_unknown.ts": ("corrupt", None), "starts_in_gop.ts": ("ok", 8),
+    "stream_appears.ts": ("ok", 12),
+}  # fmt: skip
+"""Outcome (status, or the reason of a failure) and rows at 1fps of each file of public reports."""
+
+
+def test_every_case_of_public_reports_has_its_outcome(shared: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    done = reelbeam("classify", "--archive", shared / "cases", "--catalog", tmp_path / "c", "--model", "placeholder")
+    assert done.code == 0, done.err
+    found = contents(tmp_path / "c")
+    outcomes = {Path(row["uri"]).name: (row["status"], row["frames_sampled"]) for row in found["videos"]}
+    failures = {Path(row["uri"]).name: (row["reason"], None) for row in found["failures"]}
+    assert outcomes | failures == ALL_CASES
+    assert not any("Errno" in row["message"] for row in found["failures"])
+
+
+def test_what_pyav_raises_around_a_frame_costs_no_frame_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV raises whatever comes to its mind where FFmpeg gives structures that it does not expect."""
+    path = videos.make(tmp_path, "h264_bframes", seconds=6)
+    info, sampling = probe(str(path)), Sampling.parse("1fps")
+    segment = cut(Video("0" * 16, str(path), 0, 0.0, ""), info, sampling, 10**6)[0]
+    whole = [one.pts for one in sample(str(path), info, segment.window(sampling), DecodeReport())]
+    made = decode._sample_of
+
+    def make(frame: av.VideoFrame, pts: int, *rest: Any) -> decode.Sample:
+        if pts >= whole[3]:
+            raise IndexError("PyAV reads past its array")
+        return made(frame, pts, *rest)
+
+    monkeypatch.setattr(decode, "_sample_of", make)
+    kept = []
+    with pytest.raises(VideoError, match="IndexError: PyAV reads past its array"):
+        for one in sample(str(path), info, segment.window(sampling), DecodeReport()):
+            kept.append(one.pts)
+    assert kept == whole[:3]

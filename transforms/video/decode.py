@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 
 from transforms.video import bounds
 from transforms.video.demux import HOLE_S, Damage, Hole, frame_rate, read_packets
-from transforms.video.failures import VideoError, one_line
+from transforms.video.failures import VideoError, reason_of
 from transforms.video.packets import (
     PacketTable,
     Stretch,
@@ -114,7 +114,7 @@ class DecodeReport:
     def note(self, error: object) -> None:
         """Counts an error; keeps the message of the first one."""
         self.errors += 1
-        self.first_error = self.first_error or one_line(str(error))
+        self.first_error = self.first_error or reason_of(error)
 
 
 class _ShortcutFailed(Exception):
@@ -148,7 +148,7 @@ def sample(path: str, info: VideoInfo, window: Window, report: DecodeReport) -> 
     except OSError as error:
         if not isinstance(error, av.FFmpegError):
             raise VideoError("decode", "unreadable", str(error)) from error
-        raise VideoError("decode", "corrupt", str(error)) from error
+        raise VideoError("decode", "corrupt", reason_of(error)) from error
     except Exception as error:
         # PyAV may raise any exception when it wraps FFmpeg's structures; the samples before it are good.
         raise VideoError("decode", "decoder_crash", f"{type(error).__name__}: {error}") from error

@@ -12,7 +12,7 @@ import av
 from av.packet import Packet
 
 from transforms import storage
-from transforms.video.failures import VideoError, one_line
+from transforms.video.failures import VideoError, reason_of
 from transforms.video.matroska import EBML
 from transforms.video.source import WITHOUT_PTS, Source
 
@@ -108,7 +108,7 @@ class Damage:
     def note(self, error: object) -> None:
         """Counts an error; keeps the message of the first one."""
         self.errors += 1
-        self.first_error = self.first_error or one_line(str(error))
+        self.first_error = self.first_error or reason_of(error)
 
 
 def read_packets(source: Source, start_t: int | None, first_pts: int, damage: Damage | None = None) -> Iterator[Packet]:

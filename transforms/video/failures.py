@@ -72,6 +72,11 @@ def one_line(text: str, limit: int = 300) -> str:
     return " ".join(printable.split())[:limit]
 
 
+def reason_of(error: Exception) -> str:
+    """Returns what FFmpeg says about an error, without its number and the name of the function that met it."""
+    return one_line(getattr(error, "strerror", None) or str(error))
+
+
 def bad_features(bad_frames: int, frames: int) -> Failure:
     """Returns the failure of a video for which the model gave unusable numbers in `bad_frames` of `frames` frames."""
     return Failure("infer", "bad_features", f"{REASONS['bad_features']}, for {bad_frames} of {frames} frames")

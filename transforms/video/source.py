@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from transforms import storage
 from transforms.video import bounds, encryption, streams
-from transforms.video.failures import VideoError
+from transforms.video.failures import VideoError, reason_of
 
 CONTAINERS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "live_flv", "asf", "asf_o", "mpeg", "mpegts",
@@ -248,11 +248,7 @@ def _cannot_open(path: str, error: Exception) -> VideoError:
         return VideoError("probe", "unreadable", str(refused))
     if encryption.file_is_encrypted(path):
         return VideoError("probe", "encrypted")
-    return VideoError("probe", "not_a_video", _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return VideoError("probe", "not_a_video", reason_of(error))
 
 
 def _other_streams(container: InputContainer) -> str:
