@@ -72,7 +72,7 @@ def one_line(text: str, limit: int = 300) -> str:
     return " ".join(printable.split())[:limit]
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: object) -> str:
     """Returns what FFmpeg says about an error, without its number and the name of the function that met it."""
     return one_line(getattr(error, "strerror", None) or str(error))
 
