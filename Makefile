@@ -1,4 +1,4 @@
-# make demo                      set up .venv, classify a few real clips, show what was found
+# make demo                      set up .venv, classify a few real clips, show what was found and write a report
 # make demo ARCHIVE=/my/videos   the same on your own folder
 # make check                     the linters and the fast tests: under two minutes on two cores
 # make test                      set up .venv with what the tests need, and run them all; measures branch coverage
@@ -28,6 +28,9 @@ demo: $(VENV)/.ready
 	$(BIN)/reelbeam status --catalog $(DEMO_CATALOG)
 	$(BIN)/reelbeam index --catalog $(DEMO_CATALOG)
 	$(BIN)/reelbeam search --catalog $(DEMO_CATALOG) "people riding bicycles in a city"
+	$(BIN)/reelbeam report --catalog $(DEMO_CATALOG) --output demo-report.html
+	@echo "Open demo-report.html in a browser: it shows what the job did."
+	@echo "To search and to look at the videos, run: $(BIN)/reelbeam serve --catalog $(DEMO_CATALOG)"
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(COVER) $(TESTS)
@@ -61,4 +64,4 @@ bench: .bench/venv/.ready
 	.bench/venv/bin/python -m tests.benchmarks.whole_job $(BENCH)
 
 clean:
-	rm -rf $(VENV) .venv-* mutants build dist site *.egg-info demo-catalog .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-* mutants build dist site *.egg-info demo-catalog demo-report.html .pytest_cache .mypy_cache .ruff_cache
