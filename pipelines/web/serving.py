@@ -8,6 +8,7 @@ import uvicorn
 
 from pipelines.web.access import LOOPBACK
 from pipelines.web.app import make_app
+from pipelines.web.patience import PatientProtocol
 from pipelines.web.view import CatalogView
 
 KEEP_ALIVE_S: Final = 15
@@ -52,6 +53,7 @@ def serve(
     app = make_app(view, {host, *names, *LOOPBACK}, token, drawers)
     config = uvicorn.Config(
         app,
+        http=PatientProtocol,
         log_level="warning",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
