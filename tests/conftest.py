@@ -1,10 +1,8 @@
 """Fixtures: where real videos are, generated ones, and the command line run as a person runs it."""
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,10 @@ from coverage import Coverage
 from hypothesis import Phase, settings
 
 from tests import videos
-from tests.command_line import reelbeam_command
+from tests.command_line import ROOT, Finished, reelbeam_command
+from tests.forking_cli import ForkingCli
 from tests.object_stores import s3_server
 
-ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("REELBEAM_CACHE", str(ROOT / ".cache"))
@@ -39,6 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """Fails a test that leaves real-time scheduling behind, which would starve all other processes of the tests."""
+    yield
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.fixture(scope="session")
@@ -83,20 +89,6 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     client.delete_bucket(Bucket="archive")
 
 
-@dataclass
-class Finished:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict:
-        """Standard output as JSON; fails if anything else is there."""
-        return json.loads(self.out)
-
-
 Reelbeam = Callable[..., Finished]
 
 
@@ -123,15 +115,28 @@ def run_command(*arguments: object, env: dict[str, str] | None = None, timeout_s
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.fixture(scope="session")
+def warm_cli() -> Iterator[ForkingCli]:
+    """A process that has imported what commands import; see `tests/forking_cli.py`."""
+    with ForkingCli() as cli:
+        yield cli
+
+
 @pytest.fixture
-def reelbeam() -> Iterator[Reelbeam]:
-    """Runs `reelbeam` in a process of its own; when the test is over, every catalog it wrote must be whole."""
+def reelbeam(request: pytest.FixtureRequest) -> Iterator[Reelbeam]:
+    """Runs `reelbeam` and gives how it ended; when the test is over, every catalog it wrote must be whole.
+
+    Each command is a fork of a process that has imported everything, which saves seconds. Tests marked `own_process`
+    look at how a process starts, how it ends or what its children are: their commands start as they do for a user.
+    """
+    alone = request.node.get_closest_marker("own_process") is not None
+    start = run_command if alone else request.getfixturevalue("warm_cli").run
     catalogs: dict[str, None] = {}
 
     def run(*arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300) -> Finished:
         if arguments[0] in ("classify", "index", "relabel") and "--catalog" in arguments:
             catalogs[str(arguments[arguments.index("--catalog") + 1])] = None
-        return run_command(*arguments, env=env, timeout_s=timeout_s)
+        return start(*arguments, env=env, timeout_s=timeout_s)
 
     yield run
     for catalog in catalogs:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from datetime import datetime, tzinfo
@@ -24,15 +25,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.conftest import ROOT, Finished
+from coverage import Coverage
+
+from tests.command_line import ROOT, Finished
 
 
 class ForkingCli:
     """Runs `reelbeam` in forks of one warm process. Use as a context manager."""
 
     def __enter__(self) -> "ForkingCli":
+        measured = ["-m", "coverage", "run"] if Coverage.current() else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forking_cli"],
+            [sys.executable, *measured, "-m", "tests.forking_cli"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -43,13 +47,26 @@ class ForkingCli:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def run(self, *arguments: object, env: dict[str, str] | None = None, **watching: Any) -> Finished:
-        """Runs one command to its end."""
+    def run(
+        self, *arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300, **watching: Any
+    ) -> Finished:
+        """Runs one command to its end.
+
+        Args:
+            arguments: its words.
+            env: variables to set besides those of this process.
+            timeout_s: after which it is killed.
+            watching: see above.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
-        asked = {"arguments": [str(one) for one in arguments], "env": env or {}, **watching}
+        words = [str(one) for one in arguments]
+        asked = {"arguments": words, "env": {**os.environ, **(env or {})}, "timeout_s": timeout_s, **watching}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        return Finished(**json.loads(self._process.stdout.readline()))
+        answer = json.loads(self._process.stdout.readline())
+        if answer is None:
+            raise subprocess.TimeoutExpired(words, timeout_s)
+        return Finished(**answer)
 
 
 def serve() -> None:
@@ -71,27 +88,30 @@ def serve() -> None:
             print(json.dumps(_run(json.loads(line), Path(folder))), flush=True)
 
 
-def _run(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _run(asked: dict[str, Any], folder: Path) -> dict[str, Any] | None:
     pid = os.fork()
     if not pid:
         _be_the_command(asked, folder)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, asked["timeout_s"])
     _, status = os.waitpid(pid, 0)
+    if not signal.setitimer(signal.ITIMER_REAL, 0)[0]:
+        return None
     code = os.waitstatus_to_exitcode(status)
-    return {"code": code, "out": (folder / "out").read_text(), "err": (folder / "err").read_text()}
+    out, err = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
+    return {"code": code, "out": out, "err": err}
 
 
 def _be_the_command(asked: dict[str, Any], folder: Path) -> None:
     from pipelines.commands.main import main
 
     code = 0
+    measured = _measured_anew()
     try:
         for descriptor, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.environ.update(asked["env"])
-        # The server of decoder children is the parent's child, not ours: nothing to look after.
-        for place in (multiprocessing.forkserver, multiprocessing.forkserver._forkserver):
-            place.ensure_running = lambda: None  # type: ignore[attr-defined]
+        _set_environment(asked["env"])
         if "snapshots" in asked:
             _Snapshots(asked["arguments"], Path(asked["snapshots"])).watch()
         if "now" in asked:
@@ -107,7 +127,39 @@ def _be_the_command(asked: dict[str, Any], folder: Path) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         _end_children()
+        if measured:
+            measured.stop()
+            measured.save()
         os._exit(code)
+
+
+def _measured_anew() -> Coverage | None:
+    """Starts measuring this fork, if its parent is measured: with data of its own."""
+    parents = Coverage.current()
+    if parents is None:
+        return None
+    parents.stop()
+    own = Coverage(data_suffix=f"fork.{os.getpid()}.{time.monotonic_ns()}")
+    own.start()
+    return own
+
+
+def _set_environment(env: dict[str, str]) -> None:
+    """Gives this fork its variables. Decoder children of other variables than the parent's need another server."""
+    shares_server = {**env, **_OWN} == {**os.environ, **_OWN}
+    os.environ.clear()
+    os.environ.update(env)
+    server: Any = multiprocessing.forkserver._forkserver
+    if shares_server:
+        # It is the parent's child, not ours: nothing to look after.
+        for place in (multiprocessing.forkserver, server):
+            place.ensure_running = lambda: None  # type: ignore[attr-defined]
+    else:
+        server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
+
+
+_OWN = {"PYTEST_CURRENT_TEST": ""}
+"""Variables that nobody looks at."""
 
 
 def _end_children() -> None:

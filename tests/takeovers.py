@@ -10,8 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.command_line import reelbeam_command
-from tests.conftest import ROOT, Finished
+from tests.command_line import ROOT, Finished, reelbeam_command
 from transforms import storage
 from transforms.catalog.lock import Holder
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from pipelines.commands.main import cli
 from tests import videos
-from tests.command_line import reelbeam_command
-from tests.conftest import ROOT, Finished, run_command
+from tests.command_line import ROOT, Finished, reelbeam_command
+from tests.conftest import run_command
 
 WORD_OF_THE_PROGRAM = "reelbeam: "
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from tests import videos
-from tests.command_line import reelbeam_command
-from tests.conftest import ROOT, Finished, Reelbeam
+from tests.command_line import ROOT, Finished, reelbeam_command
+from tests.conftest import Reelbeam
 from tests.own_classes import write_labels
 from tests.tables import contents, leftovers
 from transforms.catalog.runs import Catalog

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import videos
-from tests.conftest import ROOT, Finished, run_command
+from tests.command_line import ROOT, Finished
+from tests.conftest import run_command
 from transforms.catalog.runs import Catalog
 
 POSIX = {"LC_ALL": "POSIX", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -1,6 +1,8 @@
 """Videos made for the tests: moving shapes that every frame tells apart, in the containers and codecs of real archives."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -73,7 +75,7 @@ def encode(
     count = max(1, round(seconds * recipe.fps))
     times = frame_times(recipe, count)
     frames = iter(pictures) if pictures is not None else (picture(i, *size) for i in range(count))
-    with av.open(str(path), "w") as container:
+    with _kept_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(recipe.codec, rate=recipe.fps, options={**recipe.options, "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = *size, recipe.pixels
         time_base = 1 / recipe.fps if recipe.times == "constant" else Fraction(1, 1000)
@@ -85,6 +87,22 @@ def encode(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+@contextmanager
+def _kept_priority() -> Iterator[None]:
+    """Gives the thread its scheduling back after a block.
+
+    SVT-AV1 gives root's threads real-time priority. What they start inherits it, and then all other processes starve.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
 
 
 def make(folder: Path, name: str, seconds: float = 12.0) -> Path:
