@@ -11,21 +11,22 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.computed_once import computed_once
 from models.errors import ReelbeamError
 from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import current_index_id
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.night_report import commonest_labels
 from transforms.catalog.runs import Catalog, RunRecord
+from transforms.catalog.thumbnail_store import ThumbnailStore
+from transforms.retrieval.facets import Facets
+from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
 
 _LOG = logging.getLogger("reelbeam.web")
 
 LOOK_AGAIN_S: Final = 2.0
 """Seconds for which a snapshot is taken for the newest without a look at the catalog."""
-
-NEWEST: Final = 24
-"""Videos that the first page shows."""
 
 VIDEO_COLUMNS: Final = (
     "uri", "size_bytes", "modified", "title", "container", "stream", "codec", "width", "height", "rotation", "fps",
@@ -81,12 +82,23 @@ class Snapshot:
         """Best labels of the videos with their numbers, commonest first."""
         return commonest_labels(self.videos["labels"])
 
-    @cached_property
-    def newest(self) -> list[dict[str, Any]]:
-        """Rows of the videos that were processed last, newest first, at most `NEWEST`."""
+    @computed_once
+    def thumbnails(self) -> ThumbnailStore:
+        """The stored pictures of all videos."""
+        return ThumbnailStore(self.catalog, self.run_id)
+
+    @computed_once
+    def facets(self) -> Facets:
+        """The counts beside the filters."""
+        return Facets(self.videos)
+
+    def newest(self, filters: Filters, count: int) -> list[dict[str, Any]]:
+        """Returns rows of the videos that meet some filters, newest first, at most `count`."""
         order = [("processed_at", "descending"), ("uri", "ascending")]
-        first = pc.select_k_unstable(self.videos, k=min(NEWEST, len(self.videos)), sort_keys=order)
-        rows: list[dict[str, Any]] = self.videos.take(first).to_pylist()
+        there = self.facets.matching(filters)
+        some = self.videos.select(["processed_at", "uri"]).take(pa.array(there))
+        first = pc.select_k_unstable(some, k=min(count, len(some)), sort_keys=order)
+        rows: list[dict[str, Any]] = self.videos.take(pa.array(there).take(first)).to_pylist()
         return rows
 
     @cached_property
