@@ -153,9 +153,9 @@ def frames_of(snapshot: Snapshot, uri: str, columns: list[str]) -> dict[str, Any
     """Returns columns of a video's stored frames, in order of time: embeddings as float32 [n, D], others as lists.
 
     Raises:
-        CatalogError: no run has seen the video.
+        CatalogError: no run has seen the video, or the catalog has vanished.
     """
-    parts = list(latest_frames(snapshot.catalog, ["time_s", *columns], uri=uri))
+    parts = list(latest_frames(snapshot.readable(), ["time_s", *columns], snapshot.run_id, uri))
     table = pa.concat_tables(parts).sort_by("time_s")
     return {name: embeddings_of(table[name]) if name == "embedding" else table[name].to_pylist() for name in columns}
 

@@ -81,10 +81,10 @@ class ThumbnailStore:
         parts = [np.empty(0, _PLACES), *self._read(videos, at)]
         places = np.concatenate(parts)
         self._places = places[np.lexsort((places["time_s"], places["video"]))]
-        numbers, starts = np.unique(self._places["video"], return_index=True)
+        numbers, starts, counts = np.unique(self._places["video"], return_index=True, return_counts=True)
         ids = videos["video_id"].take(pa.array(numbers)).to_pylist()
-        ends = [*starts[1:].tolist(), len(places)]
-        self._spans = dict(zip(ids, zip(starts.tolist(), ends, strict=True), strict=True))
+        spans = zip(starts.tolist(), (starts + counts).tolist(), strict=True)
+        self._spans = dict(zip(ids, spans, strict=True))
         self._kept: LRUCache[int, bytes] = LRUCache(cached_bytes, getsizeof=len)
         self._changing = threading.Lock()
 
