@@ -93,7 +93,8 @@ def test_right_answers_stay_and_those_to_absent_things_are_folded(clips, words, 
         found = []
         for direction in words.directions(queries):
             hits = index.search(direction, len(index.table))
-            count = likely([hit.score for hit in hits], search.typical_score(Query(direction.astype(np.float32))))
+            typical = search.typical_score(Query(direction.astype(np.float32)))
+            count = likely([hit.score for hit in hits], typical, len(index.table))
             found.append([hit.video_id for hit in hits[:count]])
         return found
 

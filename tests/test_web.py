@@ -21,6 +21,7 @@ from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
 from tests.test_names import NAMES
+from transforms.retrieval import relevance
 
 pytestmark = pytest.mark.slow
 
@@ -162,7 +163,10 @@ def test_words_go_before_a_video(client: TestClient) -> None:
     assert client.get("/api/v1/search", params=asked).json() == client.get("/api/v1/search?q=a+rabbit").json()
 
 
-def test_answers_that_probably_do_not_fit_are_folded(client: TestClient) -> None:
+def test_answers_that_probably_do_not_fit_are_folded(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = client.get("/api/v1/search", params={"q": "a hot air balloon"}).json()
+    assert all(hit["likely"] for hit in few), "three videos are seen at a glance"
+    monkeypatch.setattr(relevance, "FEW_VIDEOS", 0)
     for words in ("a rabbit in the grass", "\u5154\u5b50"):
         hits = client.get("/api/v1/search", params={"q": words}).json()
         assert hits[0]["likely"] and not hits[-1]["likely"]

@@ -101,7 +101,8 @@ def answer(snapshot: Snapshot, question: Question) -> Answer:
         raise QuestionError(f"ask in at most {MOST_CHARACTERS} characters")
     query = search.words(question.words)
     hits = search.find(query, top_k=question.top, filters=question.filters)
-    return Answer(hits, likely([hit.score for hit in hits], search.typical_score(query)))
+    scores = [hit.score for hit in hits]
+    return Answer(hits, likely(scores, search.typical_score(query), len(search.index.table)))
 
 
 def answer_picture(snapshot: Snapshot, rgb: NDArray[np.uint8], top: int = TOP) -> Answer:

@@ -12,6 +12,8 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from pipelines.web.pages import Pages
+from pipelines.web.questions import Question
 from pipelines.web.view import CatalogView
 from tests import catalogs
 from transforms.catalog import schemas
@@ -62,6 +64,8 @@ def main() -> None:
     )
     _say("counts beside the filters, six set", _median_s(one_more, 30))
     _say("the same again", _median_s(lambda: snapshot.facets.counts(Filters()), 1000))
+    pages = Pages()
+    _say("a page of 24 videos", _median_s(lambda: pages.search(snapshot, Question(), "en"), 30))
     print(f"memory above the imports: {_resident_mb() - before:.0f} MB")
 
 

@@ -49,7 +49,7 @@ for (const card of document.querySelectorAll(".card")) {
   if (!shot) continue;
   const picture = shot.querySelector("img");
   const length = shot.querySelector(".length");
-  const still = { src: picture.src, length: length?.textContent };
+  const still = { src: picture.getAttribute("src"), length: length?.textContent };
   const place = `/api/v1/videos/${shot.dataset.video}`;
   let strip = null;
   let times = [];
