@@ -71,6 +71,25 @@ def video_row(uri: str, frames: pa.Table, config: RunConfig = CONFIG, **changes:
     return {**row, **changes}
 
 
+def thumbnail_rows(uri: str, frames: int, config: RunConfig, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of `thumbnails` of a video with a frame a second; an image is the text of what it stands for."""
+    times_s = range(0, frames, int(config.thumbnail_seconds))
+    return [
+        {
+            "video_id": video_id_of(uri),
+            "uri": uri,
+            "fingerprint": f"print of {uri}",
+            "pts": 512 * time_s,
+            "time_s": float(time_s),
+            "width": 284,
+            "height": 160,
+            "poster": number == len(times_s) // 2,
+            "image": f"{uri} {time_s} {seed}".encode(),
+        }
+        for number, time_s in enumerate(times_s)
+    ]
+
+
 def failure_row(uri: str, config: RunConfig = CONFIG, **changes: Any) -> dict[str, Any]:
     """A row of `failures`."""
     row = {
@@ -139,6 +158,9 @@ def write_night(
         path = storage.join(catalog.table_folder("frames", run.run_id), "chunk-0123456789abcdef.parquet")
         written.append(schemas.write_table(path, pa.concat_tables(frames.values()), frames_schema))
         written.append(write_part(catalog, run, "videos", videos, schemas.videos_schema(SIZE)))
+    if frames and config.has_thumbnails:
+        rows = [row for uri, count in sorted(ok.items()) for row in thumbnail_rows(uri, count, config, seed)]
+        written.append(write_part(catalog, run, "thumbnails", rows, schemas.THUMBNAILS))
     if failed:
         rows = [failure_row(uri, config) for uri in failed]
         written.append(write_part(catalog, run, "failures", rows, schemas.FAILURES))

@@ -17,6 +17,7 @@ from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
+from transforms.retrieval import relevance
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     shutil.copy(Path(demo_archive()) / "bigbuckbunny.mp4", folder)
     shutil.copy(Path(demo_archive()) / "bikes.mp4", folder / HOSTILE)
-    videos.encode(folder / "old.avi", videos.RECIPES["mpeg4_avi"], 4, (64, 48))
+    videos.encode(folder / "old.avi", videos.RECIPES["mpeg4_avi"], 24, (64, 48))
     (folder / "letter.mp4").write_bytes(b"dear all " * 50)
     return folder
 
@@ -93,17 +94,19 @@ def test_a_search_leads_to_the_moment_in_the_player(page: Any) -> None:
     assert first_name(page).endswith("bigbuckbunny.mp4")
     picture = page.locator(".card img").first
     picture.scroll_into_view_if_needed()
-    page.wait_for_function("image => image.complete && image.naturalWidth == 320", arg=picture.element_handle())
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
     link = page.locator(".card p.faint a").first
     start_s = float(parse_qs(urlsplit(str(link.get_attribute("href"))).query)["t"][0])
     link.click()
     page.wait_for_function("() => document.querySelector('video')?.readyState >= 1")
     page.wait_for_function(f"() => Math.abs(document.querySelector('video').currentTime - {start_s}) < 0.2")
-    page.locator(".strip a").nth(3).click()
-    page.wait_for_function("() => document.querySelector('video').currentTime > 3")
-    assert "t=" in page.url, "the address keeps the moment"
+    picture = page.locator(".strip a").last
+    seek_s = float(str(picture.get_attribute("data-seek")))
+    picture.click()
+    page.wait_for_function(f"() => Math.abs(document.querySelector('video').currentTime - {seek_s}) < 0.2")
+    assert f"t={seek_s:g}" in page.url, "the address keeps the moment"
     page.evaluate("document.querySelector('video').play()")
-    page.wait_for_function("() => document.querySelector('video').currentTime > 3.8")
+    page.wait_for_function(f"() => document.querySelector('video').currentTime > {seek_s + 0.8}")
 
 
 def test_chinese_words_and_a_chinese_page(browser: Any, address: str) -> None:
@@ -147,8 +150,73 @@ def test_filters_narrow_and_stay_in_the_address(page: Any) -> None:
     assert page.get_by_label("Name or folder").input_value() == "bunny"
 
 
+def test_the_picture_of_a_card_follows_the_pointer_along_the_filmstrip(page: Any) -> None:
+    page.goto("/?folder=old.avi")
+    shot = page.locator(".card .shot").first
+    picture = shot.locator("img")
+    still, length = picture.get_attribute("src"), shot.locator(".length").inner_text()
+    listed = page.request.get(f"/api/v1/videos/{shot.get_attribute('data-video')}/thumbnails").json()
+    box = shot.bounding_box()
+    assert len(listed) >= 2 and box is not None
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for share, one in ((0.01, listed[0]), (0.99, listed[-1]), (0.01, listed[0])):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        page.wait_for_function(
+            "([image, end]) => image.src.endsWith(end) && image.complete && image.naturalWidth > 0",
+            arg=[picture.element_handle(), f"/picture?t={one['time_s']:.3f}"],
+        )
+    assert sum("/thumbnails" in url for url in asked) == 1, "the list is fetched once"
+    page.mouse.move(box["x"] - 5, box["y"] - 5)
+    assert picture.get_attribute("src") == still and shot.locator(".length").inner_text() == length
+
+
+def test_the_arrow_keys_move_along_the_filmstrip(page: Any) -> None:
+    page.goto("/?folder=old.avi")
+    card = page.locator(".card").first
+    picture = card.locator("img")
+    still = picture.get_attribute("src")
+    listed = page.request.get(f"/api/v1/videos/{card.locator('.shot').get_attribute('data-video')}/thumbnails").json()
+    card.locator(".name").focus()
+    for key, number in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0)):
+        page.keyboard.press(key)
+        page.wait_for_function(
+            "([image, end]) => image.src.endsWith(end)",
+            arg=[picture.element_handle(), f"/picture?t={listed[number]['time_s']:.3f}"],
+        )
+    page.keyboard.press("Tab")
+    assert picture.get_attribute("src") == still
+
+
+def test_answers_that_probably_do_not_fit_are_behind_a_click(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relevance, "FEW_VIDEOS", 0)
+    page.goto("/?q=people+riding+bicycles")
+    assert page.locator(".card:visible").count() == 1
+    page.get_by_text("Less likely (2)").click()
+    assert page.locator(".card:visible").count() == 3
+    page.goto("/?q=a+hot+air+balloon")
+    assert page.get_by_text("Nothing here fits these words well.").is_visible()
+    assert page.locator(".card:visible").count() == 0
+
+
+def test_a_choice_says_how_many_videos_it_leaves(page: Any) -> None:
+    page.goto("/")
+    page.get_by_text("Filters").click()
+    chip = page.locator(".chips a").filter(has_text="480p")
+    number = int(str(chip.locator(".count").inner_text()).split()[0])
+    chip.click()
+    page.wait_for_url("**min_height=480**")
+    assert page.locator(".card").count() == number
+    page.locator(".chips a[aria-current]").click()
+    page.wait_for_url("**/?")
+    assert page.locator(".card").count() == 3
+    page.get_by_text("Filters").click()
+    choice = page.get_by_label("Status").locator("option").nth(1)
+    assert choice.inner_text() == "ok (3)"
+
+
 def test_what_the_browser_cannot_play_is_shown_in_pictures(page: Any) -> None:
-    page.goto("/?q=anything&folder=old.avi")
+    page.goto("/?folder=old.avi")
     page.locator(".card .name").first.click()
     page.wait_for_selector(".strip img")
     assert page.locator("video").count() == 0
@@ -200,7 +268,7 @@ def test_every_page_passes_axe_and_fits(browser: Any, address: str, scheme: str,
     page = context.new_page()
     page.goto("/?q=rabbit")
     video = str(page.locator(".card .name").first.get_attribute("href"))
-    for place in ("/", "/?q=rabbit&min_height=10", "/nights", "/failures", "/labels", video):
+    for place in ("/", "/?q=rabbit&min_height=10", "/?q=balloon", "/none", "/nights", "/failures", "/labels", video):
         page.goto(place)
         found = Axe().run(page)
         assert found.violations_count == 0, (place, found.generate_report())

@@ -18,7 +18,18 @@ from models.text.label_texts import imagenet_label_texts, label_vectors, texts_o
 from models.text.registry import open_text_model
 from models.visual.bundle import prepare
 from tests.retrieval_archives import index_night
-from tests.retrieval_clips import CAPTIONED, Model, embed_clip, open_model
+from tests.retrieval_clips import (
+    ABSENT,
+    ABSENT_CHINESE,
+    CAPTIONED,
+    PRESENT_CHINESE,
+    Model,
+    embed_clip,
+    open_model,
+)
+from transforms.catalog.runs import Catalog
+from transforms.retrieval.relevance import likely
+from transforms.retrieval.search import CatalogSearch, Query
 
 pytestmark = pytest.mark.skipif(not CAPTIONED.is_dir(), reason=f"no captioned clips in {CAPTIONED}")
 
@@ -72,6 +83,28 @@ def test_captions_find_their_clips(clips, words, tmp_path):
     assert measured(many, words, msvd).recall_at_1 >= 0.63
     fourteen = measured(many, words, prompted)
     assert fourteen.queries == 14 and fourteen.recall_at_1 >= 0.70 and fourteen.recall_at_5 >= 0.95
+
+
+def test_right_answers_stay_and_those_to_absent_things_are_folded(clips, words, tmp_path):
+    index = open_index(tmp_path, list(clips.videos.values()))
+    search = CatalogSearch(Catalog(str(tmp_path)), index, clips.model.bundle, open_text_model())
+
+    def unfolded(queries: list[str]) -> list[list[str]]:
+        found = []
+        for direction in words.directions(queries):
+            hits = index.search(direction, len(index.table))
+            typical = search.typical_score(Query(direction.astype(np.float32)))
+            count = likely([hit.score for hit in hits], typical, len(index.table))
+            found.append([hit.video_id for hit in hits[:count]])
+        return found
+
+    right = {query: name for name, queries in captions_of("msvd").items() for query in queries}
+    for expected, least in ((right, 0.95), (PRESENT_CHINESE, 0.9)):
+        kept = [name in found for name, found in zip(expected.values(), unfolded(list(expected)), strict=True)]
+        assert np.mean(kept) >= least
+    for absent in (ABSENT, ABSENT_CHINESE):
+        shown = sum(len(found) for found in unfolded(list(absent)))
+        assert 1 - shown / (len(absent) * len(index.table)) >= 0.93
 
 
 def test_a_frame_of_the_archive_finds_its_own_video_first(clips, tmp_path):

@@ -111,6 +111,7 @@ def test_filters(ask: Callable[..., list[dict]]) -> None:
     assert names(ask("something", "--min-duration", "7")) == ["bikes.mp4"]
     assert "bikes.mp4" not in names(ask("something", "--max-duration", "7"))
     assert sorted(names(ask("something", "--min-height", "200"))) == ["bigbuckbunny.mp4", "bikes.mp4"]
+    assert ask("something", "--status", "partial") == [] and len(ask("something", "--status", "ok")) == 3
     assert ask("something", "--since", "2999-01-01") == [] and len(ask("something", "--since", "1999-01-01")) == 3
     assert ask("something", "--until", "1999-01-01") == [] and len(ask("something", "--until", "2999-01-01")) == 3
 

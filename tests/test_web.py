@@ -1,6 +1,7 @@
 """The pages and the API over real catalogs."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,22 @@ from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
 from tests.test_names import NAMES
+from transforms.retrieval import relevance
 
 pytestmark = pytest.mark.slow
 
 CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
-PAGES = ("/", "/?q=rabbit", "/?q=", "/nights", "/failures", "/labels")
+PAGES = (
+    "/",
+    "/?q=rabbit",
+    "/?q=",
+    "/?q=rabbit&top=1",
+    "/?status=ok&min_height=100",
+    "/?folder=none",
+    "/nights",
+    "/failures",
+    "/labels",
+)
 
 
 def made(catalog: Path) -> FastAPI:
@@ -55,6 +67,28 @@ def client(catalog: Path) -> Iterator[TestClient]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def without(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalog without thumbnails and without an index."""
+    folder = tmp_path_factory.mktemp("web") / "without"
+    night = ("classify", "--archive", archive, "--catalog", folder)
+    assert run_command(*night, "--model", "placeholder", "--thumbnail-seconds", 0).code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare(without: Path) -> Iterator[TestClient]:
+    with TestClient(made(without), base_url="http://localhost") as one:
+        yield one
+
+
+def id_in(client: TestClient, folder: str) -> str:
+    """The id of the one video that a filter leaves, from the page."""
+    page = client.get("/", params={"folder": folder}).text
+    (found,) = set(re.findall(r'href="/videos/(\w+)"', page))
+    return found
+
+
 def id_of(client: TestClient, name: str) -> str:
     hits = client.get("/api/v1/search", params={"q": "anything", "folder": name}).json()
     return hits[0]["video_id"]
@@ -73,7 +107,9 @@ def test_filters_leave_out(client: TestClient) -> None:
     assert [hit["uri"].split("/")[-1] for hit in client.get("/api/v1/search", params=ask).json()] == ["bikes.mp4"]
     assert client.get("/api/v1/search", params={"q": "a", "min_duration_s": 1000}).json() == []
     assert "Nothing found" in client.get("/", params={"q": "a", "min_duration_s": 1000}).text
-    empty = {"q": "a", "label": "", "min_duration_s": "", "since": "", "min_height": ""}
+    assert client.get("/api/v1/search", params={"q": "a", "status": "partial"}).json() == []
+    assert len(client.get("/api/v1/search", params={"q": "a", "status": "ok"}).json()) == 3
+    empty = {"q": "a", "label": "", "min_duration_s": "", "since": "", "min_height": "", "status": ""}
     assert len(client.get("/api/v1/search", params=empty).json()) == 3
 
 
@@ -88,11 +124,61 @@ def test_filters_leave_out(client: TestClient) -> None:
         ({"q": "a", "top": "0"}, 422, "greater than or equal to 1"),
         ({"q": "a", "min_duration_s": "long"}, 422, "valid number"),
         ({"q": "a", "since": "yesterday"}, 422, "valid date"),
+        ({"q": "a", "status": "failed"}, 422, "'ok' or 'partial'"),
     ],
 )
 def test_questions_that_cannot_be_asked(client: TestClient, ask: dict[str, str], code: int, said: str) -> None:
     answer = client.get("/api/v1/search", params=ask)
     assert answer.status_code == code and said in answer.text and "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "said"),
+    [
+        ("/?q=a&label=rabit", 400, "the model has no label"),
+        ("/?q=" + "a" * 1001, 400, "at most 1000 characters"),
+        ("/?like=none", 400, "no such video"),
+        ("/?top=0", 400, "greater than or equal to 1"),
+        ("/?since=yesterday", 400, "valid date"),
+        ("/videos/none", 404, "the catalog has no such video"),
+        ("/videos/none?t=-1", 400, "greater than or equal to 0"),
+        ("/nothing", 404, "There is no such page."),
+        ("/static/nothing.js", 404, "There is no such page."),
+    ],
+)
+def test_pages_that_cannot_be_shown_are_pages_that_say_why(
+    client: TestClient, place: str, code: int, said: str
+) -> None:
+    answer = client.get(place)
+    assert answer.status_code == code and answer.headers["content-type"].startswith("text/html")
+    assert said in answer.text and answer.text.startswith("<!doctype html>")
+    assert client.get(place, headers={"accept-language": "zh"}).status_code == code
+
+
+def test_words_go_before_a_video(client: TestClient) -> None:
+    """The form of a page of likes holds the video too."""
+    asked = {"q": "a rabbit", "like": id_of(client, "bikes"), "t": "3"}
+    page = client.get("/", params=asked).text
+    assert "bigbuckbunny.mp4" in page and 'name="like"' not in page
+    assert client.get("/api/v1/search", params=asked).json() == client.get("/api/v1/search?q=a+rabbit").json()
+
+
+def test_answers_that_probably_do_not_fit_are_folded(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = client.get("/api/v1/search", params={"q": "a hot air balloon"}).json()
+    assert all(hit["likely"] for hit in few), "three videos are seen at a glance"
+    monkeypatch.setattr(relevance, "FEW_VIDEOS", 0)
+    for words in ("a rabbit in the grass", "\u5154\u5b50"):
+        hits = client.get("/api/v1/search", params={"q": words}).json()
+        assert hits[0]["likely"] and not hits[-1]["likely"]
+        shown, folded = client.get("/", params={"q": words}).text.split('<details class="unlikely">')
+        assert "bigbuckbunny.mp4" in shown and "carphone_pristine.mp4" not in shown
+        assert "carphone_pristine.mp4" in folded and "bigbuckbunny.mp4" not in folded
+    absent = client.get("/", params={"q": "a hot air balloon"}).text
+    assert "Nothing here fits these words well." in absent
+    assert absent.index('<details class="unlikely">') < absent.index('class="cards"')
+    likes = client.get("/api/v1/search", params={"like": id_of(client, "bikes")}).json()
+    assert all(hit["likely"] for hit in likes)
+    assert '<details class="unlikely">' not in client.get("/", params={"like": id_of(client, "bikes")}).text
 
 
 def test_likes_of_a_video_and_of_a_moment(client: TestClient) -> None:
@@ -119,8 +205,8 @@ def test_what_is_no_picture_is_refused(client: TestClient, data: bytes, code: in
     assert client.post("/api/v1/search/picture", files={"picture": data}).status_code == code
 
 
-def test_a_picture_is_the_frame_at_that_time(client: TestClient, archive: Path) -> None:
-    answer = client.get(f"/api/v1/videos/{id_of(client, 'bikes')}/picture", params={"t": 2})
+def test_a_drawn_picture_is_the_frame_at_that_time(bare: TestClient, archive: Path) -> None:
+    answer = bare.get(f"/api/v1/videos/{id_in(bare, 'bikes')}/picture", params={"t": 2})
     shown = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).astype(int)
     reader = cv2.VideoCapture(str(archive / "bikes.mp4"))
     reader.set(cv2.CAP_PROP_POS_MSEC, 2000)
@@ -149,15 +235,15 @@ def test_a_file_in_whole_and_in_ranges(client: TestClient, archive: Path) -> Non
 @pytest.mark.parametrize(
     "name", ["none", "../../etc/passwd", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/etc/passwd", "a" * 5000]
 )
-@pytest.mark.parametrize("what", ["", "/file", "/picture", "/frames"])
+@pytest.mark.parametrize("what", ["", "/file", "/picture", "/frames", "/thumbnails", "/poster"])
 def test_only_ids_that_the_catalog_names_lead_to_files(client: TestClient, name: str, what: str) -> None:
     assert client.get(f"/api/v1/videos/{name}{what}").status_code == 404
 
 
-def test_a_link_that_leaves_the_archive_is_not_followed(tmp_path: Path, catalog: Path, archive: Path) -> None:
+def test_a_link_that_leaves_the_archive_is_not_followed(tmp_path: Path, without: Path, archive: Path) -> None:
     """The file was replaced by a link after the night."""
-    with TestClient(made(catalog), base_url="http://localhost") as client:
-        bunny = id_of(client, "bunny")
+    with TestClient(made(without), base_url="http://localhost") as client:
+        bunny = id_in(client, "bunny")
         secret = tmp_path / "secret.mp4"
         (archive / "bigbuckbunny.mp4").rename(secret)
         try:
@@ -202,7 +288,7 @@ def test_every_route_is_in_the_openapi_description(client: TestClient) -> None:
     assert set(described) == {
         "/api/v1/search", "/api/v1/search/picture", "/api/v1/videos/{video_id}", "/api/v1/videos/{video_id}/frames",
         "/api/v1/videos/{video_id}/scores", "/api/v1/videos/{video_id}/picture", "/api/v1/videos/{video_id}/file",
-        "/api/v1/runs", "/api/v1/failures",
+        "/api/v1/videos/{video_id}/thumbnails", "/api/v1/videos/{video_id}/poster", "/api/v1/runs", "/api/v1/failures",
     }  # fmt: skip
     assert all(one["description"] for path in described.values() for one in path.values())
 
@@ -210,9 +296,16 @@ def test_every_route_is_in_the_openapi_description(client: TestClient) -> None:
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
 def test_every_page_in_both_languages(client: TestClient, language: str) -> None:
     bunny = id_of(client, "bunny")
-    for page in (*PAGES, f"/videos/{bunny}", f"/videos/{bunny}?t=2", f"/?like={bunny}&t=1", "/?q=a&label=nothing"):
+    for page in (
+        *PAGES,
+        f"/videos/{bunny}",
+        f"/videos/{bunny}?t=2",
+        f"/?like={bunny}&t=1",
+        "/?q=a&label=nothing",
+        "/none",
+    ):
         answer = client.get(page, headers={"accept-language": language})
-        assert answer.status_code == 200, page
+        assert answer.status_code == {"/none": 404, "/?q=a&label=nothing": 400}.get(page, 200), page
         assert f'<html lang="{language[:2]}">' in answer.text
         assert ("\u641c\u7d22" in answer.text) == (language != "en")
         assert "style=" not in answer.text and "<script>" not in answer.text and "onclick" not in answer.text

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or later.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or earlier.")
 @click.option("--min-height", type=int, metavar="PIXELS", help="Only videos of at least this height.")
+@click.option("--status", type=click.Choice(["ok", "partial"]), help="Only videos that decoded whole, or in part.")
 @click.option(
     "--metric",
     type=click.Choice(["cosine", "euclidean"]),
@@ -100,6 +101,7 @@ def _filters(chosen: dict[str, Any]) -> Any:
         since=chosen["since"].date() if chosen["since"] else None,
         until=chosen["until"].date() if chosen["until"] else None,
         min_height=chosen["min_height"],
+        status=chosen["status"],
     )
 
 

@@ -1,7 +1,7 @@
 """The JSON API of the server and the media by video id; everything below ``/api/v1``."""
 
 import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from pipelines.web.media import Stills, is_inside, is_playable, send_file
+from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
     MOST,
     TOP,
+    Answer,
     Question,
     QuestionError,
     answer,
@@ -23,7 +25,6 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import CatalogView, Snapshot
-from transforms.retrieval.search import Hit
 
 UPLOAD_BYTES: Final = 20 << 20
 """Bytes that a sent picture may have."""
@@ -53,11 +54,14 @@ def question(
     since: Annotated[datetime.date | None, _OrEmpty, Query(description="First day of change (UTC).")] = None,
     until: Annotated[datetime.date | None, _OrEmpty, Query(description="Last day of change (UTC).")] = None,
     min_height: Annotated[int | None, _OrEmpty, Query(description="Smallest height in pixels.")] = None,
+    status: Annotated[
+        Literal["ok", "partial"] | None, _OrEmpty, Query(description="Whether all of it decoded, or only a part.")
+    ] = None,
     top: Annotated[int, Query(ge=1, le=MOST, description="Number of videos.")] = TOP,
 ) -> Question:
-    """Reads a question from a request; an empty field of a form is no condition."""
-    filters = filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height)
-    return Question(words, like, time_s, filters, top)
+    """Reads a question from a request; an empty field of a form is no condition, and words go before a video."""
+    filters = filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status)
+    return Question(words, "", None, filters, top) if words.strip() else Question("", like, time_s, filters, top)
 
 
 Asked = Annotated[Question, Depends(question)]
@@ -78,6 +82,8 @@ class Api:
         router.add_api_route("/videos/{video_id}", self.video)
         router.add_api_route("/videos/{video_id}/frames", self.frames)
         router.add_api_route("/videos/{video_id}/scores", self.scores)
+        router.add_api_route("/videos/{video_id}/thumbnails", self.thumbnails)
+        router.add_api_route("/videos/{video_id}/poster", self.poster, response_class=Response)
         router.add_api_route("/videos/{video_id}/picture", self.picture, response_class=Response)
         router.add_api_route("/videos/{video_id}/file", self.file, response_class=Response)
         router.add_api_route("/runs", self.runs)
@@ -85,17 +91,20 @@ class Api:
         return router
 
     def search(self, asked: Asked) -> list[dict[str, Any]]:
-        """Returns the videos that fit words, a video or a moment best, best first."""
+        """Returns the videos that fit words, a video or a moment best, best first.
+
+        `likely` is false for answers to words that are merely the nearest and probably do not show them.
+        """
         if asked.is_empty:
             raise QuestionError("ask with q or with like")
-        return [_hit(hit) for hit in answer(self._view.snapshot(), asked)]
+        return _hits(answer(self._view.snapshot(), asked))
 
     def search_picture(
         self, picture: UploadFile, top: Annotated[int, Query(ge=1, le=MOST)] = TOP
     ) -> list[dict[str, Any]]:
         """Returns the videos that look like a picture (JPEG, PNG, WebP and others; at most 20 MiB), best first."""
         rgb = sent_picture(self._stills, picture)
-        return [_hit(hit) for hit in answer_picture(self._view.snapshot(), rgb, top)]
+        return _hits(answer_picture(self._view.snapshot(), rgb, top))
 
     def video(self, video_id: str) -> dict[str, Any]:
         """Returns a video's latest row, without its embedding."""
@@ -121,15 +130,32 @@ class Api:
         times_s, cosines = scores_over_time(snapshot, q, row_of(snapshot, video_id)["uri"])
         return {"time_s": times_s, "score": cosines}
 
-    def picture(self, video_id: str, t: Annotated[float, Query(ge=0)] = 0.0) -> Response:
-        """Returns the picture at a time as a JPEG, 320 x 180 pixels."""
+    def thumbnails(self, video_id: str) -> list[dict[str, Any]]:
+        """Returns times and sizes of a video's stored pictures, in order of time; ask for each with `picture`."""
         snapshot = self._view.snapshot()
-        row = row_of(snapshot, video_id)
-        inside = is_inside(row["uri"], snapshot.archives)
-        drawn = self._stills.at(row["uri"], str(row["modified"]), t) if inside else None
-        if drawn is None:
-            raise HTTPException(404, "this picture cannot be drawn")
-        return Response(drawn, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        row_of(snapshot, video_id)
+        names = ("pts", "time_s", "width", "height", "poster")
+        return [{name: getattr(one, name) for name in names} for one in snapshot.thumbnails.of(video_id)]
+
+    def poster(self, video_id: str) -> Response:
+        """Returns the picture that stands for a video: a stored one (WebP), or the frame in its middle (JPEG)."""
+        snapshot = self._view.snapshot()
+        return _image(poster_of(snapshot, self._stills, row_of(snapshot, video_id)))
+
+    def picture(
+        self,
+        video_id: str,
+        t: Annotated[float, Query(ge=0, description="Start of the moment in seconds.")] = 0.0,
+        end: Annotated[float | None, Query(ge=0, description="Its end: any picture until then will do.")] = None,
+    ) -> Response:
+        """Returns a picture of a moment.
+
+        This is a stored one (WebP) between `t` and `end`, or one that is no further away than half the time between two
+        stored ones. Otherwise it is the frame at `t` (JPEG, 320 x 180 pixels), drawn from the file. A file that cannot
+        be decoded any more is shown by its nearest stored picture.
+        """
+        snapshot = self._view.snapshot()
+        return _image(picture_at(snapshot, self._stills, row_of(snapshot, video_id), t, end))
 
     def file(self, video_id: str, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
         """Returns the file itself, or a range of its bytes."""
@@ -178,12 +204,22 @@ def sent_picture(stills: Stills, picture: UploadFile) -> NDArray[np.uint8]:
     return rgb
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
-    return {
-        "video_id": hit.video_id,
-        "uri": hit.uri,
-        "score": hit.score,
-        "duration_s": hit.duration_s,
-        "ranges": [one._asdict() for one in hit.ranges],
-        "labels": hit.labels,
-    }
+def _image(picture: Picture | None) -> Response:
+    if picture is None:
+        raise HTTPException(404, "there is no picture, and none can be drawn")
+    return Response(picture.data, media_type=picture.media_type, headers={"Cache-Control": "private, max-age=3600"})
+
+
+def _hits(answer: Answer) -> list[dict[str, Any]]:
+    return [
+        {
+            "video_id": hit.video_id,
+            "uri": hit.uri,
+            "score": hit.score,
+            "likely": number < answer.likely,
+            "duration_s": hit.duration_s,
+            "ranges": [one._asdict() for one in hit.ranges],
+            "labels": hit.labels,
+        }
+        for number, hit in enumerate(answer.hits)
+    ]

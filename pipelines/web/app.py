@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Header, Query, Request, UploadFile
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi import APIRouter, FastAPI, Header, Query, UploadFile
+from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from models.errors import ReelbeamError
 from pipelines.web.access import Guard
 from pipelines.web.api import Api, Asked, row_of, sent_picture
+from pipelines.web.failing import handlers
 from pipelines.web.media import Stills
 from pipelines.web.pages import Pages
 from pipelines.web.questions import answer_picture
@@ -46,24 +46,22 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
         openapi_url="/api/v1/openapi.json",
     )
     app.include_router(Api(view, stills).router(), prefix="/api/v1")
-    app.include_router(Site(view, stills).router(), include_in_schema=False)
+    pages = Pages()
+    app.include_router(Site(view, stills, pages).router(), include_in_schema=False)
     app.mount("/static", StaticFiles(packages=[("pipelines.web", "static"), ("pipelines.pages", "static")]))
-    app.add_exception_handler(ReelbeamError, _cannot_ask)
+    for kind, handler in handlers(pages).items():
+        app.add_exception_handler(kind, handler)
     app.add_middleware(Guard, hosts=hosts, token=token)
     return app
-
-
-async def _cannot_ask(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": " ".join(str(error).split())}, 400)
 
 
 class Site:
     """Answers with pages. Its methods are the routes."""
 
-    def __init__(self, view: CatalogView, stills: Stills) -> None:
+    def __init__(self, view: CatalogView, stills: Stills, pages: Pages) -> None:
         self._view = view
         self._stills = stills
-        self._pages = Pages()
+        self._pages = pages
 
     def router(self) -> APIRouter:
         """Returns the routes."""
@@ -76,9 +74,10 @@ class Site:
         router.add_api_route("/labels", self.labels)
         return router
 
-    def search(self, asked: Asked, language: Language = None) -> str:
-        """Shows the answers to a question, or the newest videos."""
-        return self._pages.search(self._view.snapshot(), asked, language)
+    def search(self, asked: Asked, language: Language = None) -> HTMLResponse:
+        """Shows the answers to a question, or the newest videos that the filters leave."""
+        page, code = self._pages.search(self._view.snapshot(), asked, language)
+        return HTMLResponse(page, code)
 
     def search_picture(self, picture: UploadFile, language: Language = None) -> str:
         """Shows the videos that look like a picture."""

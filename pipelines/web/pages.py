@@ -1,7 +1,8 @@
 """The pages for people, rendered on the server."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from models.errors import ReelbeamError
@@ -9,21 +10,37 @@ from pipelines.pages.advice import ADVICE
 from pipelines.pages.night import charts_of_nights
 from pipelines.pages.templating import environment
 from pipelines.web.media import is_playable
-from pipelines.web.questions import Question, QuestionError, answer, scores_over_time
+from pipelines.web.questions import (
+    MOST,
+    TOP,
+    Answer,
+    Question,
+    QuestionError,
+    address_of,
+    answer,
+    cannot_be_asked,
+    folder_of,
+    scores_over_time,
+)
 from pipelines.web.view import Snapshot
 from pipelines.web.words import language_of, translated
 from transforms.catalog.night_report import NIGHTS
 from transforms.retrieval.search import Hit
 from transforms.video.failures import REASONS
 
-STRIP: int = 12
-"""Pictures of a filmstrip."""
+DRAWN: Final = 12
+"""Pictures of a filmstrip that are drawn because the catalog stores none."""
 
-BEST_MOMENTS: int = 5
+STRIP: Final = 60
+"""Stored pictures of a filmstrip, at most; those of a longer video are spread over it."""
+
+BEST_MOMENTS: Final = 5
 """Moments that are named beside the curve of scores."""
 
-LABEL_CHOICES: int = 200
-"""Labels that the filter offers, commonest first."""
+EMPTY: Final = Answer([], 0)
+
+FAILED: Final = {404: "There is no such page.", 503: "The catalog cannot be read now."}
+"""What the headline of a failure says, by its status code."""
 
 
 class Pages:
@@ -32,18 +49,25 @@ class Pages:
     def __init__(self) -> None:
         self._environment = environment("pipelines.web", "templates")
 
-    def search(self, snapshot: Snapshot, asked: Question, language: str | None) -> str:
-        """The page with a question and its answers; without a question it shows the newest videos."""
-        if asked.is_empty:
-            return self._answers(snapshot, asked, language, newest=snapshot.newest)
-        try:
-            return self._answers(snapshot, asked, language, hits=answer(snapshot, asked))
-        except ReelbeamError as error:
-            return self._answers(snapshot, asked, language, error=" ".join(str(error).split()))
+    def search(self, snapshot: Snapshot, asked: Question, language: str | None) -> tuple[str, int]:
+        """The page with a question and its answers; without a question it lists the newest videos.
 
-    def picture(self, snapshot: Snapshot, hits: Sequence[Hit], language: str | None) -> str:
+        Returns:
+            The page and its status code.
+        """
+        if asked.is_empty:
+            newest = snapshot.newest(asked.filters, asked.top)
+            return self._answers(snapshot, asked, language, newest=newest), 200
+        try:
+            return self._answers(snapshot, asked, language, found=answer(snapshot, asked)), 200
+        except ReelbeamError as error:
+            if not cannot_be_asked(error):
+                raise
+            return self._answers(snapshot, asked, language, error=" ".join(str(error).split())), 400
+
+    def picture(self, snapshot: Snapshot, found: Answer, language: str | None) -> str:
         """The page with the answers to a picture."""
-        return self._answers(snapshot, Question(), language, hits=hits)
+        return self._answers(snapshot, Question(), language, found=found)
 
     def _answers(
         self,
@@ -51,44 +75,53 @@ class Pages:
         asked: Question,
         language: str | None,
         *,
-        hits: Sequence[Hit] = (),
+        found: Answer = EMPTY,
         newest: Sequence[dict[str, Any]] = (),
         error: str = "",
     ) -> str:
+        facets = snapshot.facets.counts(asked.filters, only_live=not asked.is_empty)
+        shown = len(found.hits) + len(newest)
+        more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) else None
         return self._render(
             "search.html",
             language,
             asked=asked,
-            folder=(asked.filters.uri or "").strip("*"),
-            hits=hits,
+            folder=folder_of(asked.filters),
+            likely=found.hits[: found.likely],
+            unlikely=found.hits[found.likely :],
             error=error,
             like=snapshot.video(asked.like) if asked.like else None,
             newest=newest,
-            labels=[label for label, _ in snapshot.labels[:LABEL_CHOICES]],
-            moment_link=_moment_link,
-            total=len(snapshot.videos),
+            facets=facets,
+            address=partial(address_of, asked),
+            more=more,
+            top=None if asked.top == TOP else asked.top,
         )
 
     def video(self, snapshot: Snapshot, row: dict[str, Any], time_s: float, words: str, language: str | None) -> str:
         """The page of one video, at a moment, with how well each moment fits some words."""
         try:
             times_s, scores = scores_over_time(snapshot, words, row["uri"])
-        except ReelbeamError:  # the model cannot express these words
+        except ReelbeamError as error:
+            if not cannot_be_asked(error):
+                raise
             times_s, scores = [], []
+        stored = _spread([one.time_s for one in snapshot.thumbnails.of(row["video_id"])], STRIP)
+        drawn = [] if row["gone"] else _strip(row["duration_s"] or 0.0)
         return self._render(
             "video.html",
             language,
             row=row,
             time_s=time_s,
             playable=is_playable(row) and not row["gone"],
-            strip=_strip(row["duration_s"] or 0.0),
+            strip=stored or drawn,
+            is_stored=bool(stored),
             ranges=[one for one in row["label_ranges"] or [] if one["ranges"]],
             length_s=row["duration_s"] or 0.0,
             like=_like(snapshot, row),
             words=words,
             curve=_curve(times_s, scores, row["duration_s"] or 0.0),
             best=sorted(zip(scores, times_s, strict=True), reverse=True)[:BEST_MOMENTS],
-            moment_link=_moment_link,
         )
 
     def nights(self, snapshot: Snapshot, language: str | None) -> str:
@@ -108,18 +141,40 @@ class Pages:
         for row in snapshot.videos.select(["video_id", "labels", "label_ranges"]).to_pylist():
             for pair in (row["labels"] or [])[:1]:
                 examples.setdefault(pair["label"], row)
-        return self._render("labels.html", language, counts=snapshot.labels, examples=examples, start=_start_of)
+        return self._render("labels.html", language, counts=snapshot.labels, examples=examples, picture_of=_picture_of)
+
+    def failure(self, code: int, line: str, language: str | None) -> str:
+        """The page of a request that cannot be answered.
+
+        Args:
+            code: its status code.
+            line: what is wrong, in English.
+            language: the request's `Accept-Language` header.
+        """
+        return self._render("error.html", language, headline=FAILED.get(code, "This cannot be asked."), line=line)
 
     def _render(self, template: str, language: str | None, **values: Any) -> str:
         chosen = language_of(language)
         return self._environment.get_template(template).render(
-            lang=chosen, t=lambda text: translated(text, chosen), **values
+            lang=chosen,
+            t=lambda text: translated(text, chosen),
+            moment_link=_moment_link,
+            picture=_picture,
+            **values,
         )
 
 
 def _moment_link(video_id: str, time_s: float, words: str = "") -> str:
     """Returns the address of a moment of a video, with the words that led to it."""
     return f"/videos/{video_id}?{urlencode({'t': f'{time_s:.6g}', **({'q': words} if words else {})})}"
+
+
+def _picture(video_id: str, start_s: float | None = None, end_s: float | None = None) -> str:
+    """Returns the address of the picture of a moment of a video, or of its poster."""
+    place = f"/api/v1/videos/{video_id}"
+    if start_s is None:
+        return f"{place}/poster"
+    return f"{place}/picture?t={start_s:.3f}" + ("" if end_s is None else f"&end={end_s:.3f}")
 
 
 def _curve(times_s: Sequence[float], scores: Sequence[float], length_s: float) -> str:
@@ -136,22 +191,29 @@ def _curve(times_s: Sequence[float], scores: Sequence[float], length_s: float) -
 
 def _strip(length_s: float) -> list[float]:
     """Returns times spread evenly over a video, in the middle of equal parts."""
-    count = max(1, min(STRIP, int(length_s)))
+    count = max(1, min(DRAWN, int(length_s)))
     return [round((i + 0.5) * length_s / count, 3) for i in range(count)]
+
+
+def _spread(times_s: Sequence[float], most: int) -> list[float]:
+    """Returns some of many times, evenly spread with the first and the last, or all of few."""
+    if len(times_s) <= most:
+        return list(times_s)
+    return [times_s[round(i * (len(times_s) - 1) / (most - 1))] for i in range(most)]
 
 
 def _like(snapshot: Snapshot, row: dict[str, Any]) -> list[Hit]:
     if snapshot.search is None:
         return []
     try:
-        return answer(snapshot, Question(like=row["video_id"], top=8))
+        return answer(snapshot, Question(like=row["video_id"], top=8)).hits
     except QuestionError:  # it is newer than the index
         return []
 
 
-def _start_of(row: dict[str, Any], label: str) -> float:
-    """Returns when a label is first seen in a video."""
+def _picture_of(row: dict[str, Any], label: str) -> str:
+    """Returns the address of a picture of a video where a label is first seen."""
     for one in row["label_ranges"] or []:
         if one["label"] == label and one["ranges"]:
-            return float(one["ranges"][0]["start_s"])
-    return 0.0
+            return _picture(row["video_id"], one["ranges"][0]["start_s"], one["ranges"][0]["end_s"])
+    return _picture(row["video_id"])

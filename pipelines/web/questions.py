@@ -1,18 +1,21 @@
 """What a request asks of the index, and the answers as pages and the API show them."""
 
 import datetime
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.errors import ReelbeamError
+from models.retrieval.errors import IndexFormatError, MixedModelsError, NoIndexError, RetrievalError
 from pipelines.web.view import Snapshot
 from transforms.catalog.frames import embeddings_of
 from transforms.catalog.latest import latest_frames
-from transforms.retrieval.filters import Filters
+from transforms.retrieval.filters import MARKS, Filters
+from transforms.retrieval.relevance import likely
 from transforms.retrieval.search import CatalogSearch, Hit, Query
 
 TOP: Final = 24
@@ -57,7 +60,26 @@ class Question:
         return not (self.words.strip() or self.like)
 
 
-def answer(snapshot: Snapshot, question: Question) -> list[Hit]:
+class Answer(NamedTuple):
+    """The videos that fit a question best.
+
+    Attributes:
+        hits: best first.
+        likely: how many of the first ones probably show what was asked for. Only words are judged: whatever is like a
+            picture or a video is an answer.
+    """
+
+    hits: list[Hit]
+    likely: int
+
+
+def cannot_be_asked(error: ReelbeamError) -> bool:
+    """Whether the question is to blame for an error, not the catalog or this machine."""
+    ours = isinstance(error, (IndexFormatError, MixedModelsError, NoIndexError))
+    return isinstance(error, (QuestionError, RetrievalError)) and not ours
+
+
+def answer(snapshot: Snapshot, question: Question) -> Answer:
     """Returns the videos that fit best, best first.
 
     Raises:
@@ -72,17 +94,22 @@ def answer(snapshot: Snapshot, question: Question) -> list[Hit]:
         if row is None:
             raise QuestionError("the catalog has no such video")
         query = _query_of_video(snapshot, search, row["uri"], question.time_s)
-        hits = search.find(query, top_k=question.top + 1, filters=question.filters)
-        return [hit for hit in hits if hit.video_id != question.like][: question.top]
+        found = search.find(query, top_k=question.top + 1, filters=question.filters)
+        hits = [hit for hit in found if hit.video_id != question.like][: question.top]
+        return Answer(hits, len(hits))
     if len(question.words) > MOST_CHARACTERS:
         raise QuestionError(f"ask in at most {MOST_CHARACTERS} characters")
-    return search.find(search.words(question.words), top_k=question.top, filters=question.filters)
+    query = search.words(question.words)
+    hits = search.find(query, top_k=question.top, filters=question.filters)
+    scores = [hit.score for hit in hits]
+    return Answer(hits, likely(scores, search.typical_score(query), len(search.index.table)))
 
 
-def answer_picture(snapshot: Snapshot, rgb: NDArray[np.uint8], top: int = TOP) -> list[Hit]:
+def answer_picture(snapshot: Snapshot, rgb: NDArray[np.uint8], top: int = TOP) -> Answer:
     """Returns the videos that look like an upright RGB picture, uint8 [height, width, 3]. Errors as `answer`."""
     search = _index(snapshot)
-    return search.find(search.picture(rgb), top_k=top)
+    hits = search.find(search.picture(rgb), top_k=top)
+    return Answer(hits, len(hits))
 
 
 def _index(snapshot: Snapshot) -> CatalogSearch:
@@ -127,9 +154,9 @@ def frames_of(snapshot: Snapshot, uri: str, columns: list[str]) -> dict[str, Any
     """Returns columns of a video's stored frames, in order of time: embeddings as float32 [n, D], others as lists.
 
     Raises:
-        CatalogError: no run has seen the video.
+        CatalogError: no run has seen the video, or the catalog has vanished.
     """
-    parts = list(latest_frames(snapshot.catalog, ["time_s", *columns], uri=uri))
+    parts = list(latest_frames(snapshot.readable(), ["time_s", *columns], snapshot.run_id, uri))
     table = pa.concat_tables(parts).sort_by("time_s")
     return {name: embeddings_of(table[name]) if name == "embedding" else table[name].to_pylist() for name in columns}
 
@@ -142,7 +169,44 @@ def filters_of(
     since: datetime.date | None = None,
     until: datetime.date | None = None,
     min_height: int | None = None,
+    status: str | None = None,
 ) -> Filters:
     """Makes filters of the fields of a form; empty fields are no conditions."""
-    glob = folder if not folder or any(mark in folder for mark in "*?[") else f"*{folder}*"
-    return Filters(label or None, glob or None, min_duration_s, max_duration_s, since, until, min_height)
+    glob = folder if not folder or any(mark in folder for mark in MARKS) else f"*{folder}*"
+    return Filters(label or None, glob or None, min_duration_s, max_duration_s, since, until, min_height, status)
+
+
+def folder_of(filters: Filters) -> str:
+    """Returns the field of a form that gives the filter of URIs; see `filters_of`."""
+    glob = filters.uri or ""
+    text = glob.removeprefix("*").removesuffix("*")
+    return text if glob == f"*{text}*" and not any(mark in text for mark in MARKS) else glob
+
+
+def address_of(question: Question, **changes: Any) -> str:
+    """Returns the address of the page that asks a question.
+
+    Args:
+        question: the question.
+        changes: new values of its fields, or of its filters' fields.
+    """
+    own = {name: value for name, value in changes.items() if hasattr(question, name)}
+    others = {name: value for name, value in changes.items() if name not in own}
+    asked = replace(question, **own)
+    filters = replace(asked.filters, **others)
+    fields = {
+        "q": asked.words,
+        "like": asked.like,
+        "t": asked.time_s,
+        "label": filters.label,
+        "folder": folder_of(filters),
+        "min_duration_s": filters.min_duration_s,
+        "max_duration_s": filters.max_duration_s,
+        "since": filters.since,
+        "until": filters.until,
+        "min_height": filters.min_height,
+        "status": filters.status,
+        "top": None if asked.top == TOP else asked.top,
+    }
+    set_ones = {name: f"{value:.12g}" if isinstance(value, float) else value for name, value in fields.items()}
+    return "/?" + urlencode({name: value for name, value in set_ones.items() if value not in (None, "")})

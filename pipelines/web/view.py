@@ -11,21 +11,22 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.computed_once import computed_once
 from models.errors import ReelbeamError
 from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import current_index_id
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.night_report import commonest_labels
-from transforms.catalog.runs import Catalog, RunRecord
+from transforms.catalog.runs import Catalog, CatalogError, RunRecord
+from transforms.catalog.thumbnail_store import ThumbnailStore
+from transforms.retrieval.facets import Facets
+from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
 
 _LOG = logging.getLogger("reelbeam.web")
 
 LOOK_AGAIN_S: Final = 2.0
 """Seconds for which a snapshot is taken for the newest without a look at the catalog."""
-
-NEWEST: Final = 24
-"""Videos that the first page shows."""
 
 VIDEO_COLUMNS: Final = (
     "uri", "size_bytes", "modified", "title", "container", "stream", "codec", "width", "height", "rotation", "fps",
@@ -41,14 +42,14 @@ class Snapshot:
 
     Attributes:
         catalog: the catalog.
-        run_id: its newest run.
+        runs: all committed runs, oldest first.
         index_id: its index, or None.
         search: the open index, or None where there is none.
         videos: the latest row of each video, with `VIDEO_COLUMNS`, ``run_id`` and ``gone``, sorted by URI.
     """
 
     catalog: Catalog
-    run_id: str
+    runs: list[RunRecord]
     index_id: str | None
     search: CatalogSearch | None
     videos: pa.Table
@@ -65,15 +66,25 @@ class Snapshot:
         one: dict[str, Any] = self.videos.slice(row, 1).to_pylist()[0]
         return one
 
-    @cached_property
-    def runs(self) -> list[RunRecord]:
-        """All committed runs, oldest first."""
-        return self.catalog.runs()
+    @property
+    def run_id(self) -> str:
+        """The newest run."""
+        return self.runs[-1].run_id
+
+    def readable(self) -> Catalog:
+        """Returns the catalog.
+
+        Raises:
+            CatalogError: it has vanished. A folder that is not there would read as a catalog without rows.
+        """
+        if self.run_id not in self.catalog.run_ids():
+            raise CatalogError(f"{self.catalog.root} cannot be read now: its run {self.run_id} is missing")
+        return self.catalog
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
         """The latest failure of each video that failed, sorted by URI."""
-        rows: list[dict[str, Any]] = latest_failures(self.catalog).to_pylist()
+        rows: list[dict[str, Any]] = latest_failures(self.readable(), self.run_id).to_pylist()
         return rows
 
     @cached_property
@@ -81,12 +92,22 @@ class Snapshot:
         """Best labels of the videos with their numbers, commonest first."""
         return commonest_labels(self.videos["labels"])
 
-    @cached_property
-    def newest(self) -> list[dict[str, Any]]:
-        """Rows of the videos that were processed last, newest first, at most `NEWEST`."""
+    @computed_once
+    def thumbnails(self) -> ThumbnailStore:
+        """The stored pictures of all videos."""
+        return ThumbnailStore(self.readable(), self.run_id)
+
+    @computed_once
+    def facets(self) -> Facets:
+        """The counts beside the filters."""
+        return Facets(self.videos)
+
+    def newest(self, filters: Filters, count: int) -> list[dict[str, Any]]:
+        """Returns rows of the videos that meet some filters, newest first, at most `count`."""
+        there = pa.array(self.facets.matching(filters))
         order = [("processed_at", "descending"), ("uri", "ascending")]
-        first = pc.select_k_unstable(self.videos, k=min(NEWEST, len(self.videos)), sort_keys=order)
-        rows: list[dict[str, Any]] = self.videos.take(first).to_pylist()
+        first = pc.sort_indices(self.videos.select(["processed_at", "uri"]).take(there), sort_keys=order)[:count]
+        rows: list[dict[str, Any]] = self.videos.take(there.take(first)).to_pylist()
         return rows
 
     @cached_property
@@ -131,7 +152,13 @@ class CatalogView:
 
     def _state(self) -> tuple[str, str | None]:
         catalog = Catalog.open(self._root)
-        return catalog.run_ids()[-1], self._index_id(catalog)
+        return self._finished(catalog)[-1].run_id, self._index_id(catalog)
+
+    def _finished(self, catalog: Catalog) -> list[RunRecord]:
+        runs = catalog.runs()
+        if not runs:
+            raise CatalogError(f"{self._root} has no finished run yet: run `reelbeam classify` first")
+        return runs
 
     def _index_id(self, catalog: Catalog) -> str | None:
         try:
@@ -141,9 +168,10 @@ class CatalogView:
 
     def _take(self, old: Snapshot | None) -> Snapshot:
         catalog = Catalog.open(self._root)
-        run_id, index_id = catalog.run_ids()[-1], self._index_id(catalog)
+        runs, index_id = self._finished(catalog), self._index_id(catalog)
         if old is not None and old.index_id == index_id:
             search = old.search
         else:
             search = None if index_id is None else CatalogSearch.open(self._root, **self._options)
-        return Snapshot(catalog, run_id, index_id, search, latest_videos(catalog, list(VIDEO_COLUMNS)))
+        videos = latest_videos(catalog, list(VIDEO_COLUMNS), runs[-1].run_id)
+        return Snapshot(catalog, runs, index_id, search, videos)

@@ -59,6 +59,16 @@ CHINESE: Final[dict[str, str]] = {
     "What to do": "怎么办",
     "No video fails.": "没有失败的视频。",
     "There is no such page.": "没有这个页面。",
+    "The catalog cannot be read now.": "现在无法读取目录库。",
+    "This cannot be asked.": "不能这样问。",
+    "Nothing here fits these words well.": "没有很符合这些词的视频。",
+    "Less likely": "可能性较小",
+    "Show more": "显示更多",
+    "Status": "状态",
+    "Length": "时长",
+    "Resolution": "分辨率",
+    "This catalog has no stored pictures of this video.": "目录库里没有存储这个视频的画面。",
+    "They are drawn from the archive.": "画面临时从档案的文件里取出。",
     "Skip to the results": "跳到结果",
 }
 """Chinese for each English text of the templates."""

@@ -423,16 +423,16 @@ class Catalog:
         rows = self._read_file(self.files_table(run_id), "files", list(schemas.FileRow._fields))
         return [schemas.FileRow(**row) for row in rows.to_pylist()]
 
-    def _paths_of(self, table: str, run_id: str) -> list[str]:
+    def paths_of(self, table: str, run_id: str) -> list[str]:
         """Returns the paths, below the catalog, of a run's files of one table.
 
-        They are kept, except for those of `frames`, of which there are a thousand times as many.
+        Paths are kept, except for those of `frames`, of which there are a thousand times as many.
         """
         if table != "frames" and run_id in self._paths:
             return self._paths[run_id].get(table, [])
         wanted = pc.equal if table == "frames" else pc.not_equal
         found: dict[str, list[str]] = {}
-        with self._opened(self.files_table(run_id), "files") as parquet:
+        with self.opened(self.files_table(run_id), "files") as parquet:
             for batch in parquet.iter_batches(BATCH_ROWS, columns=["path", "table"]):
                 for row in batch.filter(wanted(batch["table"], "frames")).to_pylist():
                     found.setdefault(row["table"], []).append(row["path"])
@@ -461,19 +461,19 @@ class Catalog:
             CatalogError: a file is missing or damaged.
             SchemaError: a file has a newer version.
         """
-        for path in self._paths_of(table, run_id):
+        for path in self.paths_of(table, run_id):
             part = self._read_file(self.path(path), table, columns, video_id)
             yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
 
     def read_batches(self, table: str, run_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yields a run's rows of one table in small batches, however large its files; raises as `read_files` does."""
-        for path in self._paths_of(table, run_id):
-            with self._opened(self.path(path), table) as parquet:
+        for path in self.paths_of(table, run_id):
+            with self.opened(self.path(path), table) as parquet:
                 yield from parquet.iter_batches(BATCH_ROWS, columns=list(columns))
 
     def _read_file(self, path: str, table: str, columns: Sequence[str] | None, video_id: str | None = None) -> pa.Table:
         names = list(columns) if columns is not None else None
-        with self._opened(path, table) as parquet:
+        with self.opened(path, table) as parquet:
             if video_id is None:
                 part = parquet.read(names)
             else:
@@ -482,7 +482,17 @@ class Catalog:
         return schemas.with_added(part.replace_schema_metadata(None), table, columns)
 
     @contextmanager
-    def _opened(self, path: str, table: str) -> Iterator[pq.ParquetFile]:
+    def opened(self, path: str, table: str) -> Iterator[pq.ParquetFile]:
+        """Opens a file of a table. Errors while it is open are those of opening it.
+
+        Args:
+            path: of the file, with the catalog's folder.
+            table: the table that it must belong to.
+
+        Raises:
+            CatalogError: the file is missing or damaged.
+            SchemaError: it has a newer version.
+        """
         try:
             with storage.open_read(path) as file:
                 parquet = pq.ParquetFile(file)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -29,6 +30,7 @@ from models.visual.bundle import ModelBundle, cache_folder, fingerprint_of_model
 from models.visual.engines.target import TARGETS
 from models.visual.features import usable
 from transforms import storage
+from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.retrieval.filters import Filters, matching
 from transforms.retrieval.pictures import read_picture
@@ -42,6 +44,9 @@ LABELS_SHOWN = 5
 
 QUERY_FRAMES = 16
 """Number of frames that stand for a query video."""
+
+TYPICAL_VIDEOS = 500
+"""Number of videos that tell what score is usual for a query."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +253,18 @@ class CatalogSearch:
         number = self._number_of(uri)
         return None if number is None else self.index.frame_scores(query.direction, number)
 
+    def typical_score(self, query: Query) -> float:
+        """Returns the score that a video has which does not fit a query: most videos do not.
+
+        This is the median cosine of the mean frames of `TYPICAL_VIDEOS` videos spread over the index; NaN if it is
+        empty.
+        """
+        numbers = self.index.table["video"].to_numpy()
+        if not len(numbers):
+            return float("nan")
+        spread = np.linspace(0, len(numbers) - 1, min(len(numbers), TYPICAL_VIDEOS)).astype(int)
+        return float(np.median(self.index.videos.scores_of(query.direction, numbers[spread])))
+
     def ranking(self, query: Query, *, text_weight: float = 0.0) -> list[str]:
         """Returns the URIs of all videos in the order in which `find` would return them. Errors as `find`."""
         uris = dict(zip(self.index.table["video"].to_pylist(), self.index.table["uri"].to_pylist(), strict=True))
@@ -274,7 +291,17 @@ class CatalogSearch:
     def _allowed(self, filters: Filters | None) -> NDArray[np.int64] | None:
         if filters is None or not filters.are_set:
             return None
-        return matching(self.index.table, filters, self.bundle.spec.labels)
+        table = self.index.table
+        if filters.status is not None:
+            table = table.append_column("status", self._statuses)
+        return matching(table, filters, self.bundle.spec.labels)
+
+    @computed_once
+    def _statuses(self) -> pa.Array:
+        """The status of each row of the index's table, which has none; null for a video that the catalog dropped."""
+        videos = latest_videos(self.catalog, ["status"])
+        rows = pc.index_in(self.index.table["video_id"].combine_chunks(), videos["video_id"].combine_chunks())
+        return videos["status"].combine_chunks().take(rows)
 
     @computed_once
     def _words_model(self) -> TextModel:

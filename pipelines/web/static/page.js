@@ -41,3 +41,71 @@ if (form) {
     }
   });
 }
+
+// The filmstrip of a card: the picture follows the pointer along it, and the arrow keys while its name has the focus.
+// Times of the stored pictures are fetched once, when they are first wanted.
+for (const card of document.querySelectorAll(".card")) {
+  const shot = card.querySelector("a.shot[data-video]");
+  if (!shot) continue;
+  const picture = shot.querySelector("img");
+  const length = shot.querySelector(".length");
+  const still = { src: picture.getAttribute("src"), length: length?.textContent };
+  const place = `/api/v1/videos/${shot.dataset.video}`;
+  let strip = null;
+  let times = [];
+  let shown = -1;
+
+  const fetched = () => {
+    strip ??= fetch(`${place}/thumbnails`)
+      .then((answer) => (answer.ok ? answer.json() : []))
+      .then((found) => { times = found.map((one) => one.time_s); })
+      .catch(() => { strip = null; });
+    return strip;
+  };
+  const show = (number) => {
+    if (number === shown || times.length < 2) return;
+    shown = Math.min(Math.max(number, 0), times.length - 1);
+    picture.src = `${place}/picture?t=${times[shown].toFixed(3)}`;
+    if (length) length.textContent = clock(times[shown]);
+  };
+  const restore = () => {
+    if (shown < 0) return;
+    shown = -1;
+    picture.src = still.src;
+    if (length) length.textContent = still.length;
+  };
+  let share = 0;
+  let inside = false;
+  const follow = () => { if (inside) show(Math.floor(share * times.length)); };
+
+  shot.addEventListener("pointerenter", (event) => {
+    if (event.pointerType === "touch") return;
+    inside = true;
+    fetched().then(follow);
+  });
+  shot.addEventListener("pointermove", (event) => {
+    const box = shot.getBoundingClientRect();
+    share = (event.clientX - box.left) / box.width;
+    follow();
+  });
+  shot.addEventListener("pointerleave", () => {
+    inside = false;
+    restore();
+  });
+  const name = card.querySelector(".name");
+  name.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    fetched().then(() => show(shown + step));
+  });
+  name.addEventListener("blur", restore);
+}
+
+function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const two = (number) => String(number).padStart(2, "0");
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes}:${two(whole % 60)}`;
+  return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
+}
