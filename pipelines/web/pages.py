@@ -8,13 +8,13 @@ from models.errors import ReelbeamError
 from pipelines.pages.advice import ADVICE
 from pipelines.pages.night import charts_of_nights
 from pipelines.pages.templating import environment
-from pipelines.web.media import is_playable
 from pipelines.web.questions import Question, QuestionError, answer, scores_over_time
 from pipelines.web.view import Snapshot
 from pipelines.web.words import language_of, translated
 from transforms.catalog.night_report import NIGHTS
 from transforms.retrieval.search import Hit
 from transforms.video.failures import REASONS
+from transforms.video.playable import is_playable
 
 STRIP: int = 12
 """Pictures of a filmstrip."""
@@ -75,12 +75,14 @@ class Pages:
             times_s, scores = scores_over_time(snapshot, words, row["uri"])
         except ReelbeamError:  # the model cannot express these words
             times_s, scores = [], []
+        playable = is_playable(row) and not row["gone"]
         return self._render(
             "video.html",
             language,
             row=row,
             time_s=time_s,
-            playable=is_playable(row) and not row["gone"],
+            playable=playable,
+            proxy=not playable and snapshot.proxy_of(row) is not None,
             strip=_strip(row["duration_s"] or 0.0),
             ranges=[one for one in row["label_ranges"] or [] if one["ranges"]],
             length_s=row["duration_s"] or 0.0,

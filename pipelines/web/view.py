@@ -16,8 +16,10 @@ from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import current_index_id
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.night_report import commonest_labels
+from transforms.catalog.proxies import find_proxy
 from transforms.catalog.runs import Catalog, RunRecord
 from transforms.retrieval.search import CatalogSearch
+from transforms.storage import StorageError
 
 _LOG = logging.getLogger("reelbeam.web")
 
@@ -28,11 +30,11 @@ NEWEST: Final = 24
 """Videos that the first page shows."""
 
 VIDEO_COLUMNS: Final = (
-    "uri", "size_bytes", "modified", "title", "container", "stream", "codec", "width", "height", "rotation", "fps",
-    "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels", "label_ranges", "model",
+    "uri", "size_bytes", "modified", "fingerprint", "title", "container", "stream", "codec", "width", "height", "rotation",
+    "fps", "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels", "label_ranges", "model",
     "sampling", "processed_at",
 )  # fmt: skip
-"""Columns of `videos` that pages show: all but embeddings and fingerprints."""
+"""Columns of `videos` that pages need: all but embeddings and the model's fingerprint."""
 
 
 @dataclass
@@ -64,6 +66,18 @@ class Snapshot:
             return None
         one: dict[str, Any] = self.videos.slice(row, 1).to_pylist()[0]
         return one
+
+    def proxy_of(self, row: dict[str, Any]) -> str | None:
+        """Returns the path of the proxy of the file that a video's row describes; None where there is none.
+
+        It is looked for anew each time, because `reelbeam proxies` writes no run that would make a new snapshot.
+        """
+        if row["gone"]:
+            return None
+        try:
+            return find_proxy(self.catalog, row)
+        except StorageError:
+            return None
 
     @cached_property
     def runs(self) -> list[RunRecord]:
