@@ -30,9 +30,9 @@ NEWEST: Final = 24
 """Videos that the first page shows."""
 
 VIDEO_COLUMNS: Final = (
-    "uri", "size_bytes", "modified", "fingerprint", "title", "container", "stream", "codec", "width", "height", "rotation",
-    "fps", "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels", "label_ranges", "model",
-    "sampling", "processed_at",
+    "uri", "size_bytes", "modified", "fingerprint", "title", "container", "stream", "codec", "width", "height",
+    "rotation", "fps", "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels",
+    "label_ranges", "model", "sampling", "processed_at",
 )  # fmt: skip
 """Columns of `videos` that pages need: all but embeddings and the model's fingerprint."""
 
