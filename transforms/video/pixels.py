@@ -91,7 +91,8 @@ class Painter:
         Arguments and errors are those of `paint`.
 
         Returns:
-            A frame of format yuv420p with BT.709's matrix in the limited range.
+            A frame of format yuv420p with BT.601's matrix in the limited range. Most videos that need this have that
+            matrix, and the scaler's conversion from one matrix to another makes pictures darker by 1 or 2 of 255.
         """
         if not self._scales_directly(frame, pixel_aspect, is_field):
             picture = self.paint(frame, pixel_aspect, is_field)
@@ -118,7 +119,7 @@ class Painter:
             height,
             "yuv420p",
             src_colorspace=matrix,
-            dst_colorspace=Colorspace.ITU709,
+            dst_colorspace=Colorspace.ITU601,
             dst_color_range=ColorRange.MPEG,
             interpolation=INTERPOLATION,
             threads=1,

@@ -20,13 +20,14 @@ import av.codec
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from models.errors import ReelbeamError
 from models.visual.spec import Preprocessing
 from transforms.fault_points import fault_point
 from transforms.video import bounds, fingerprint
+from transforms.video.colour import Matrix
 from transforms.video.decode import DecodeReport, Sample, sample
 from transforms.video.failures import VideoError
 from transforms.video.pixels import Orientation, Painter
@@ -45,6 +46,9 @@ MOST_FPS: Final = 33
 KEPT_FPS: Final = 30
 """Frames per second that are kept of faster videos, at most."""
 
+BT709: Final = 1
+"""Number of BT.709's primaries and of its curve in ITU-T H.273."""
+
 WIDEST: Final = 4
 """A picture that is more than this many times as wide as high gets a proxy of this width and less height."""
 
@@ -54,9 +58,10 @@ USUAL_FPS: Final = Fraction(25)
 KEYFRAME_EVERY: Final = 50
 """Frames between two keyframes at most: what a browser decodes to show the moment that somebody jumps to."""
 
+LEAST_BITS_A_SECOND: Final = 300_000
 BITS_A_PIXEL: Final = 6
-"""Bits a second and pixel that the encoder may use at most, so that noise cannot fill the disk: 1.4 Mbit/s for
-640 x 360 pixels. Usual videos need a third of it."""
+"""Bits a second and pixel that the encoder may use, but `LEAST_BITS_A_SECOND` in any case, so that noise cannot fill
+the disk: 1.4 Mbit/s for 640 x 360 pixels. Usual videos need a third of it."""
 
 OPTIONS: Final = {"preset": "veryfast", "crf": "26", "bf": "0", "g": str(KEYFRAME_EVERY), "a53cc": "0"}
 """Of the encoder. Frames that refer to later ones (``bf``) would save a tenth of the bytes. Without them, decoding and
@@ -247,14 +252,14 @@ class _Writer:
         self._step = max(1, round(1 / (self._fps * TIME_BASE)))
         with _writing(self._target):
             self._container = av.open(f"file:{self._target}", "w", "mp4", options={"movflags": "+faststart"})
-        most = str(BITS_A_PIXEL * width * height)
+        most = str(max(LEAST_BITS_A_SECOND, BITS_A_PIXEL * width * height))
         stream = self._container.add_stream(
             ENCODER, rate=self._fps.limit_denominator(1001), options={**OPTIONS, "maxrate": most, "bufsize": most}
         )
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt, context.time_base = width, height, "yuv420p", TIME_BASE
-        context.color_primaries = context.color_trc = context.colorspace = Colorspace.ITU709
+        context.color_primaries, context.color_trc, context.colorspace = BT709, BT709, Matrix.BT601
         context.color_range = ColorRange.MPEG
         # One thread needs the least CPU; several videos are encoded at once.
         context.thread_count = 1
