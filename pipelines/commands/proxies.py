@@ -43,7 +43,7 @@ class HeightType(click.IntRange):
     "--workers",
     type=click.IntRange(1),
     default=cores_of_process,
-    show_default="one for each core",
+    show_default="the cores",
     help="Child processes that decode and encode; each uses one core.",
 )
 @job_options

@@ -277,6 +277,7 @@ class _Writer:
         for packet in packets:
             packet.duration = self._step  # counts for the last packet only; the others end where the next begins
             with _writing(self._target):
+                fault_point("proxy.before_write")
                 self._container.mux(packet)
 
 
