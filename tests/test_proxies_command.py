@@ -1,6 +1,7 @@
 """`reelbeam proxies` over real catalogs: what it makes, keeps and removes, and how it ends."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,10 @@ import pytest
 
 from tests import videos
 from tests.command_line import reelbeam_command
-from tests.conftest import ROOT, Reelbeam, assert_whole
+from tests.conftest import ROOT, Reelbeam, assert_whole, run_command
 from tests.test_interrupts import at_fault, interrupt, running
-from tests.test_object_store_commands import given_as_options
 from tests.waiting import until
+from transforms import storage
 from transforms.catalog.lock import CatalogLock
 from transforms.decoder.pool import DEADLINE_BASE_S, SLOWEST_BYTES_PER_S
 from transforms.decoder.proxies import DEADLINE_PER_VIDEO_S, deadline_s
@@ -27,10 +28,8 @@ MPEG2_TS = videos.Recipe(".ts", "mpeg2video", {"g": "12", "bf": "2"})
 SIZE = (64, 48)
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
+def make_archive(folder: Path) -> Path:
     """Three videos that no browser plays, one that all play, and one that fails."""
-    folder = tmp_path / "archive"
     folder.mkdir()
     videos.encode(folder / "old.avi", videos.RECIPES["mpeg4_avi"], 3, SIZE)
     videos.encode(folder / "tv.ts", MPEG2_TS, 3, SIZE)
@@ -40,15 +39,33 @@ def archive(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def catalog(archive: Path, tmp_path: Path, reelbeam: Reelbeam) -> Path:
-    night(archive, tmp_path / "catalog", reelbeam)
-    return tmp_path / "catalog"
-
-
-def night(archive: object, catalog: Path, reelbeam: Reelbeam, *options: str) -> None:
-    done = reelbeam("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder", *options)
+def night(archive: object, catalog: Path) -> Path:
+    done = run_command("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder")
     assert done.code == 0, done.err
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_archive(tmp_path_factory.mktemp("proxies") / "archive")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(archive: Path) -> Path:
+    return night(archive, archive.parent / "catalog")
+
+
+@pytest.fixture
+def catalog(undisturbed: Path, tmp_path: Path) -> Path:
+    """A catalog of the archive that a test may change."""
+    return Path(shutil.copytree(undisturbed, tmp_path / "catalog"))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> tuple[Path, Path]:
+    """An archive that a test may change, and its catalog."""
+    folder = make_archive(tmp_path / "archive")
+    return folder, night(folder, tmp_path / "catalog")
 
 
 def proxies_of(catalog: Path) -> set[str]:
@@ -67,7 +84,7 @@ def counts(summary: dict) -> tuple[int, ...]:
     return tuple(summary[name] for name in ("made", "kept", "removed", "failed"))
 
 
-def test_what_a_browser_cannot_play_gets_a_proxy_once(archive: Path, catalog: Path, reelbeam: Reelbeam) -> None:
+def test_what_a_browser_cannot_play_gets_a_proxy_once(catalog: Path, reelbeam: Reelbeam) -> None:
     first = reelbeam("proxies", "--catalog", catalog)
     assert (first.code, first.err) == (0, "") and "3 made, 0 kept, 0 removed, 0 failed" in first.out
     made = proxies_of(catalog)
@@ -86,12 +103,13 @@ def test_what_a_browser_cannot_play_gets_a_proxy_once(archive: Path, catalog: Pa
     assert "proxies: 3" in reelbeam("status", "--catalog", catalog).out
 
 
-def test_stale_proxies_go(archive: Path, catalog: Path, reelbeam: Reelbeam) -> None:
+def test_stale_proxies_go(own: tuple[Path, Path], reelbeam: Reelbeam) -> None:
+    archive, catalog = own
     assert counts(reelbeam("proxies", "--catalog", catalog, "--json").json) == (3, 0, 0, 0)
     first = proxies_of(catalog)
     (archive / "tv.ts").unlink()
     videos.encode(archive / "old.avi", videos.RECIPES["mpeg4_avi"], 2, SIZE)
-    night(archive, catalog, reelbeam)
+    night(archive, catalog)
     summary = reelbeam("proxies", "--catalog", catalog, "--json").json
     assert counts(summary) == (1, 1, 2, 0), "one is gone, one is another now"
     second = proxies_of(catalog)
@@ -107,8 +125,9 @@ def test_stale_proxies_go(archive: Path, catalog: Path, reelbeam: Reelbeam) -> N
     assert own.exists()
 
 
-def test_a_hostile_file_is_one_counted_failure(archive: Path, catalog: Path, reelbeam: Reelbeam) -> None:
+def test_a_hostile_file_is_one_counted_failure(own: tuple[Path, Path], reelbeam: Reelbeam) -> None:
     """It became hostile after the night, in a way that size and time do not tell, and kills its child."""
+    archive, catalog = own
     stat = (archive / "old.avi").stat()
     (archive / "old.avi").write_bytes(b"no video" + bytes(stat.st_size - 8))
     os.utime(archive / "old.avi", ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -169,7 +188,7 @@ def test_one_at_a_time_and_beside_a_night(archive: Path, catalog: Path, reelbeam
         refused = reelbeam("proxies", "--catalog", catalog)
         assert refused.code == 1 and "is held by reelbeam proxies" in refused.err
         assert len(refused.err.splitlines()) == 1
-        night(archive, catalog, reelbeam)
+        night(archive, catalog)
     with CatalogLock(str(catalog), "reelbeam classify"):
         assert reelbeam("proxies", "--catalog", catalog).code == 0
 
@@ -205,11 +224,11 @@ def test_a_disk_that_fails_is_no_fault_of_the_videos(catalog: Path, reelbeam: Re
 def test_an_archive_on_an_object_store(
     bucket: str, archive: Path, tmp_path: Path, reelbeam: Reelbeam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transforms import storage
+    from tests.test_object_store_commands import given_as_options  # which needs boto3, as the bucket does
 
     storage.write_atomically(f"{bucket}/videos/old.avi", (archive / "old.avi").read_bytes())
     catalog = tmp_path / "from_store"
-    night(f"{bucket}/videos", catalog, reelbeam)
+    night(f"{bucket}/videos", catalog)
     with given_as_options(monkeypatch) as options:
         done = reelbeam("proxies", "--catalog", catalog, "--json", *options)
     assert done.code == 0 and counts(done.json) == (1, 0, 0, 0)

@@ -213,7 +213,8 @@ class _Writer:
 
     def __exit__(self, *_: object) -> None:
         if self._container is not None:
-            self._container.close()
+            with contextlib.suppress(OSError):  # after `finish` there is nothing left to write
+                self._container.close()
 
     def add(self, one: Sample) -> None:
         """Encodes a frame.
