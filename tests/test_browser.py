@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
 from transforms.retrieval import relevance
+from transforms.storage import video_id_of
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +45,13 @@ def address(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     for command in (("classify", "--archive", archive, "--catalog", catalog), ("index", "--catalog", catalog)):
         done = run_command(*command)
         assert done.code == 0, done.err
+    with served(catalog) as place:
+        yield place
+
+
+@contextmanager
+def served(catalog: Path) -> Iterator[str]:
+    """A server of a catalog; its address."""
     config = uvicorn.Config(make_app(CatalogView(str(catalog)), LOOPBACK, None), port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -223,6 +232,53 @@ def test_what_the_browser_cannot_play_is_shown_in_pictures(page: Any) -> None:
     assert page.get_by_text("Your browser cannot play this format").count() == 1
     picture = page.locator(".strip img").first
     page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+
+
+@pytest.mark.parametrize(
+    "clip", ["mpeg4_avi", "gif", "h264_late_start", "h264_ts"], ids=["AVI", "GIF", "Matroska, late", "TS"]
+)
+def test_a_proxy_plays_the_moment_of_the_original(browser: Any, tmp_path: Path, clip: str) -> None:
+    """Each frame has its number drawn into it: the one at the asked time is shown, whatever the container."""
+    recipe = videos.RECIPES[clip]
+    (tmp_path / "archive").mkdir()
+    path = videos.make(tmp_path / "archive", clip, seconds=4)
+    catalog = tmp_path / "catalog"
+    night = ("classify", "--archive", tmp_path / "archive", "--catalog", catalog, "--model", "placeholder")
+    for command in (night, ("proxies", "--catalog", catalog)):
+        done = run_command(*command)
+        assert done.code == 0, done.err
+    with served(catalog) as address:
+        context = browser.new_context(base_url=address, locale="en-GB")
+        page = context.new_page()
+        page.goto(f"/videos/{video_id_of(str(path))}?t=2.51")
+        assert page.get_by_text("A small copy without sound").count() == 1
+        page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
+        page.wait_for_function("() => Math.abs(document.querySelector('video').currentTime - 2.51) < 0.001")
+        assert page.evaluate("Math.abs(document.querySelector('video').duration - 4)") < 0.2
+        for time_s in (2.51, 0.01, 3.62):
+            shown = page.evaluate(NUMBER_OF_THE_FRAME, time_s)
+            assert shown == int(time_s * recipe.fps), time_s
+        page.evaluate("document.querySelector('video').play()")
+        page.wait_for_function("() => document.querySelector('video').ended")
+        context.close()
+
+
+NUMBER_OF_THE_FRAME = """async time_s => {
+    const video = document.querySelector("video");
+    const shown = new Promise(resolve => video.requestVideoFrameCallback(resolve));
+    video.currentTime = time_s;
+    await shown;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    const context = canvas.getContext("2d");
+    context.drawImage(video, 0, 0);
+    let number = 0;
+    for (let bit = 0; bit < 10; bit++) {
+        if (context.getImageData(8 + 10 * bit, 8, 1, 1).data[1] > 128) number |= 1 << bit;
+    }
+    return number;
+}"""
+"""Seeks and reads the number that `videos.picture` draws into its frames."""
 
 
 def test_a_hostile_name_is_text(page: Any) -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "classify": "Classify a video archive into Parquet tables.",
     "status": "Show a catalog at a glance.",
     "serve": "Serve a page to search and to look.",
+    "proxies": "Make small copies of what a browser cannot play, for the page.",
     "report": "Write what a night did, or a video's contact sheet, as one page.",
     "verify": "Check that a catalog is what its runs promise.",
     "index": "Build the retrieval index, or add what is new to it.",

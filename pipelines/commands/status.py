@@ -51,6 +51,8 @@ def _print(status: "CatalogStatus") -> None:
     if status.ignored is not None:
         print_paragraph(out, f"ignored: {escape(in_words(status.ignored))}")
     print_paragraph(out, f"index: {status.index or 'none yet (reelbeam index)'}")
+    if status.proxies:
+        print_paragraph(out, f"proxies: {status.proxies}")
     if status.unfinished:
         left = status.unfinished
         print_paragraph(

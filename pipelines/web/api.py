@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from pipelines.web.media import Stills, is_inside, is_playable, send_file
+from pipelines.web.media import Stills, is_inside, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
     MOST,
@@ -25,6 +25,7 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import CatalogView, Snapshot
+from transforms.video.playable import is_playable
 
 UPLOAD_BYTES: Final = 20 << 20
 """Bytes that a sent picture may have."""
@@ -86,6 +87,7 @@ class Api:
         router.add_api_route("/videos/{video_id}/poster", self.poster, response_class=Response)
         router.add_api_route("/videos/{video_id}/picture", self.picture, response_class=Response)
         router.add_api_route("/videos/{video_id}/file", self.file, response_class=Response)
+        router.add_api_route("/videos/{video_id}/proxy", self.proxy, response_class=Response)
         router.add_api_route("/runs", self.runs)
         router.add_api_route("/failures", self.failures)
         return router
@@ -107,9 +109,10 @@ class Api:
         return _hits(answer_picture(self._view.snapshot(), rgb, top))
 
     def video(self, video_id: str) -> dict[str, Any]:
-        """Returns a video's latest row, without its embedding."""
-        row = row_of(self._view.snapshot(), video_id)
-        return {**row, "playable": is_playable(row)}
+        """Returns a video's latest row, without its embedding, and whether browsers play it and it has a proxy."""
+        snapshot = self._view.snapshot()
+        row = row_of(snapshot, video_id)
+        return {**row, "playable": is_playable(row), "proxy": snapshot.proxy_of(row) is not None}
 
     def frames(
         self,
@@ -167,6 +170,17 @@ class Api:
             return send_file(row["uri"], range_)
         except OSError as error:
             raise HTTPException(404, "this file cannot be read now") from error
+
+    def proxy(self, video_id: str, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
+        """Returns the small H.264 copy of a video that browsers do not play, or a range of its bytes."""
+        snapshot = self._view.snapshot()
+        path = snapshot.proxy_of(row_of(snapshot, video_id))
+        if path is None:
+            raise HTTPException(404, "this video has no proxy")
+        try:
+            return send_file(path, range_)
+        except OSError as error:
+            raise HTTPException(404, "this proxy cannot be read now") from error
 
     def runs(self) -> list[dict[str, Any]]:
         """Returns the committed runs, oldest first."""

@@ -5,7 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from cachetools import LRUCache
 from starlette.responses import Response, StreamingResponse
@@ -19,21 +19,6 @@ BLOCK_BYTES: Final = 1 << 18
 
 CACHED_BYTES: Final = 64 << 20
 """Bytes of drawn pictures that are kept."""
-
-PLAYABLE: Final = {
-    "mp4": {"h264", "av1", "vp9"},
-    "mov": {"h264"},
-    "matroska": {"vp8", "vp9", "av1"},
-    "webm": {"vp8", "vp9", "av1"},
-    "ogg": {"vp8"},
-}
-"""Codecs that current browsers play in a container of this name. HEVC depends on the system, so it is left out."""
-
-
-def is_playable(row: dict[str, Any]) -> bool:
-    """Whether a browser can play a video, by the container and codec that its row names."""
-    names = (row["container"] or "").split(",")
-    return any(row["codec"] in PLAYABLE.get(name, ()) for name in names)
 
 
 def is_inside(uri: str, archives: list[str]) -> bool:

@@ -9,7 +9,6 @@ from models.errors import ReelbeamError
 from pipelines.pages.advice import ADVICE
 from pipelines.pages.night import charts_of_nights
 from pipelines.pages.templating import environment
-from pipelines.web.media import is_playable
 from pipelines.web.questions import (
     MOST,
     TOP,
@@ -27,6 +26,7 @@ from pipelines.web.words import language_of, translated
 from transforms.catalog.night_report import NIGHTS
 from transforms.retrieval.search import Hit
 from transforms.video.failures import REASONS
+from transforms.video.playable import is_playable
 
 DRAWN: Final = 12
 """Pictures of a filmstrip that are drawn because the catalog stores none."""
@@ -108,12 +108,14 @@ class Pages:
             times_s, scores = [], []
         stored = _spread([one.time_s for one in snapshot.thumbnails.of(row["video_id"])], STRIP)
         drawn = [] if row["gone"] else _strip(row["duration_s"] or 0.0)
+        playable = is_playable(row) and not row["gone"]
         return self._render(
             "video.html",
             language,
             row=row,
             time_s=time_s,
-            playable=is_playable(row) and not row["gone"],
+            playable=playable,
+            proxy=not playable and snapshot.proxy_of(row) is not None,
             strip=stored or drawn,
             is_stored=bool(stored),
             ranges=[one for one in row["label_ranges"] or [] if one["ranges"]],

@@ -17,11 +17,13 @@ from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import current_index_id
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.night_report import commonest_labels
+from transforms.catalog.proxies import find_proxy
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
 from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
+from transforms.storage import StorageError
 
 _LOG = logging.getLogger("reelbeam.web")
 
@@ -29,11 +31,11 @@ LOOK_AGAIN_S: Final = 2.0
 """Seconds for which a snapshot is taken for the newest without a look at the catalog."""
 
 VIDEO_COLUMNS: Final = (
-    "uri", "size_bytes", "modified", "title", "container", "stream", "codec", "width", "height", "rotation", "fps",
-    "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels", "label_ranges", "model",
-    "sampling", "processed_at",
+    "uri", "size_bytes", "modified", "fingerprint", "title", "container", "stream", "codec", "width", "height",
+    "rotation", "fps", "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels",
+    "label_ranges", "model", "sampling", "processed_at",
 )  # fmt: skip
-"""Columns of `videos` that pages show: all but embeddings and fingerprints."""
+"""Columns of `videos` that pages need: all but embeddings and the model's fingerprint."""
 
 
 @dataclass
@@ -80,6 +82,18 @@ class Snapshot:
         if self.run_id not in self.catalog.run_ids():
             raise CatalogError(f"{self.catalog.root} cannot be read now: its run {self.run_id} is missing")
         return self.catalog
+
+    def proxy_of(self, row: dict[str, Any]) -> str | None:
+        """Returns the path of the proxy of the file that a video's row describes; None where there is none.
+
+        It is looked for anew each time, because `reelbeam proxies` writes no run that would make a new snapshot.
+        """
+        if row["gone"]:
+            return None
+        try:
+            return find_proxy(self.catalog, row)
+        except StorageError:
+            return None
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ CHINESE: Final[dict[str, str]] = {
     "Only a part of this video decodes.": "这个视频只能解码一部分。",
     "The archive no longer has this file.": "档案里已经没有这个文件。",
     "Your browser cannot play this format; these are its pictures.": "浏览器不能播放这种格式；下面是它的画面。",
+    "A small copy without sound: your browser cannot play the original.": "浏览器不能播放原文件；这是无声的小副本。",
     "run": "运行",
     "began": "开始",
     "took": "用时",

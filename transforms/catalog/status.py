@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from transforms import storage
 from transforms.catalog import latest
 from transforms.catalog.progress import read_progress
+from transforms.catalog.proxies import list_proxies
 from transforms.catalog.runs import Catalog
 
 
@@ -32,6 +33,7 @@ class CatalogStatus:
         unfinished: the run that was started and not committed: run_id, started_at, chunks on disk and frames so far;
             None where there is none.
         index: id of the index in use, or None.
+        proxies: number of small copies for browsers, of whatever version of their videos.
     """
 
     catalog: str
@@ -46,6 +48,7 @@ class CatalogStatus:
     ignored: dict[str, int] | None
     unfinished: dict[str, Any] | None
     index: str | None
+    proxies: int = 0
 
 
 def status_of(catalog: Catalog) -> CatalogStatus:
@@ -66,6 +69,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         ignored=next((run.ignored for run in reversed(runs) if run.ignored is not None), None),
         unfinished=_unfinished(catalog),
         index=_index(catalog),
+        proxies=len(list_proxies(catalog)),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from models.visual.preprocess import finish, resize, scaled_size
@@ -77,9 +77,53 @@ class Painter:
                 height, width = self._target(high, wide, orientation.transposed)
                 scaled = self._scaled(one, width, height)
         except (av.FFmpegError, ValueError) as error:
-            what = f"{frame.width} x {frame.height} pixels of format {frame.format.name}, matrix {frame.colorspace}"
-            raise VideoError("decode", "unsupported_codec", f"cannot convert a frame of {what}: {error}") from error
+            raise _cannot_convert(frame, error) from error
         return orientation.apply(scaled)
+
+    def video_frame(
+        self, frame: VideoFrame, pixel_aspect: Fraction | None = None, is_field: bool = False
+    ) -> VideoFrame:
+        """Converts one frame to the picture of `paint`, as an encoder takes it.
+
+        The picture is made without a detour through RGB where no rotation and no rare colours need one, which takes a
+        third of the time.
+
+        Arguments and errors are those of `paint`.
+
+        Returns:
+            A frame of format yuv420p with BT.601's matrix in the limited range. Most videos that need this have that
+            matrix, and the scaler's conversion from one matrix to another makes pictures darker by 1 or 2 of 255.
+        """
+        if not self._scales_directly(frame, pixel_aspect, is_field):
+            picture = self.paint(frame, pixel_aspect, is_field)
+            rgb = VideoFrame.from_ndarray(picture, format="rgb24")
+            return self._as_yuv(rgb, rgb.width, rgb.height, Matrix.RGB)
+        try:
+            one = _at_one_moment(frame, is_field)
+            return self._as_yuv(one, self.preprocessing.width, self.preprocessing.height, Coding.of(one).matrix)
+        except (av.FFmpegError, ValueError) as error:
+            raise _cannot_convert(frame, error) from error
+
+    def _scales_directly(self, frame: VideoFrame, pixel_aspect: Fraction | None, is_field: bool) -> bool:
+        """Tells whether the scaler alone makes the picture of `paint` from the frame."""
+        high, wide = Fraction(frame.height * (2 if is_field else 1)), frame.width * (pixel_aspect or Fraction(1))
+        is_strip = max(high, wide) > STRIP_ASPECT * min(high, wide)
+        is_yuv = len(frame.format.components) >= 3 and not frame.format.is_rgb
+        whole = self.preprocessing.fit == "squash" and Orientation.of(frame).is_upright
+        return whole and is_yuv and not is_strip and Coding.of(frame).is_plain
+
+    def _as_yuv(self, frame: VideoFrame, width: int, height: int, matrix: int) -> VideoFrame:
+        return self._reformatter.reformat(
+            frame,
+            width,
+            height,
+            "yuv420p",
+            src_colorspace=matrix,
+            dst_colorspace=Colorspace.ITU601,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
 
     def _target(self, high: Fraction, wide: Fraction, transposed: bool) -> tuple[int, int]:
         """Returns (height, width) to scale a picture to, before rotation.
@@ -128,6 +172,11 @@ class Painter:
         return np.asarray(small.to_ndarray())
 
 
+def _cannot_convert(frame: VideoFrame, error: Exception) -> VideoError:
+    what = f"{frame.width} x {frame.height} pixels of format {frame.format.name}, matrix {frame.colorspace}"
+    return VideoError("decode", "unsupported_codec", f"cannot convert a frame of {what}: {error}")
+
+
 def _at_one_moment(frame: VideoFrame, is_field: bool) -> VideoFrame:
     if not frame.interlaced_frame:
         return frame
@@ -165,6 +214,11 @@ class Orientation:
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, flip_x=a < 0, flip_y=d < 0)
         return cls(True, flip_x=c < 0, flip_y=b < 0)
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether the stored picture needs no rotation and no mirroring."""
+        return not (self.transposed or self.flip_x or self.flip_y)
 
     @property
     def degrees(self) -> int:
