@@ -109,16 +109,26 @@ CHILD = Box(
 
 TABLES = [
     Box(3.6, MIDDLE - 0.28, "gone", ("what left", "the archive"), width=1.5, height=0.85),
-    Box(8.6, MIDDLE - 0.28, "frames", ("embedding and labels", "of each sampled frame"), width=2.1, height=0.85),
-    Box(10.65, MIDDLE - 0.28, "videos", ("pooled embedding,", "labels, ranges"), width=1.7, height=0.85),
-    Box(12.3, MIDDLE - 0.28, "failures", ("stage and", "reason"), width=1.3, height=0.85),
-    Box(13.65, MIDDLE - 0.28, "files", ("checksums",), width=1.1, height=0.85),
-    Box(14.85, MIDDLE - 0.28, "runs", ("the commit",), width=1.1, height=0.85),
+    Box(8.25, MIDDLE - 0.28, "frames", ("embedding and labels", "of each sampled frame"), width=2.1, height=0.85),
+    Box(10.15, MIDDLE - 0.28, "videos", ("pooled embedding,", "labels, ranges"), width=1.55, height=0.85),
+    Box(11.6, MIDDLE - 0.28, "thumbnails", ("a few pictures", "of each video"), width=1.2, height=0.85),
+    Box(12.85, MIDDLE - 0.28, "failures", ("stage and", "reason"), width=1.15, height=0.85),
+    Box(13.95, MIDDLE - 0.28, "files", ("checksums",), width=0.9, height=0.85),
+    Box(14.95, MIDDLE - 0.28, "runs", ("the commit",), width=0.95, height=0.85),
     Box(1.65, MIDDLE - 0.28, "models", ("what made", "the rows"), width=1.5, height=0.85),
     Box(6.0, MIDDLE - 0.28, "index", ("shards of vectors,", "CURRENT"), width=1.8, height=0.85),
 ]
 
 READERS = [
+    Box(
+        1.15,
+        BOTTOM,
+        "serve, report",
+        ("a page to search and", "to look; what a night", "did; proxies to play"),
+        "pipelines/web, pages",
+        READER,
+        2.1,
+    ),
     Box(
         6.0,
         BOTTOM,
@@ -228,24 +238,25 @@ def draw_catalog(axes: Axes) -> None:
     draw_arrow(axes, (3.6, TOP - 0.83), (3.6, top))
     draw_arrow(axes, (2.85, MIDDLE + 0.67), (2.85, TOP - 0.83), dashed=True)
     axes.text(2.77, 6.62, "known\nvideos", fontsize=8, va="center", ha="right", color=ARROW)
-    draw_arrow(axes, (9.45, TOP - 0.83), (9.2, top))
-    draw_arrow(axes, (10.8, TOP - 0.83), (10.65, top))
-    draw_arrow(axes, (11.9, TOP - 0.83), (12.3, top))
-    draw_arrow(axes, (13.65, TOP - 0.83), (13.65, top))
-    draw_arrow(axes, (14.5, TOP - 0.83), (14.85, top), label="last")
+    draw_arrow(axes, (9.3, TOP - 0.83), (8.9, top))
+    draw_arrow(axes, (10.6, TOP - 0.83), (10.15, top))
+    draw_arrow(axes, (11.3, TOP - 0.83), (11.6, top))
+    draw_arrow(axes, (12.0, TOP - 0.83), (12.85, top))
+    draw_arrow(axes, (13.75, TOP - 0.83), (13.95, top))
+    draw_arrow(axes, (14.6, TOP - 0.83), (14.95, top), label="last")
 
 
 def draw_readers(axes: Axes) -> None:
     """Draws the commands that read the catalog, and what they write."""
-    axes.text(0.15, 3.05, "the other commands", fontsize=12, fontweight="bold")
+    axes.text(1.35, 2.95, "the other commands", fontsize=12, fontweight="bold")
     edge, top = MIDDLE - 0.88, BOTTOM + 0.83
     for box in READERS:
         draw_box(axes, box)
-    for x in (5.7, 8.6, 10.7, 13.7):
+    for x in (1.15, 5.7, 8.6, 10.7, 13.7):
         draw_arrow(axes, (x, edge), (x, top), dashed=True)
     axes.text(8.5, 3.2, "the newest\ncommitted row\nof each video", fontsize=8, va="center", color=ARROW, ha="right")
     draw_arrow(axes, (6.4, top), (6.4, MIDDLE - 0.72))
-    draw_arrow(axes, (5.3, MIDDLE - 0.72), (3.9, top), dashed=True)
+    draw_arrow(axes, (5.4, MIDDLE - 0.72), (4.1, top), dashed=True)
     draw_arrow(axes, (11.4, top), (11.4, edge))
 
 

@@ -21,6 +21,8 @@ from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Video, cut
 
+pytestmark = pytest.mark.own_process
+
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:

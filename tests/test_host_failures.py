@@ -11,7 +11,7 @@ from tests.own_classes import labels_of, make_archive
 from tests.tables import contents
 from transforms.catalog.runs import Catalog
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_process]
 
 OPTIONS = ("--model", "placeholder", "--decode-workers", "2")
 RANDOM = "warning: placeholder's numbers are random: for tests only"

@@ -16,7 +16,7 @@ from tests.conftest import ROOT, Reelbeam, assert_whole
 from tests.tables import contents, leftovers
 from transforms.decoder.spool import Spool
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_process]
 
 OPTIONS = ("--model", "placeholder", "--segment-seconds", "5", "--chunk-frames", "10")
 POINTS = (

@@ -11,6 +11,8 @@ from pipelines.terminal import logs
 from tests import videos
 from tests.conftest import Reelbeam
 
+pytestmark = pytest.mark.own_process
+
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:

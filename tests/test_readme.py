@@ -11,7 +11,7 @@ import pytest
 from pipelines.commands.demo_archive import demo_archive
 from tests.conftest import ROOT, Reelbeam
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_process]
 
 BLOCK = re.compile(r"<!-- tested(?:: (\w+))? -->\n```\w+\n(.*?)```", re.DOTALL)
 
