@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,11 +32,22 @@ STARTS_PROCESSES = {"reelbeam", "server"}
 """Fixtures that start a command or a server: tests with these are slow."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that start commands or servers as slow."""
+LONGEST_FIRST = (
+    "test_flink.py", "test_object_store_commands.py", "test_exactness.py", "test_parameter_sets.py",
+    "test_end_to_end_training.py", "test_own_classes.py", "test_takeover.py", "test_interrupts.py",
+    "test_heads_training.py", "test_browser.py", "test_nightly.py",
+)  # fmt: skip
+"""Files that take more than a minute. One that came last would keep one worker busy while the other has nothing."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Marks tests that start commands or servers as slow, and puts files that take long before the others."""
     for item in items:
         if STARTS_PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    yield
+    items.sort(key=lambda item: item.path.name not in LONGEST_FIRST)
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,8 @@ from tests.test_relabel import LABELS, make_head
 from transforms.catalog.latest import latest_frames
 from transforms.catalog.runs import Catalog as StoredCatalog
 
+pytestmark = pytest.mark.slow
+
 
 def succeed(*arguments: object) -> None:
     done = run_command(*arguments)

@@ -196,3 +196,26 @@ def test_one_of_several_starts_wins_and_a_dead_holder_is_taken_over(bucket):
     with CatalogLock(f"{bucket}/catalog") as mine:
         mine.check()
     assert not storage.exists(f"{bucket}/catalog/LOCK")
+
+
+def test_a_process_makes_one_client(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making one costs as much as ten operations."""
+    import boto3
+
+    made: list[object] = []
+
+    class Counted(boto3.session.Session):
+        def client(self, *arguments: object, **settings: object) -> object:
+            made.append(settings)
+            return super().client(*arguments, **settings)
+
+    monkeypatch.setattr(boto3.session, "Session", Counted)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
+    for number in range(3):
+        storage.write_atomically(f"{bucket}/{number}", b"bytes")
+        assert storage.read_bytes(f"{bucket}/{number}") == b"bytes"
+    assert len(list(storage.list_files(bucket))) == 3
+    assert len(made) == 1
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "8")
+    assert storage.read_bytes(f"{bucket}/0") == b"bytes"
+    assert len(made) == 2, "other settings need another client"

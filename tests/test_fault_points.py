@@ -23,12 +23,15 @@ pytestmark = pytest.mark.slow
 
 OPTIONS = ("--model", "placeholder", "--segment-seconds", "3", "--chunk-frames", "4", "--decode-workers", "1")
 DECODERS = (
-    *((module, "decoder.before_start") for module in ("child", "clips")),
+    *((module, "decoder.before_start") for module in ("child", "clips", "proxies")),
     *(("child", f"decoder.{step}") for step in ("before_probe", "before_segment", "after_picture")),
     ("clips", "decoder.before_clip"),
+    ("proxies", "decoder.before_proxy"),
+    *(("proxy", f"proxy.{step}") for step in ("after_frame", "before_write")),
     ("processes", "children.before_fork"),
 )
-"""Points of decoder children: `test_kill.py`, `test_interrupts.py`, `test_host_failures.py` and `test_processes.py`."""
+"""Points of decoder children. `test_kill.py`, `test_interrupts.py`, `test_host_failures.py`, `test_processes.py` and
+`test_proxies_command.py` walk them."""
 
 KINDS = ("lock", "work", "models", "thumbnails", "frames", "videos", "failures", "gone", "files", "runs")
 

@@ -16,6 +16,8 @@ from tests import videos
 from tests.command_line import ROOT, Finished, reelbeam_command
 from tests.conftest import run_command
 
+pytestmark = pytest.mark.slow
+
 WORD_OF_THE_PROGRAM = "reelbeam: "
 
 

@@ -221,6 +221,22 @@ def test_a_disk_that_fails_is_no_fault_of_the_videos(catalog: Path, reelbeam: Re
     assert proxies_of(catalog) == set()
 
 
+def test_a_machine_without_decoders_fails_no_video(catalog: Path, reelbeam: Reelbeam) -> None:
+    done = reelbeam("proxies", "--catalog", catalog, env={"REELBEAM_FAULT": "decoder.before_start=kill"})
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert "no decoder process can be started here" in done.err
+    assert proxies_of(catalog) == set()
+
+
+def test_a_child_that_dies_before_a_proxy_costs_that_one(catalog: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    once = {"REELBEAM_FAULT": "decoder.before_proxy=kill", "REELBEAM_FAULT_ONCE": str(tmp_path / "marker")}
+    done = reelbeam("proxies", "--catalog", catalog, "--workers", "1", "--json", env=once)
+    assert done.code == 0 and (tmp_path / "marker").exists(), done.err
+    assert done.json["failed"] + done.json["made"] == 3 and done.json["made"] >= 2
+    assert reelbeam("proxies", "--catalog", catalog, "--json").json["failed"] == 0
+    assert len(proxies_of(catalog)) == 3
+
+
 def test_an_archive_on_an_object_store(
     bucket: str, archive: Path, tmp_path: Path, reelbeam: Reelbeam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
