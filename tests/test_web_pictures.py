@@ -248,7 +248,7 @@ def test_an_archive_that_cannot_be_read_is_no_broken_server(
     def broken(*_: object) -> bool:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pipelines.web.api.is_inside", broken)
+    monkeypatch.setattr("transforms.archive.roots.Roots.hold", broken)
     answer = client.get(f"/api/v1/videos/{video_id_of('/videos/cam1/1.mp4')}/file")
     assert (answer.status_code, answer.json()["detail"]) == (503, "a file cannot be read now: Input/output error")
 

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from pipelines.web.media import Stills, is_inside, send_file
+from pipelines.web.media import Stills, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
     MOST,
@@ -164,7 +164,7 @@ class Api:
         """Returns the file itself, or a range of its bytes."""
         snapshot = self._view.snapshot()
         row = row_of(snapshot, video_id)
-        if not is_inside(row["uri"], snapshot.archives):
+        if not snapshot.archives.hold(row["uri"]):
             raise HTTPException(404, "this file is not in the archive")
         try:
             return send_file(row["uri"], range_)

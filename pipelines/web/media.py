@@ -1,7 +1,6 @@
 """Files of the archive over HTTP: only what the catalog names, in ranges, and pictures drawn from them."""
 
 import mimetypes
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -19,16 +18,6 @@ BLOCK_BYTES: Final = 1 << 18
 
 CACHED_BYTES: Final = 64 << 20
 """Bytes of drawn pictures that are kept."""
-
-
-def is_inside(uri: str, archives: list[str]) -> bool:
-    """Whether a video still lies in one of the archives, with all links followed. On an object store, names decide."""
-    path = path_of_uri(uri)
-    if not storage.is_local(path):
-        return any(uri.startswith(archive.rstrip("/") + "/") or uri == archive for archive in archives)
-    real = os.path.realpath(path)
-    roots = [os.path.realpath(path_of_uri(archive)) for archive in archives if storage.is_local(path_of_uri(archive))]
-    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
 
 
 def send_file(uri: str, asked: str | None) -> Response:
