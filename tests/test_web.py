@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.web import view as views
@@ -39,7 +39,7 @@ PAGES = (
 )
 
 
-def made(catalog: Path) -> FastAPI:
+def made(catalog: Path) -> ASGIApp:
     return make_app(CatalogView(str(catalog)), LOOPBACK, None)
 
 
@@ -153,6 +153,21 @@ def test_pages_that_cannot_be_shown_are_pages_that_say_why(
     assert answer.status_code == code and answer.headers["content-type"].startswith("text/html")
     assert said in answer.text and answer.text.startswith("<!doctype html>")
     assert client.get(place, headers={"accept-language": "zh"}).status_code == code
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "t=inf", "t=nan", "t=1e308", "t=1e99", "top=1e3", "top=99999999999999999999", "min_height=100000000000000000000",
+        "min_height=-1", "min_duration_s=nan", "max_duration_s=inf", "since=0001-01-01", "until=9999-12-31",
+        "label=%00", "folder=%5B", "folder=%ED%A0%80", "q=%ED%A0%80", "q=%00", "status=%00",
+    ],
+)  # fmt: skip
+def test_odd_values_beside_a_question_are_no_fault(client: TestClient, odd: str) -> None:
+    asking = TestClient(client.app, base_url="http://localhost", raise_server_exceptions=False)
+    for asked in (f"like={id_of(client, 'bikes')}&{odd}", f"q=a+rabbit&{odd}", odd):
+        for place in (f"/?{asked}", f"/api/v1/search?{asked}"):
+            assert asking.get(place).status_code in (200, 400, 422), place
 
 
 def test_words_go_before_a_video(client: TestClient) -> None:

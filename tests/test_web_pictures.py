@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 import reelbeam
 from pipelines.web import view as views
@@ -31,7 +31,7 @@ EVERY_5_S = ("--sample", "0.2fps", "--thumbnail-seconds", "2")
 NO_PICTURES = "This catalog has no stored pictures of this video."
 
 
-def made(catalog: Path) -> FastAPI:
+def made(catalog: Path) -> ASGIApp:
     return make_app(CatalogView(str(catalog)), LOOPBACK, None)
 
 

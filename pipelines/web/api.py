@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, UploadFile
 from fastapi.responses import Response
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from pipelines.web.media import Stills, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
@@ -33,6 +33,15 @@ UPLOAD_BYTES: Final = 20 << 20
 FRAMES_AT_ONCE: Final = 5_000
 """Frames of one answer."""
 
+MOST_S: Final = 1e8
+"""Seconds that a request can name, three years; any video is shorter."""
+
+MOST_PIXELS: Final = 1_000_000
+"""Height that a request can name."""
+
+MOST_FRAMES: Final = 1_000_000_000
+"""Number of a frame that a request can name."""
+
 _FAILURE_COLUMNS: Final = ("video_id", "uri", "stage", "reason", "message", "attempts", "first_seen", "last_seen")
 
 
@@ -43,18 +52,23 @@ def _none_if_empty(value: object) -> object:
 
 _OrEmpty = BeforeValidator(_none_if_empty)
 
+TimeS = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
+"""A moment or a length in seconds."""
+
 
 def question(
     words: Annotated[str, Query(alias="q", description="Words in any language.")] = "",
     like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
-    time_s: Annotated[float | None, Query(alias="t", ge=0, description="Moment of that video in seconds.")] = None,
+    time_s: Annotated[TimeS | None, Query(alias="t", description="Moment of that video in seconds.")] = None,
     label: Annotated[str, Query(description="One of the videos' labels.")] = "",
     folder: Annotated[str, Query(description="Part of the URI, or a glob.")] = "",
-    min_duration_s: Annotated[float | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
-    max_duration_s: Annotated[float | None, _OrEmpty, Query(description="Longest length in seconds.")] = None,
+    min_duration_s: Annotated[TimeS | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
+    max_duration_s: Annotated[TimeS | None, _OrEmpty, Query(description="Longest length in seconds.")] = None,
     since: Annotated[datetime.date | None, _OrEmpty, Query(description="First day of change (UTC).")] = None,
     until: Annotated[datetime.date | None, _OrEmpty, Query(description="Last day of change (UTC).")] = None,
-    min_height: Annotated[int | None, _OrEmpty, Query(description="Smallest height in pixels.")] = None,
+    min_height: Annotated[
+        Annotated[int, Field(ge=0, le=MOST_PIXELS)] | None, _OrEmpty, Query(description="Smallest height in pixels.")
+    ] = None,
     status: Annotated[
         Literal["ok", "partial"] | None, _OrEmpty, Query(description="Whether all of it decoded, or only a part.")
     ] = None,
@@ -117,7 +131,7 @@ class Api:
     def frames(
         self,
         video_id: str,
-        offset: Annotated[int, Query(ge=0)] = 0,
+        offset: Annotated[int, Query(ge=0, le=MOST_FRAMES)] = 0,
         limit: Annotated[int, Query(ge=1, le=FRAMES_AT_ONCE)] = FRAMES_AT_ONCE,
     ) -> dict[str, Any]:
         """Returns times and labels of a video's sampled frames, in order of time."""
@@ -148,8 +162,8 @@ class Api:
     def picture(
         self,
         video_id: str,
-        t: Annotated[float, Query(ge=0, description="Start of the moment in seconds.")] = 0.0,
-        end: Annotated[float | None, Query(ge=0, description="Its end: any picture until then will do.")] = None,
+        t: Annotated[TimeS, Query(description="Start of the moment in seconds.")] = 0.0,
+        end: Annotated[TimeS | None, Query(description="Its end: any picture until then will do.")] = None,
     ) -> Response:
         """Returns a picture of a moment.
 

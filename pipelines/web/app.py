@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, FastAPI, Header, Query, UploadFile
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from pipelines.web.access import Guard
-from pipelines.web.api import Api, Asked, row_of, sent_picture
+from pipelines.web.api import Api, Asked, TimeS, row_of, sent_picture
 from pipelines.web.failing import handlers
 from pipelines.web.media import Stills
 from pipelines.web.pages import Pages
@@ -20,8 +21,8 @@ from transforms.decoder.stills import StillDrawer
 Language = Annotated[str | None, Header(alias="accept-language")]
 
 
-def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawers: int = 1) -> FastAPI:
-    """Makes the application.
+def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawers: int = 1) -> ASGIApp:
+    """Makes the application. The guard is the outermost part, so that even an answer to a fault of ours is guarded.
 
     Args:
         view: the catalog.
@@ -51,8 +52,7 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
     app.mount("/static", StaticFiles(packages=[("pipelines.web", "static"), ("pipelines.pages", "static")]))
     for kind, handler in handlers(pages).items():
         app.add_exception_handler(kind, handler)
-    app.add_middleware(Guard, hosts=hosts, token=token)
-    return app
+    return Guard(app, hosts, token)
 
 
 class Site:
@@ -84,9 +84,7 @@ class Site:
         snapshot = self._view.snapshot()
         return self._pages.picture(snapshot, answer_picture(snapshot, sent_picture(self._stills, picture)), language)
 
-    def video(
-        self, video_id: str, t: Annotated[float, Query(ge=0)] = 0.0, q: str = "", language: Language = None
-    ) -> str:
+    def video(self, video_id: str, t: Annotated[TimeS, Query()] = 0.0, q: str = "", language: Language = None) -> str:
         """Shows one video at a moment."""
         snapshot = self._view.snapshot()
         return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language)
