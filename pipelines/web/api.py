@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, UploadFile
+from fastapi import APIRouter, Depends, HTTPException, Query, UploadFile
 from fastapi.responses import Response
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from pipelines.web.media import Stills, send_file
+from pipelines.web.media import MEDIA_TYPES, AskedPart, media_type_of, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
     MOST,
@@ -24,7 +24,10 @@ from pipelines.web.questions import (
     frames_of,
     scores_over_time,
 )
+from pipelines.web.routes import add_get
+from pipelines.web.stills import Stills
 from pipelines.web.view import CatalogView, Snapshot
+from transforms.storage import path_of_uri
 from transforms.video.playable import is_playable
 
 UPLOAD_BYTES: Final = 20 << 20
@@ -92,18 +95,18 @@ class Api:
     def router(self) -> APIRouter:
         """Returns the routes."""
         router = APIRouter(tags=["catalog"])
-        router.add_api_route("/search", self.search)
+        add_get(router, "/search", self.search)
         router.add_api_route("/search/picture", self.search_picture, methods=["POST"])
-        router.add_api_route("/videos/{video_id}", self.video)
-        router.add_api_route("/videos/{video_id}/frames", self.frames)
-        router.add_api_route("/videos/{video_id}/scores", self.scores)
-        router.add_api_route("/videos/{video_id}/thumbnails", self.thumbnails)
-        router.add_api_route("/videos/{video_id}/poster", self.poster, response_class=Response)
-        router.add_api_route("/videos/{video_id}/picture", self.picture, response_class=Response)
-        router.add_api_route("/videos/{video_id}/file", self.file, response_class=Response)
-        router.add_api_route("/videos/{video_id}/proxy", self.proxy, response_class=Response)
-        router.add_api_route("/runs", self.runs)
-        router.add_api_route("/failures", self.failures)
+        add_get(router, "/videos/{video_id}", self.video)
+        add_get(router, "/videos/{video_id}/frames", self.frames)
+        add_get(router, "/videos/{video_id}/scores", self.scores)
+        add_get(router, "/videos/{video_id}/thumbnails", self.thumbnails)
+        add_get(router, "/videos/{video_id}/poster", self.poster, response_class=Response)
+        add_get(router, "/videos/{video_id}/picture", self.picture, response_class=Response)
+        add_get(router, "/videos/{video_id}/file", self.file, response_class=Response)
+        add_get(router, "/videos/{video_id}/proxy", self.proxy, response_class=Response)
+        add_get(router, "/runs", self.runs)
+        add_get(router, "/failures", self.failures)
         return router
 
     def search(self, asked: Asked) -> list[dict[str, Any]]:
@@ -174,25 +177,26 @@ class Api:
         snapshot = self._view.snapshot()
         return _image(picture_at(snapshot, self._stills, row_of(snapshot, video_id), t, end))
 
-    def file(self, video_id: str, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
+    def file(self, video_id: str, part: AskedPart) -> Response:
         """Returns the file itself, or a range of its bytes."""
         snapshot = self._view.snapshot()
         row = row_of(snapshot, video_id)
-        if not snapshot.archives.hold(row["uri"]):
+        uri = row["uri"]
+        if not snapshot.archives.hold(uri):
             raise HTTPException(404, "this file is not in the archive")
         try:
-            return send_file(row["uri"], range_)
+            return send_file(path_of_uri(uri), media_type_of(row), part, lambda real: snapshot.archives.hold(uri, real))
         except OSError as error:
             raise HTTPException(404, "this file cannot be read now") from error
 
-    def proxy(self, video_id: str, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
+    def proxy(self, video_id: str, part: AskedPart) -> Response:
         """Returns the small H.264 copy of a video that browsers do not play, or a range of its bytes."""
         snapshot = self._view.snapshot()
         path = snapshot.proxy_of(row_of(snapshot, video_id))
         if path is None:
             raise HTTPException(404, "this video has no proxy")
         try:
-            return send_file(path, range_)
+            return send_file(path, MEDIA_TYPES["mp4"], part)
         except OSError as error:
             raise HTTPException(404, "this proxy cannot be read now") from error
 

@@ -12,9 +12,10 @@ from starlette.types import ASGIApp
 from pipelines.web.access import Guard
 from pipelines.web.api import Api, Asked, TimeS, row_of, sent_picture
 from pipelines.web.failing import handlers
-from pipelines.web.media import Stills
 from pipelines.web.pages import Pages
 from pipelines.web.questions import answer_picture
+from pipelines.web.routes import add_get
+from pipelines.web.stills import Stills
 from pipelines.web.view import CatalogView
 from transforms.decoder.stills import StillDrawer
 
@@ -66,12 +67,12 @@ class Site:
     def router(self) -> APIRouter:
         """Returns the routes."""
         router = APIRouter(default_response_class=HTMLResponse)
-        router.add_api_route("/", self.search)
+        add_get(router, "/", self.search)
         router.add_api_route("/", self.search_picture, methods=["POST"])
-        router.add_api_route("/videos/{video_id}", self.video)
-        router.add_api_route("/nights", self.nights)
-        router.add_api_route("/failures", self.failures)
-        router.add_api_route("/labels", self.labels)
+        add_get(router, "/videos/{video_id}", self.video)
+        add_get(router, "/nights", self.nights)
+        add_get(router, "/failures", self.failures)
+        add_get(router, "/labels", self.labels)
         return router
 
     def search(self, asked: Asked, language: Language = None) -> HTMLResponse:

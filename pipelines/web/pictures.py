@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from pipelines.web.media import Stills
+from pipelines.web.stills import Stills
 from pipelines.web.view import Snapshot
 from transforms.catalog.thumbnail_store import StoredThumbnail
 from transforms.video.thumbnails import MEDIA_TYPE
