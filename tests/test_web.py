@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.web import view as views
 from pipelines.web.access import LOOPBACK
-from pipelines.web.api import UPLOAD_BYTES
 from pipelines.web.app import make_app
+from pipelines.web.uploads import UPLOAD_BYTES
 from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
@@ -213,6 +213,20 @@ def test_a_picture_finds_the_video_that_it_is_from(client: TestClient) -> None:
     assert hits[0]["video_id"] == bunny
     page = client.post("/", files={"picture": picture})
     assert page.status_code == 200 and page.text.index("bigbuckbunny.mp4") < page.text.index("bikes.mp4")
+
+
+def test_a_large_picture_finds_what_a_small_one_finds(client: TestClient) -> None:
+    """It is made smaller before the model sees it."""
+    data = client.get(f"/api/v1/videos/{id_of(client, 'bunny')}/picture", params={"t": 2}).content
+    small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    large = cv2.resize(small, (4000, 4000 * small.shape[0] // small.shape[1]), interpolation=cv2.INTER_CUBIC)
+    found = [
+        client.post("/api/v1/search/picture", files={"picture": cv2.imencode(".png", one)[1].tobytes()}).json()
+        for one in (small, large)
+    ]
+    assert [hit["uri"] for hit in found[0]] == [hit["uri"] for hit in found[1]]
+    for one, other in zip(*found, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=0.02)
 
 
 @pytest.mark.parametrize(("data", "code"), [(b"no picture", 400), (b"", 400), (b"x" * (UPLOAD_BYTES + 1), 413)])

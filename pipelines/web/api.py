@@ -26,12 +26,10 @@ from pipelines.web.questions import (
 )
 from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
+from pipelines.web.uploads import TOO_LARGE, UPLOAD_BYTES
 from pipelines.web.view import CatalogView, Snapshot
 from transforms.storage import path_of_uri
 from transforms.video.playable import is_playable
-
-UPLOAD_BYTES: Final = 20 << 20
-"""Bytes that a sent picture may have."""
 
 FRAMES_AT_ONCE: Final = 5_000
 """Frames of one answer."""
@@ -225,12 +223,11 @@ def sent_picture(stills: Stills, picture: UploadFile) -> NDArray[np.uint8]:
     """Reads a picture that a request sends: upright RGB, uint8 [height, width, 3].
 
     Raises:
-        HTTPException: it is too large or no picture.
+        HTTPException: it is too large or no picture, or too many are being read.
     """
-    data = picture.file.read(UPLOAD_BYTES + 1)
-    if len(data) > UPLOAD_BYTES:
-        raise HTTPException(413, f"send at most {UPLOAD_BYTES >> 20} MiB")
-    rgb = stills.drawer.read(data)
+    if picture.size is None or picture.size > UPLOAD_BYTES:
+        raise HTTPException(413, TOO_LARGE)
+    rgb = stills.read(picture.file)
     if rgb is None:
         raise HTTPException(400, "this is no picture that can be read")
     return rgb

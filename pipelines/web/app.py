@@ -16,6 +16,7 @@ from pipelines.web.pages import Pages
 from pipelines.web.questions import answer_picture
 from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
+from pipelines.web.uploads import BoundedBodies
 from pipelines.web.view import CatalogView
 from transforms.decoder.stills import StillDrawer
 
@@ -46,6 +47,7 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        form_limits={"max_files": 1, "max_fields": 20},
     )
     app.include_router(Api(view, stills).router(), prefix="/api/v1")
     pages = Pages()
@@ -53,6 +55,7 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
     app.mount("/static", StaticFiles(packages=[("pipelines.web", "static"), ("pipelines.pages", "static")]))
     for kind, handler in handlers(pages).items():
         app.add_exception_handler(kind, handler)
+    app.add_middleware(BoundedBodies)
     return Guard(app, hosts, token)
 
 
