@@ -1,6 +1,7 @@
 """Draws single pictures of videos, and reads pictures that a stranger sends, in child processes under limits."""
 
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import av
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.visual.spec import Preprocessing
+from transforms import storage
 from transforms.decoder.memory_limit import limit_memory
 from transforms.decoder.pool import CHILD_TASKS, outcome, ready_forkserver
 from transforms.decoder.processes import ChildPlan, ChildProcesses
@@ -35,7 +37,8 @@ class StillDrawer:
     """A few children that draw pictures; close it. Any number of threads may use it."""
 
     def __init__(self, workers: int = 1) -> None:
-        self._children = ChildProcesses(workers, ChildPlan(ready_forkserver([__name__]), _start, CHILD_TASKS))
+        start = partial(_start, storage.options_in_force())
+        self._children = ChildProcesses(workers, ChildPlan(ready_forkserver([__name__]), start, CHILD_TASKS))
 
     def close(self) -> None:
         """Ends the children."""
@@ -102,7 +105,8 @@ def read_sent(data: bytes) -> NDArray[np.uint8] | None:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
-def _start() -> None:
+def _start(file_systems: dict[str, Any]) -> None:
     av.logging.set_level(None)
     bounds.enforce(bounds.DEFAULT)
+    storage.use_options(file_systems)
     limit_memory(MEMORY_BYTES)
