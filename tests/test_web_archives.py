@@ -64,6 +64,11 @@ def test_links_that_leave_the_archive(tmp_path: Path) -> None:
             assert not Roots(archives).hold(str(path))
         assert Roots({str(archive): True}).hold(str(path))
     assert not Roots({"@list": False}).hold(str(link))
+    assert not Roots({str(link): False}).hold(str(link)), "a shell writes out globs"
+    alias = tmp_path / "alias"
+    alias.symlink_to(archive)
+    (archive / "own.mp4").touch()
+    assert Roots({str(alias): False}).hold(str(alias / "own.mp4")), "an archive that is a link itself"
     assert not Roots({"/other": True, str(archive): False}).hold(str(link))
     (archive / "near.mp4").touch()
     (archive / "alias.mp4").symlink_to("near.mp4")

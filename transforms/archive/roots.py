@@ -37,9 +37,9 @@ class Roots:
     def hold(self, uri: str, real: str | None = None) -> bool:
         """Returns whether a video that the catalog names may be read: it lies where the listing would find it.
 
-        A link counts by where it leads, unless links were followed. A video that is below no folder was on a list. The
-        list may be gone, so that such a video may be read as long as its own path is no link. On an object store, names
-        decide.
+        A link counts by where it leads, unless links were followed. A file that was named by itself, in a list or as an
+        archive, may be read as long as its own path is no link: a shell writes out globs as such names, and anybody who
+        may write to the folder could have replaced the file since. On an object store, names decide.
 
         Args:
             uri: of the video.
@@ -53,7 +53,7 @@ class Roots:
         if any(root.follow_links for root in above):
             return True
         if above or not self._has_lists:
-            return any(_is_below(real, os.path.realpath(root.path)) for root in self._local())
+            return any(_is_below(real, os.path.realpath(root.path)) for root in self._local() if not _is_alias(root))
         folder, name = os.path.split(path)
         return real == os.path.join(os.path.realpath(folder), name)
 
@@ -67,6 +67,11 @@ def _place_of(archive: str) -> str:
     if is_glob(path) and not (storage.is_local(path) and os.path.exists(path)):
         return glob_base(path)
     return path
+
+
+def _is_alias(root: Root) -> bool:
+    """Returns whether an archive of a single file is a link now."""
+    return os.path.islink(root.path) and not os.path.isdir(root.path)
 
 
 def _is_below(path: str, root: str) -> bool:
