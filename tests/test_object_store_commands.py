@@ -2,18 +2,21 @@
 
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests import videos
 from tests.catalogs import commit_night
 from tests.conftest import Reelbeam, assert_whole
 from tests.own_classes import CLASSES, labels_of, make_archive
 from tests.tables import contents
 from tests.takeovers import assert_refused, expire, stopped
 from tests.test_relabel import make_head
+from tests.test_serve_command import get, serving
 from transforms import storage
 from transforms.catalog import lock
 from transforms.catalog.lock import CatalogLock, CatalogLockLost
@@ -207,3 +210,25 @@ def test_what_cannot_be_done_is_one_line(
     done = reelbeam(*given, "--catalog", where)
     assert (done.code, done.out) == (1, ""), done.err
     assert what.format(bucket=bucket) in done.err and done.err.startswith("reelbeam: ") and done.err.count("\n") == 1
+
+
+def test_videos_on_an_object_store_are_served(
+    bucket: str, tmp_path: Path, reelbeam: Reelbeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file, a range of it, and a picture that a child draws, all with Beam's options alone."""
+    film = videos.encode(tmp_path / "one.mp4", videos.RECIPES["mpeg4_mp4"], 2, (64, 48))
+    uri = put(film, f"{bucket}/videos")
+    night = ("classify", "--archive", f"{bucket}/videos", "--catalog", tmp_path / "catalog", "--model", "placeholder")
+    with given_as_options(monkeypatch) as beam:
+        done = reelbeam(*night, "--thumbnail-seconds", "0", *beam)
+        assert done.code == 0, done.err
+        with serving(tmp_path / "catalog", *beam) as (_, address):
+            place = f"{address}/api/v1/videos/{storage.video_id_of(uri)}"
+            assert get(f"{place}/picture?t=1")[0] == 200
+            for headers, code, data in (
+                ({}, 200, film.read_bytes()),
+                ({"Range": "bytes=5-9"}, 206, film.read_bytes()[5:10]),
+            ):
+                with urllib.request.urlopen(urllib.request.Request(f"{place}/file", headers=headers)) as answer:
+                    assert (answer.status, answer.read()) == (code, data)
+                    assert answer.headers["etag"]

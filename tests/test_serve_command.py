@@ -1,7 +1,9 @@
 """`reelbeam serve` as a person starts and stops it."""
 
+import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -82,6 +84,10 @@ def test_with_a_token(catalog: Path, tmp_path: Path) -> None:
     [
         (("--host", "0.0.0.0"), 2, "0.0.0.0 can be reached from other machines: give --token or --token-file"),
         (("--host", "::"), 2, "can be reached from other machines"),
+        (("--host", "[::]"), 2, "can be reached from other machines"),
+        (("--name", "archive.example"), 2, "--name lets other machines ask"),
+        (("--no-such-option",), 2, "no such option: --no-such-option"),
+        (("--toke", "x"), 2, "did you mean --token?"),
         (("--token", ""), 2, "the token is empty"),
         (("--token", "\u79d8\u5bc6"), 2, "printable ASCII"),
         (("--host", "203.0.113.1", "--token", "x"), 1, "reelbeam: "),
@@ -92,6 +98,63 @@ def test_what_cannot_be_served(
 ) -> None:
     done = reelbeam("serve", "--catalog", catalog, "--port", "0", *options)
     assert (done.code, done.out) == (code, "") and said in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("host", ["[::1]", "::1", "LOCALHOST", "127.0.0.2"])
+def test_other_words_for_this_machine(catalog: Path, host: str) -> None:
+    if ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with serving(catalog, "--host", host) as (_, address):
+        assert get(address)[0] == 200
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_token_file_goes_before_the_environment(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reelbeam: Reelbeam
+) -> None:
+    monkeypatch.setenv("REELBEAM_TOKEN", "of the environment")
+    (tmp_path / "token").write_text("of the file")
+    with serving(catalog, "--token-file", tmp_path / "token") as (_, address):
+        assert get(address, authorization="Bearer of the environment")[0] == 401
+        assert get(address, authorization="Bearer of the file")[0] == 200
+    done = reelbeam("serve", "--catalog", catalog, "--token", "x", "--token-file", tmp_path / "token")
+    assert done.code == 2 and "not both" in done.err
+
+
+def test_a_token_file_that_is_no_text(catalog: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    done = reelbeam("serve", "--catalog", catalog, "--token-file", tmp_path / "token")
+    assert done.code == 2 and "is no text" in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("proxy_sends", [{"X-Forwarded-Proto": "https"}, {}])
+def test_behind_a_proxy(catalog: Path, proxy_sends: dict[str, str]) -> None:
+    """The proxy ends TLS, keeps the name and says how the client came; the cookie is then for TLS only."""
+    with serving(catalog, "--name", "archive.example", "--token", "secret") as (_, address):
+        proxied = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+        headers = {"Host": "archive.example", **proxy_sends}
+        proxied.request("GET", "/nights?token=secret", headers=headers)
+        answer = proxied.getresponse()
+        answer.read()
+        cookie = answer.headers["set-cookie"]
+        assert (answer.status, answer.headers["location"]) == (303, "/nights")
+        assert ("secure" in cookie.lower()) == bool(proxy_sends)
+        proxied.request("GET", "/nights", headers={**headers, "Cookie": cookie.split(";")[0]})
+        assert proxied.getresponse().status == 200
+        proxied.close()
+
+
+def test_a_catalog_on_an_object_store_is_refused_at_once(reelbeam: Reelbeam) -> None:
+    done = reelbeam("serve", "--catalog", "s3://bucket/catalog", "--s3_endpoint_url", "http://127.0.0.1:9")
+    assert done.code == 1 and done.err.count("\n") == 1
+    assert done.err.startswith("reelbeam: cannot serve s3://bucket/catalog: ") and "copy or mount" in done.err
 
 
 def test_no_catalog(tmp_path: Path, reelbeam: Reelbeam) -> None:

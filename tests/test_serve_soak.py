@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from pipelines.web.patience import PatientProtocol
@@ -137,16 +137,25 @@ class Hurried(PatientProtocol):
 
     head_within_s = 0.5
     body_within_s = 1.0
+    taken_within_s = 2.0
 
 
 async def echo(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await request.body())))
 
 
+BLOCK, BLOCKS = bytes(1 << 18), 64
+"""More than the sockets' buffers hold."""
+
+
+async def much(request: Request) -> StreamingResponse:
+    return StreamingResponse((BLOCK for _ in range(BLOCKS)), headers={"content-length": str(len(BLOCK) * BLOCKS)})
+
+
 @pytest.fixture
 def hurried() -> Iterator[tuple[str, uvicorn.Server]]:
-    """A server that waits a moment only for a request; its address."""
-    app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"])])
+    """A server that waits a moment only for a request, and for an answer to be taken; its address."""
+    app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Route("/much", much)])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", http=Hurried, timeout_keep_alive=60))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -174,11 +183,44 @@ def test_a_request_that_does_not_arrive_is_ended(hurried: tuple[str, uvicorn.Ser
             time.sleep(0.2)
         while one.recv(4096):
             pass
-    for _ in range(100):
+    assert lets_go(server)
+
+
+def lets_go(server: uvicorn.Server) -> bool:
+    """Waits until the server holds no connection."""
+    for _ in range(400):
         if not server.server_state.connections:
-            return
+            return True
         time.sleep(0.05)
-    pytest.fail("the server still holds the connection")
+    return False
+
+
+MUCH = b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("read_bytes", [1, 100_000])
+def test_an_answer_that_is_not_taken_is_ended(hurried: tuple[str, uvicorn.Server], read_bytes: int) -> None:
+    address, server = hurried
+    with connect(address) as one:
+        one.sendall(MUCH)
+        while read_bytes > 0:
+            read_bytes -= len(one.recv(read_bytes))
+        assert lets_go(server), "the client is still there, and reads nothing"
+
+
+def test_an_answer_that_is_taken_slowly_is_whole(hurried: tuple[str, uvicorn.Server]) -> None:
+    address, _ = hurried
+    whole = len(BLOCK) * BLOCKS
+    with connect(address) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        one.sendall(MUCH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        taken, pauses = 0, 0
+        while data := one.recv(1 << 20):
+            taken += len(data)
+            if taken > (pauses + 1) * whole / 10:
+                pauses += 1
+                time.sleep(0.4)  # together longer than a client may take for one block
+    assert taken > whole and pauses >= 9
 
 
 def test_a_whole_request_may_be_followed_by_a_pause(hurried: tuple[str, uvicorn.Server]) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.web import view as views
 from pipelines.web.access import LOOPBACK
-from pipelines.web.api import UPLOAD_BYTES
 from pipelines.web.app import make_app
+from pipelines.web.uploads import UPLOAD_BYTES
 from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
@@ -39,7 +39,7 @@ PAGES = (
 )
 
 
-def made(catalog: Path) -> FastAPI:
+def made(catalog: Path) -> ASGIApp:
     return make_app(CatalogView(str(catalog)), LOOPBACK, None)
 
 
@@ -155,6 +155,21 @@ def test_pages_that_cannot_be_shown_are_pages_that_say_why(
     assert client.get(place, headers={"accept-language": "zh"}).status_code == code
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "t=inf", "t=nan", "t=1e308", "t=1e99", "top=1e3", "top=99999999999999999999", "min_height=100000000000000000000",
+        "min_height=-1", "min_duration_s=nan", "max_duration_s=inf", "since=0001-01-01", "until=9999-12-31",
+        "label=%00", "folder=%5B", "folder=%ED%A0%80", "q=%ED%A0%80", "q=%00", "status=%00",
+    ],
+)  # fmt: skip
+def test_odd_values_beside_a_question_are_no_fault(client: TestClient, odd: str) -> None:
+    asking = TestClient(client.app, base_url="http://localhost", raise_server_exceptions=False)
+    for asked in (f"like={id_of(client, 'bikes')}&{odd}", f"q=a+rabbit&{odd}", odd):
+        for place in (f"/?{asked}", f"/api/v1/search?{asked}"):
+            assert asking.get(place).status_code in (200, 400, 422), place
+
+
 def test_words_go_before_a_video(client: TestClient) -> None:
     """The form of a page of likes holds the video too."""
     asked = {"q": "a rabbit", "like": id_of(client, "bikes"), "t": "3"}
@@ -198,6 +213,20 @@ def test_a_picture_finds_the_video_that_it_is_from(client: TestClient) -> None:
     assert hits[0]["video_id"] == bunny
     page = client.post("/", files={"picture": picture})
     assert page.status_code == 200 and page.text.index("bigbuckbunny.mp4") < page.text.index("bikes.mp4")
+
+
+def test_a_large_picture_finds_what_a_small_one_finds(client: TestClient) -> None:
+    """It is made smaller before the model sees it."""
+    data = client.get(f"/api/v1/videos/{id_of(client, 'bunny')}/picture", params={"t": 2}).content
+    small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    large = cv2.resize(small, (4000, 4000 * small.shape[0] // small.shape[1]), interpolation=cv2.INTER_CUBIC)
+    found = [
+        client.post("/api/v1/search/picture", files={"picture": cv2.imencode(".png", one)[1].tobytes()}).json()
+        for one in (small, large)
+    ]
+    assert [hit["uri"] for hit in found[0]] == [hit["uri"] for hit in found[1]]
+    for one, other in zip(*found, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=0.02)
 
 
 @pytest.mark.parametrize(("data", "code"), [(b"no picture", 400), (b"", 400), (b"x" * (UPLOAD_BYTES + 1), 413)])

@@ -98,6 +98,20 @@ def test_the_token_in_the_address_becomes_a_cookie_that_scripts_cannot_read() ->
     assert asking.get(answer.headers["location"]).text == "the page"
 
 
+@pytest.mark.parametrize("path", ["//evil.example/a", "///evil.example", "/\\evil.example"])
+def test_no_address_with_the_token_leads_elsewhere(path: str) -> None:
+    location = client("secret").get(f"http://localhost:8400{path}?token=secret").headers["location"]
+    assert location.startswith("/") and not location.startswith(("//", "/\\"))
+
+
+def test_the_cookie_of_an_encrypted_connection_is_for_such_only() -> None:
+    app = Guard(Starlette(), {"localhost"}, "secret")
+    for scheme in ("http", "https"):
+        asking = TestClient(app, base_url=f"{scheme}://localhost", follow_redirects=False)
+        cookie = asking.get("/?token=secret").headers["set-cookie"].lower()
+        assert ("; secure" in cookie) == (scheme == "https")
+
+
 @pytest.mark.parametrize(
     ("header", "name"),
     [("Localhost:80", "localhost"), ("[::1]:80", "::1"), ("", ""), ("[", ""), ("a:b", "a"), ("user@host", "host")],

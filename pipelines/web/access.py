@@ -65,7 +65,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
             await send(message)
 
         await (refused or self._app)(scope, receive, with_headers)
@@ -87,8 +87,11 @@ class Guard:
         asked = next((value for name, value in query if name == "token"), None)
         if asked is not None and scope["method"] == "GET" and _equal(asked, token):
             rest = urlencode([pair for pair in query if pair[0] != "token"])
-            answer = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/")
+            # Two slashes at the beginning would name another server.
+            path = "/" + scope["path"].lstrip("/\\")
+            answer = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
+            is_https = scope.get("scheme") == "https"
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/", secure=is_https)
             return answer
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         kept = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")

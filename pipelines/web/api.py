@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, UploadFile
+from fastapi import APIRouter, Depends, HTTPException, Query, UploadFile
 from fastapi.responses import Response
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
-from pipelines.web.media import Stills, is_inside, send_file
+from pipelines.web.media import MEDIA_TYPES, AskedPart, media_type_of, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
     MOST,
@@ -24,14 +24,24 @@ from pipelines.web.questions import (
     frames_of,
     scores_over_time,
 )
+from pipelines.web.routes import add_get
+from pipelines.web.stills import Stills
+from pipelines.web.uploads import TOO_LARGE, UPLOAD_BYTES
 from pipelines.web.view import CatalogView, Snapshot
+from transforms.storage import path_of_uri
 from transforms.video.playable import is_playable
-
-UPLOAD_BYTES: Final = 20 << 20
-"""Bytes that a sent picture may have."""
 
 FRAMES_AT_ONCE: Final = 5_000
 """Frames of one answer."""
+
+MOST_S: Final = 1e8
+"""Seconds that a request can name, three years; any video is shorter."""
+
+MOST_PIXELS: Final = 1_000_000
+"""Height that a request can name."""
+
+MOST_FRAMES: Final = 1_000_000_000
+"""Number of a frame that a request can name."""
 
 _FAILURE_COLUMNS: Final = ("video_id", "uri", "stage", "reason", "message", "attempts", "first_seen", "last_seen")
 
@@ -43,18 +53,23 @@ def _none_if_empty(value: object) -> object:
 
 _OrEmpty = BeforeValidator(_none_if_empty)
 
+TimeS = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
+"""A moment or a length in seconds."""
+
 
 def question(
     words: Annotated[str, Query(alias="q", description="Words in any language.")] = "",
     like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
-    time_s: Annotated[float | None, Query(alias="t", ge=0, description="Moment of that video in seconds.")] = None,
+    time_s: Annotated[TimeS | None, Query(alias="t", description="Moment of that video in seconds.")] = None,
     label: Annotated[str, Query(description="One of the videos' labels.")] = "",
     folder: Annotated[str, Query(description="Part of the URI, or a glob.")] = "",
-    min_duration_s: Annotated[float | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
-    max_duration_s: Annotated[float | None, _OrEmpty, Query(description="Longest length in seconds.")] = None,
+    min_duration_s: Annotated[TimeS | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
+    max_duration_s: Annotated[TimeS | None, _OrEmpty, Query(description="Longest length in seconds.")] = None,
     since: Annotated[datetime.date | None, _OrEmpty, Query(description="First day of change (UTC).")] = None,
     until: Annotated[datetime.date | None, _OrEmpty, Query(description="Last day of change (UTC).")] = None,
-    min_height: Annotated[int | None, _OrEmpty, Query(description="Smallest height in pixels.")] = None,
+    min_height: Annotated[
+        Annotated[int, Field(ge=0, le=MOST_PIXELS)] | None, _OrEmpty, Query(description="Smallest height in pixels.")
+    ] = None,
     status: Annotated[
         Literal["ok", "partial"] | None, _OrEmpty, Query(description="Whether all of it decoded, or only a part.")
     ] = None,
@@ -78,18 +93,18 @@ class Api:
     def router(self) -> APIRouter:
         """Returns the routes."""
         router = APIRouter(tags=["catalog"])
-        router.add_api_route("/search", self.search)
+        add_get(router, "/search", self.search)
         router.add_api_route("/search/picture", self.search_picture, methods=["POST"])
-        router.add_api_route("/videos/{video_id}", self.video)
-        router.add_api_route("/videos/{video_id}/frames", self.frames)
-        router.add_api_route("/videos/{video_id}/scores", self.scores)
-        router.add_api_route("/videos/{video_id}/thumbnails", self.thumbnails)
-        router.add_api_route("/videos/{video_id}/poster", self.poster, response_class=Response)
-        router.add_api_route("/videos/{video_id}/picture", self.picture, response_class=Response)
-        router.add_api_route("/videos/{video_id}/file", self.file, response_class=Response)
-        router.add_api_route("/videos/{video_id}/proxy", self.proxy, response_class=Response)
-        router.add_api_route("/runs", self.runs)
-        router.add_api_route("/failures", self.failures)
+        add_get(router, "/videos/{video_id}", self.video)
+        add_get(router, "/videos/{video_id}/frames", self.frames)
+        add_get(router, "/videos/{video_id}/scores", self.scores)
+        add_get(router, "/videos/{video_id}/thumbnails", self.thumbnails)
+        add_get(router, "/videos/{video_id}/poster", self.poster, response_class=Response)
+        add_get(router, "/videos/{video_id}/picture", self.picture, response_class=Response)
+        add_get(router, "/videos/{video_id}/file", self.file, response_class=Response)
+        add_get(router, "/videos/{video_id}/proxy", self.proxy, response_class=Response)
+        add_get(router, "/runs", self.runs)
+        add_get(router, "/failures", self.failures)
         return router
 
     def search(self, asked: Asked) -> list[dict[str, Any]]:
@@ -117,7 +132,7 @@ class Api:
     def frames(
         self,
         video_id: str,
-        offset: Annotated[int, Query(ge=0)] = 0,
+        offset: Annotated[int, Query(ge=0, le=MOST_FRAMES)] = 0,
         limit: Annotated[int, Query(ge=1, le=FRAMES_AT_ONCE)] = FRAMES_AT_ONCE,
     ) -> dict[str, Any]:
         """Returns times and labels of a video's sampled frames, in order of time."""
@@ -148,8 +163,8 @@ class Api:
     def picture(
         self,
         video_id: str,
-        t: Annotated[float, Query(ge=0, description="Start of the moment in seconds.")] = 0.0,
-        end: Annotated[float | None, Query(ge=0, description="Its end: any picture until then will do.")] = None,
+        t: Annotated[TimeS, Query(description="Start of the moment in seconds.")] = 0.0,
+        end: Annotated[TimeS | None, Query(description="Its end: any picture until then will do.")] = None,
     ) -> Response:
         """Returns a picture of a moment.
 
@@ -160,25 +175,26 @@ class Api:
         snapshot = self._view.snapshot()
         return _image(picture_at(snapshot, self._stills, row_of(snapshot, video_id), t, end))
 
-    def file(self, video_id: str, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
+    def file(self, video_id: str, part: AskedPart) -> Response:
         """Returns the file itself, or a range of its bytes."""
         snapshot = self._view.snapshot()
         row = row_of(snapshot, video_id)
-        if not is_inside(row["uri"], snapshot.archives):
+        uri = row["uri"]
+        if not snapshot.archives.hold(uri):
             raise HTTPException(404, "this file is not in the archive")
         try:
-            return send_file(row["uri"], range_)
+            return send_file(path_of_uri(uri), media_type_of(row), part, lambda real: snapshot.archives.hold(uri, real))
         except OSError as error:
             raise HTTPException(404, "this file cannot be read now") from error
 
-    def proxy(self, video_id: str, range_: Annotated[str | None, Header(alias="range")] = None) -> Response:
+    def proxy(self, video_id: str, part: AskedPart) -> Response:
         """Returns the small H.264 copy of a video that browsers do not play, or a range of its bytes."""
         snapshot = self._view.snapshot()
         path = snapshot.proxy_of(row_of(snapshot, video_id))
         if path is None:
             raise HTTPException(404, "this video has no proxy")
         try:
-            return send_file(path, range_)
+            return send_file(path, MEDIA_TYPES["mp4"], part)
         except OSError as error:
             raise HTTPException(404, "this proxy cannot be read now") from error
 
@@ -207,12 +223,11 @@ def sent_picture(stills: Stills, picture: UploadFile) -> NDArray[np.uint8]:
     """Reads a picture that a request sends: upright RGB, uint8 [height, width, 3].
 
     Raises:
-        HTTPException: it is too large or no picture.
+        HTTPException: it is too large or no picture, or too many are being read.
     """
-    data = picture.file.read(UPLOAD_BYTES + 1)
-    if len(data) > UPLOAD_BYTES:
-        raise HTTPException(413, f"send at most {UPLOAD_BYTES >> 20} MiB")
-    rgb = stills.drawer.read(data)
+    if picture.size is None or picture.size > UPLOAD_BYTES:
+        raise HTTPException(413, TOO_LARGE)
+    rgb = stills.read(picture.file)
     if rgb is None:
         raise HTTPException(400, "this is no picture that can be read")
     return rgb

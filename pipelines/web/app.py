@@ -7,21 +7,24 @@ from typing import Annotated
 from fastapi import APIRouter, FastAPI, Header, Query, UploadFile
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from pipelines.web.access import Guard
-from pipelines.web.api import Api, Asked, row_of, sent_picture
+from pipelines.web.api import Api, Asked, TimeS, row_of, sent_picture
 from pipelines.web.failing import handlers
-from pipelines.web.media import Stills
 from pipelines.web.pages import Pages
 from pipelines.web.questions import answer_picture
+from pipelines.web.routes import add_get
+from pipelines.web.stills import Stills
+from pipelines.web.uploads import BoundedBodies
 from pipelines.web.view import CatalogView
 from transforms.decoder.stills import StillDrawer
 
 Language = Annotated[str | None, Header(alias="accept-language")]
 
 
-def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawers: int = 1) -> FastAPI:
-    """Makes the application.
+def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawers: int = 1) -> ASGIApp:
+    """Makes the application. The guard is the outermost part, so that even an answer to a fault of ours is guarded.
 
     Args:
         view: the catalog.
@@ -44,6 +47,7 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        form_limits={"max_files": 1, "max_fields": 20},
     )
     app.include_router(Api(view, stills).router(), prefix="/api/v1")
     pages = Pages()
@@ -51,8 +55,8 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
     app.mount("/static", StaticFiles(packages=[("pipelines.web", "static"), ("pipelines.pages", "static")]))
     for kind, handler in handlers(pages).items():
         app.add_exception_handler(kind, handler)
-    app.add_middleware(Guard, hosts=hosts, token=token)
-    return app
+    app.add_middleware(BoundedBodies)
+    return Guard(app, hosts, token)
 
 
 class Site:
@@ -66,12 +70,12 @@ class Site:
     def router(self) -> APIRouter:
         """Returns the routes."""
         router = APIRouter(default_response_class=HTMLResponse)
-        router.add_api_route("/", self.search)
+        add_get(router, "/", self.search)
         router.add_api_route("/", self.search_picture, methods=["POST"])
-        router.add_api_route("/videos/{video_id}", self.video)
-        router.add_api_route("/nights", self.nights)
-        router.add_api_route("/failures", self.failures)
-        router.add_api_route("/labels", self.labels)
+        add_get(router, "/videos/{video_id}", self.video)
+        add_get(router, "/nights", self.nights)
+        add_get(router, "/failures", self.failures)
+        add_get(router, "/labels", self.labels)
         return router
 
     def search(self, asked: Asked, language: Language = None) -> HTMLResponse:
@@ -84,9 +88,7 @@ class Site:
         snapshot = self._view.snapshot()
         return self._pages.picture(snapshot, answer_picture(snapshot, sent_picture(self._stills, picture)), language)
 
-    def video(
-        self, video_id: str, t: Annotated[float, Query(ge=0)] = 0.0, q: str = "", language: Language = None
-    ) -> str:
+    def video(self, video_id: str, t: Annotated[TimeS, Query()] = 0.0, q: str = "", language: Language = None) -> str:
         """Shows one video at a moment."""
         snapshot = self._view.snapshot()
         return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language)

@@ -1,58 +1,116 @@
-"""Files of the archive over HTTP: only what the catalog names, in ranges, and pictures drawn from them."""
+"""Files over HTTP: only what the catalog names, whole or in ranges, and never as a page or a script."""
 
-import mimetypes
-import os
+import io
 import re
-import threading
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple
 
-from cachetools import LRUCache
+from fastapi import Depends, Header, Request
 from starlette.responses import Response, StreamingResponse
 
 from transforms import storage
-from transforms.decoder.stills import StillDrawer
-from transforms.storage import path_of_uri
+from transforms.video import fingerprint
 
 BLOCK_BYTES: Final = 1 << 18
 """Bytes that are read at once: memory of one download, however long the file is."""
 
-CACHED_BYTES: Final = 64 << 20
-"""Bytes of drawn pictures that are kept."""
+POLICY: Final = "sandbox; default-src 'none'; frame-ancestors 'none'"
+"""Content-Security-Policy of a file. Whatever it holds, a browser that shows it by itself runs nothing in it."""
+
+MEDIA_TYPES: Final = {
+    "mp4": "video/mp4",
+    "mov": "video/mp4",
+    "webm": "video/webm",
+    "matroska": "video/webm",
+    "ogg": "video/ogg",
+}
+"""Media types by the container that a video's row names. The name of a file could make it a page or a script."""
+
+OTHER_TYPE: Final = "application/octet-stream"
 
 
-def is_inside(uri: str, archives: list[str]) -> bool:
-    """Whether a video still lies in one of the archives, with all links followed. On an object store, names decide."""
-    path = path_of_uri(uri)
-    if not storage.is_local(path):
-        return any(uri.startswith(archive.rstrip("/") + "/") or uri == archive for archive in archives)
-    real = os.path.realpath(path)
-    roots = [os.path.realpath(path_of_uri(archive)) for archive in archives if storage.is_local(path_of_uri(archive))]
-    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+class Part(NamedTuple):
+    """What a request asks of a file.
+
+    Attributes:
+        is_head: whether only the headers are wanted.
+        asked: the `Range` header.
+        if_range: the `If-Range` header: what the rest of the file must belong to.
+    """
+
+    is_head: bool
+    asked: str | None
+    if_range: str | None
 
 
-def send_file(uri: str, asked: str | None) -> Response:
+def _part(
+    request: Request,
+    range_: Annotated[str | None, Header(alias="range")] = None,
+    if_range: Annotated[str | None, Header(alias="if-range")] = None,
+) -> Part:
+    return Part(request.method == "HEAD", range_, if_range)
+
+
+AskedPart = Annotated[Part, Depends(_part)]
+
+
+def media_type_of(row: dict[str, Any]) -> str:
+    """Returns the media type of a video by its row."""
+    names = (row["container"] or "").split(",")
+    return next((kind for name, kind in MEDIA_TYPES.items() if name in names), OTHER_TYPE)
+
+
+def send_file(
+    path: str, media_type: str, part: Part, is_allowed: Callable[[str], bool] = lambda real: True
+) -> Response:
     """Answers with a file, or with the one range of it that a `Range` header asks for (RFC 9110, section 14).
 
+    The file is opened before the answer begins. Its `ETag` names its present state: a range of an earlier state, by
+    `If-Range`, is answered with the whole file.
+
     Args:
-        uri: the file.
-        asked: the header; several ranges, or one that cannot be read, are answered with the whole file.
+        path: the file; of any scheme that Beam's FileSystems read.
+        media_type: its media type.
+        part: what is asked; several ranges, or one that cannot be read, are answered with the whole file.
+        is_allowed: called with the place of the opened local file, all links followed; returns whether to send it.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, is no regular file, or is not allowed.
     """
-    path = path_of_uri(uri)
-    size = storage.size_bytes(path)
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    headers = {"Accept-Ranges": "bytes", "Content-Type": kind, "Cache-Control": "private, max-age=60"}
-    span = byte_range(asked, size)
-    if span is None:
-        return StreamingResponse(_blocks(path, 0, size), headers={**headers, "Content-Length": str(size)})
-    start, end = span
-    if start >= end:
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
-    headers |= {"Content-Range": f"bytes {start}-{end - 1}/{size}", "Content-Length": str(end - start)}
-    return StreamingResponse(_blocks(path, start, end), 206, headers)
+    file = storage.open_regular(path)
+    try:
+        if storage.is_local(path) and not is_allowed(storage.real_path(file, path)):
+            raise FileNotFoundError(path)
+        answer = _answer(file, path, media_type, part)
+    except BaseException:
+        file.close()
+        raise
+    if not isinstance(answer, StreamingResponse):
+        file.close()
+    return answer
+
+
+def _answer(file: BinaryIO, path: str, media_type: str, part: Part) -> Response:
+    size = file.seek(0, io.SEEK_END)
+    tag = f'"{fingerprint.of_open(file, path)}"'
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Type": media_type,
+        "Cache-Control": "private, max-age=60",
+        "Content-Security-Policy": POLICY,
+        "ETag": tag,
+    }
+    span = byte_range(part.asked, size) if part.if_range in (None, tag) else None
+    start, end = span or (0, size)
+    if span is not None and start >= end:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    code = 200 if span is None else 206
+    headers["Content-Length"] = str(end - start)
+    if span is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    if part.is_head:
+        return Response(status_code=code, headers=headers)
+    return StreamingResponse(_blocks(file, start, end), code, headers)
 
 
 def byte_range(asked: str | None, size: int) -> tuple[int, int] | None:
@@ -72,35 +130,9 @@ def byte_range(asked: str | None, size: int) -> tuple[int, int] | None:
     return int(found[1]), end
 
 
-def _blocks(path: str, start: int, end: int) -> Iterator[bytes]:
-    with storage.open_read(path) as file:
+def _blocks(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    with file:
         file.seek(start)
         while start < end and (block := file.read(min(BLOCK_BYTES, end - start))):
             start += len(block)
             yield block
-
-
-class Stills:
-    """Pictures of videos, drawn on demand by decoder children and kept while there is room."""
-
-    def __init__(self, drawer: StillDrawer, cached_bytes: int = CACHED_BYTES) -> None:
-        self.drawer = drawer
-        self._kept: LRUCache[tuple[str, str, int], bytes] = LRUCache(cached_bytes, getsizeof=len)
-        self._changing = threading.Lock()
-
-    def at(self, uri: str, fingerprint: str, time_s: float) -> bytes | None:
-        """Returns the picture of a video at a time as a JPEG; None if it cannot be drawn.
-
-        Args:
-            uri: of the video.
-            fingerprint: what tells this version of the file from others.
-            time_s: seconds after the first frame; milliseconds count.
-        """
-        key = (uri, fingerprint, round(time_s * 1000))
-        with self._changing:
-            kept = self._kept.get(key)
-        drawn = self.drawer.draw(uri, time_s) if kept is None else kept
-        if kept is None and drawn is not None and len(drawn) <= self._kept.maxsize:
-            with self._changing:
-                self._kept[key] = drawn
-        return drawn

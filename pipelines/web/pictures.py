@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from pipelines.web.media import Stills, is_inside
+from pipelines.web.stills import Stills
 from pipelines.web.view import Snapshot
 from transforms.catalog.thumbnail_store import StoredThumbnail
 from transforms.video.thumbnails import MEDIA_TYPE
@@ -58,7 +58,7 @@ def _stored(snapshot: Snapshot, video_id: str, thumbnail: StoredThumbnail | None
 
 
 def _drawn(snapshot: Snapshot, stills: Stills, row: dict[str, Any], time_s: float) -> Picture | None:
-    if not is_inside(row["uri"], snapshot.archives):
+    if not snapshot.archives.hold(row["uri"]):
         return None
     data = stills.at(row["uri"], str(row["modified"]), time_s)
     return None if data is None else Picture(data, "image/jpeg")

@@ -1,5 +1,6 @@
 """Runs the server until it is stopped."""
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -16,6 +17,10 @@ KEEP_ALIVE_S: Final = 15
 
 CONNECTIONS: Final = 512
 """Connections at once; more are answered with 503."""
+
+PROXIES: Final = "127.0.0.1,::1"
+"""Addresses of proxies whose word counts on how a client reached them; the variable FORWARDED_ALLOW_IPS, which uvicorn
+reads, names others."""
 
 END_AFTER_S: Final = 5
 """Seconds that requests under way have when the server is stopped."""
@@ -56,6 +61,7 @@ def serve(
         http=PatientProtocol,
         log_level="warning",
         server_header=False,
+        forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", PROXIES),
         timeout_keep_alive=KEEP_ALIVE_S,
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=END_AFTER_S,

@@ -15,6 +15,7 @@ from models.computed_once import computed_once
 from models.errors import ReelbeamError
 from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import current_index_id
+from transforms.archive.roots import Roots
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.night_report import commonest_labels
 from transforms.catalog.proxies import find_proxy
@@ -125,9 +126,9 @@ class Snapshot:
         return rows
 
     @cached_property
-    def archives(self) -> list[str]:
-        """Roots of all archives that any run listed."""
-        return sorted({archive for run in self.runs for archive in run.archives})
+    def archives(self) -> Roots:
+        """All archives that any run listed; the newest run of each tells whether links that leave it count."""
+        return Roots({archive: run.follow_links for run in self.runs for archive in run.archives})
 
 
 class CatalogView:

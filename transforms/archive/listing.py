@@ -69,9 +69,9 @@ def covers(archive: str, uri: str, selection: Selection = DEFAULT, is_folder: bo
     if archive.startswith("@"):
         return False
     path = path_of_uri(uri)
-    root = _absolute(archive)
-    if _is_glob(root):
-        below = _below(path, _glob_base(root))
+    root = absolute(archive)
+    if is_glob(root):
+        below = _below(path, glob_base(root))
         return fits(path, root) and _asked_by(root, selection).takes(below)
     if not path.startswith(root.rstrip("/") + "/"):
         return path == root
@@ -94,15 +94,15 @@ class _Listing:
         elif not storage.is_local(archive):
             yield from self._remote(archive)
         else:
-            yield from self._local(_absolute(archive))
+            yield from self._local(absolute(archive))
 
     def _local(self, root: str) -> Iterator[Video]:
         if os.path.isdir(root):
             yield from self._walk(root, lambda path: self._takes(_below(path, root), self.selection), self.selection)
         elif os.path.exists(root):
             yield _video(root, os.stat(root))
-        elif _is_glob(root):
-            base = _glob_base(root)
+        elif is_glob(root):
+            base = glob_base(root)
             if os.path.isdir(base):
                 depth = None if "**" in root else root.count("/") - base.rstrip("/").count("/")
                 asked = _asked_by(root, self.selection)
@@ -129,8 +129,8 @@ class _Listing:
             raise ArchiveError(f"cannot list {error.filename}: {error.strerror}") from error
 
     def _remote(self, archive: str) -> Iterator[Video]:
-        globbed = _is_glob(archive)
-        base = _glob_base(archive) if globbed else archive
+        globbed = is_glob(archive)
+        base = glob_base(archive) if globbed else archive
         selection = _asked_by(archive, self.selection) if globbed else self.selection
         found = False
         for file in storage.each_match(archive) if globbed else storage.each_file(archive):
@@ -171,16 +171,14 @@ def _asked_by(pattern: str, selection: Selection) -> Selection:
 
     Hidden files are included if the glob itself names them.
     """
-    return replace(selection, include=(*selection.include, f"/{_below(pattern, _glob_base(pattern))}"))
+    return replace(selection, include=(*selection.include, f"/{_below(pattern, glob_base(pattern))}"))
 
 
 def _listed(list_path: str) -> Iterator[Video]:
     for line in _lines(list_path):
         if line.strip():
             # File names may begin or end with spaces; lines may have spaces around a name as well.
-            yield _one(
-                line if storage.is_local(line) and os.path.exists(_absolute(path_of_uri(line))) else line.strip()
-            )
+            yield _one(line if storage.is_local(line) and os.path.exists(absolute(path_of_uri(line))) else line.strip())
 
 
 def _lines(list_path: str) -> Iterator[str]:
@@ -196,7 +194,7 @@ def _lines(list_path: str) -> Iterator[str]:
 def _one(path: str) -> Video:
     """Returns one video of a list. A missing file is still an input: it fails as unreadable, and is not dropped."""
     if storage.is_local(path):
-        path = _absolute(path_of_uri(path))
+        path = absolute(path_of_uri(path))
         if os.path.exists(path):
             return _video(path, os.stat(path))
     else:
@@ -217,15 +215,22 @@ def _video(path: str, stat: os.stat_result) -> Video:
     return Video(video_id_of(uri), uri, stat.st_size, stat.st_mtime, fingerprint.of_stat(stat))
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """Makes a local path absolute, does not follow links, and returns other paths unchanged."""
     return os.path.abspath(Path(path).expanduser()) if storage.is_local(path) else path
 
 
-def _is_glob(path: str) -> bool:
+def absolute_archive(archive: str) -> str:
+    """Makes the local path of an archive absolute, also that of an ``@list`` file."""
+    return f"@{absolute(archive[1:])}" if archive.startswith("@") else absolute(archive)
+
+
+def is_glob(path: str) -> bool:
+    """Returns whether an archive's path has wildcards."""
     return glob.has_magic(path)
 
 
-def _glob_base(pattern: str) -> str:
+def glob_base(pattern: str) -> str:
     """Returns the folder above a glob's first name with a wildcard."""
     names = pattern.split("/")
     plain = next((i for i, name in enumerate(names) if glob.has_magic(name)), len(names))

@@ -135,4 +135,5 @@ def _record_of(
         host=socket.gethostname(),
         runner=runner,
         version=version("reelbeam"),
+        follow_links=run.follow_links,
     )

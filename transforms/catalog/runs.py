@@ -124,7 +124,8 @@ class RunRecord:
         started_at: UTC, ISO 8601.
         finished_at: UTC, ISO 8601.
         config: what decided the rows.
-        archives: the archives as on the command line.
+        archives: the archives as on the command line, local ones with absolute paths; of reelbeam 0.1 with relative
+            ones too.
         counts: outcomes of the inputs.
         video_s: seconds of video processed.
         frames: number of frames sampled.
@@ -140,6 +141,7 @@ class RunRecord:
         record_version: version of this record's layout.
         ignored: files and folders of the archives that are no videos, by ending or by the rule that left them out; None
             for a run that listed no archive, and for those of reelbeam 0.1.
+        follow_links: whether links that leave the archives were followed. Earlier releases did not record it.
     """
 
     run_id: str
@@ -161,6 +163,7 @@ class RunRecord:
     version: str
     record_version: int = RECORD_VERSION
     ignored: dict[str, int] | None = None
+    follow_links: bool = False
 
     @property
     def speed_x_realtime(self) -> float:
@@ -176,6 +179,7 @@ class StartedRun:
     started_at: str
     config: RunConfig
     archives: list[str] = field(default_factory=list)
+    follow_links: bool = False
 
 
 def new_run_id(now: datetime, existing: Iterable[str]) -> str:
@@ -288,7 +292,13 @@ class Catalog:
         return self.run(run_ids[-1]) if run_ids else None
 
     def start_run(
-        self, config: RunConfig, archives: Sequence[str], now: datetime, fence: storage.Fence = storage.unfenced
+        self,
+        config: RunConfig,
+        archives: Sequence[str],
+        now: datetime,
+        fence: storage.Fence = storage.unfenced,
+        *,
+        follow_links: bool = False,
     ) -> StartedRun:
         """Begins a run, or continues the newest unfinished one if its configuration is the same.
 
@@ -299,6 +309,7 @@ class Catalog:
             archives: the archives as on the command line.
             now: the time (UTC).
             fence: raises if another command has taken the catalog over, because unfinished runs may then be its work.
+            follow_links: whether links that leave the archives were followed.
 
         Raises:
             StorageError: the catalog cannot be written.
@@ -318,7 +329,8 @@ class Catalog:
                 self.abandon(run_id)
         names = [storage.uri_of_path(archive) for archive in archives]
         run_id = resumed.run_id if resumed else new_run_id(now, [*committed, *left])
-        run = StartedRun(run_id, resumed.started_at if resumed else now.astimezone(UTC).isoformat(), config, names)
+        started_at = resumed.started_at if resumed else now.astimezone(UTC).isoformat()
+        run = StartedRun(run_id, started_at, config, names, follow_links)
         storage.write_atomically(self._start_record(run_id), msgspec.json.encode(run), fence=fence)
         self._lay_out(config)
         return run

@@ -1,6 +1,7 @@
 """Draws single pictures of videos, and reads pictures that a stranger sends, in child processes under limits."""
 
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import av
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.visual.spec import Preprocessing
+from transforms import storage
 from transforms.decoder.memory_limit import limit_memory
 from transforms.decoder.pool import CHILD_TASKS, outcome, ready_forkserver
 from transforms.decoder.processes import ChildPlan, ChildProcesses
@@ -24,6 +26,9 @@ MEMORY_BYTES: Final = 4 << 30
 
 JPEG_QUALITY: Final = 75
 
+SENT_SIDE: Final = 1024
+"""Longest side in pixels of a sent picture as it leaves the child; models look at a few hundred pixels."""
+
 SHOWN: Final = Preprocessing(180, 320, fit="pad", crop_fraction=1.0)
 """Size of a drawn picture; what does not fill it is black."""
 
@@ -32,7 +37,8 @@ class StillDrawer:
     """A few children that draw pictures; close it. Any number of threads may use it."""
 
     def __init__(self, workers: int = 1) -> None:
-        self._children = ChildProcesses(workers, ChildPlan(ready_forkserver([__name__]), _start, CHILD_TASKS))
+        start = partial(_start, storage.options_in_force())
+        self._children = ChildProcesses(workers, ChildPlan(ready_forkserver([__name__]), start, CHILD_TASKS))
 
     def close(self) -> None:
         """Ends the children."""
@@ -54,7 +60,11 @@ class StillDrawer:
             return None
 
     def read(self, data: bytes) -> NDArray[np.uint8] | None:
-        """Decodes a picture file that somebody sent: upright RGB, uint8 [height, width, 3]; None if it is no picture.
+        """Decodes a picture file that somebody sent; a large one is made smaller.
+
+        Returns:
+            Upright RGB, uint8 [height, width, 3], no side longer than `SENT_SIDE`; None if it is no picture, or larger
+            than a picture of a video may be (see `bounds`).
 
         Raises:
             ChildCannotStart: this machine cannot start a child.
@@ -81,10 +91,22 @@ def read_sent(data: bytes) -> NDArray[np.uint8] | None:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error:  # among others a picture of more than 2 ** 30 pixels
         return None
-    return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
+    if picture is None:
+        return None
+    height, width = picture.shape[:2]
+    try:
+        bounds.in_force().check_picture("decode", width, height)
+    except VideoError:
+        return None
+    scale = SENT_SIDE / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
-def _start() -> None:
+def _start(file_systems: dict[str, Any]) -> None:
     av.logging.set_level(None)
     bounds.enforce(bounds.DEFAULT)
+    storage.use_options(file_systems)
     limit_memory(MEMORY_BYTES)

@@ -2,6 +2,7 @@
 
 import glob
 import os
+from typing import BinaryIO
 
 from transforms import storage
 
@@ -9,6 +10,16 @@ from transforms import storage
 def of_stat(stat: os.stat_result) -> str:
     """Returns the fingerprint of a local file."""
     return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def of_open(file: BinaryIO, path: str) -> str | None:
+    """Returns the fingerprint of an open file; None if it is on an object store and gone.
+
+    Args:
+        file: the open file.
+        path: of the file.
+    """
+    return of_stat(os.fstat(file.fileno())) if storage.is_local(path) else current(path)
 
 
 def of_listed(file: storage.File) -> str:

@@ -72,7 +72,9 @@ def run_night(
             backlog = comparison.compare(catalog, request.config)
             left = Counts(discovered=backlog.found, skipped=backlog.skipped, given_up=backlog.given_up)
             unfinished = catalog.unfinished()
-            run = catalog.start_run(request.config, request.archives, datetime.now(UTC), lock.check)
+            run = catalog.start_run(
+                request.config, request.archives, datetime.now(UTC), lock.check, follow_links=request.follow_links
+            )
             lock.name_run(run.run_id)
             write_gone(catalog, run, comparison.gone(request.archives, request.selection), lock.check)
             metrics: dict[str, Any] = {}
