@@ -125,7 +125,7 @@ READERS = [
         BOTTOM,
         "serve, report",
         ("a page to search and", "to look; what a night", "did; proxies to play"),
-        "pipelines/web, pages",
+        "pipelines/web",
         READER,
         2.1,
     ),
