@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Header, Query, UploadFile
+from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, UploadFile
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
@@ -70,6 +70,7 @@ class Site:
         router.add_api_route("/", self.search_picture, methods=["POST"])
         router.add_api_route("/videos/{video_id}", self.video)
         router.add_api_route("/nights", self.nights)
+        router.add_api_route("/nights/{run_id}", self.night)
         router.add_api_route("/failures", self.failures)
         router.add_api_route("/labels", self.labels)
         return router
@@ -91,9 +92,17 @@ class Site:
         snapshot = self._view.snapshot()
         return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language)
 
-    def nights(self, language: Language = None) -> str:
-        """Shows the runs."""
-        return self._pages.nights(self._view.snapshot(), language)
+    def nights(self, before: str = "", language: Language = None) -> str:
+        """Shows the newest runs, or those before one."""
+        return self._pages.nights(self._view.snapshot(), before, language)
+
+    def night(self, run_id: str, language: Language = None) -> str:
+        """Shows what one run did."""
+        snapshot = self._view.snapshot()
+        report = snapshot.night(run_id)
+        if report is None:
+            raise HTTPException(404, "the catalog has no such run")
+        return self._pages.night(snapshot, report, language)
 
     def failures(self, language: Language = None) -> str:
         """Shows the videos that fail."""

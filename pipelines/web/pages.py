@@ -22,8 +22,8 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import Snapshot
-from pipelines.web.words import language_of, translated
-from transforms.catalog.night_report import NIGHTS
+from pipelines.web.words import language_of, many, translated
+from transforms.catalog.night_report import NIGHTS, NightReport
 from transforms.retrieval.search import Hit
 from transforms.video.failures import REASONS
 from transforms.video.playable import is_playable
@@ -33,6 +33,9 @@ DRAWN: Final = 12
 
 STRIP: Final = 60
 """Stored pictures of a filmstrip, at most; those of a longer video are spread over it."""
+
+RUNS: Final = 200
+"""Runs in the table of nights, at most."""
 
 BEST_MOMENTS: Final = 5
 """Moments that are named beside the curve of scores."""
@@ -126,16 +129,46 @@ class Pages:
             best=sorted(zip(scores, times_s, strict=True), reverse=True)[:BEST_MOMENTS],
         )
 
-    def nights(self, snapshot: Snapshot, language: str | None) -> str:
-        """The page of all runs, newest first."""
-        runs = snapshot.runs
+    def nights(self, snapshot: Snapshot, before: str, language: str | None) -> str:
+        """The page of the newest runs, newest first.
+
+        Args:
+            snapshot: the catalog.
+            before: a run id: only earlier runs are shown; "" for all.
+            language: the request's `Accept-Language` header.
+        """
+        runs = [run for run in snapshot.runs if not before or run.run_id < before]
         return self._render(
-            "nights.html", language, runs=list(reversed(runs)), charts=list(charts_of_nights(runs[-NIGHTS:]))
+            "nights.html",
+            language,
+            runs=runs[: -RUNS - 1 : -1],
+            more=len(runs) - RUNS,
+            under_way=None if before else snapshot.under_way(),
+            charts=list(charts_of_nights(runs[-NIGHTS:])),
+        )
+
+    def night(self, snapshot: Snapshot, report: NightReport, language: str | None) -> str:
+        """The page of what one run did."""
+        counts = report.run.counts
+        return self._render(
+            "night.html",
+            language,
+            run=report.run,
+            report=report,
+            tiles=[
+                ("ok", counts.ok, ""),
+                ("partial", counts.partial, "warn"),
+                ("failed", counts.failed, "bad"),
+                ("unchanged", counts.skipped, ""),
+                ("gone", counts.gone, ""),
+            ],
+            most=max(report.labels.values(), default=0),
+            has_page=lambda video_id: bool(snapshot.video(video_id) or snapshot.failure(video_id)),
         )
 
     def failures(self, snapshot: Snapshot, language: str | None) -> str:
         """The page of the videos that fail, by reason."""
-        return self._render("failures.html", language, rows=snapshot.failures, reasons=REASONS, advice=ADVICE)
+        return self._render("failures.html", language, rows=snapshot.failures)
 
     def labels(self, snapshot: Snapshot, language: str | None) -> str:
         """The page of what the archive shows, each with a picture."""
@@ -160,6 +193,9 @@ class Pages:
         return self._environment.get_template(template).render(
             lang=chosen,
             t=lambda text: translated(text, chosen),
+            many=lambda number, things: many(number, things, chosen),
+            reasons=REASONS,
+            advice=ADVICE,
             moment_link=_moment_link,
             picture=_picture,
             **values,

@@ -16,9 +16,10 @@ from models.errors import ReelbeamError
 from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import current_index_id
 from transforms.catalog.latest import latest_failures, latest_videos
-from transforms.catalog.night_report import commonest_labels
+from transforms.catalog.night_report import NightReport, commonest_labels, night_report
 from transforms.catalog.proxies import find_proxy
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
+from transforms.catalog.status import unfinished_run
 from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
@@ -100,6 +101,30 @@ class Snapshot:
         """The latest failure of each video that failed, sorted by URI."""
         rows: list[dict[str, Any]] = latest_failures(self.readable(), self.run_id).to_pylist()
         return rows
+
+    def failure(self, video_id: str) -> dict[str, Any] | None:
+        """Returns the latest failure of a video, or None if its latest outcome is no failure."""
+        return self._failures.get(video_id)
+
+    @cached_property
+    def _failures(self) -> dict[str, dict[str, Any]]:
+        return {row["video_id"]: row for row in self.failures}
+
+    def night(self, run_id: str) -> NightReport | None:
+        """Returns what a run did, without posters, or None if the catalog has no such run."""
+        if run_id not in {run.run_id for run in self.runs}:
+            return None
+        return night_report(self.readable(), run_id, with_posters=False)
+
+    def under_way(self) -> dict[str, Any] | None:
+        """Returns the run that was started and not committed, as in `CatalogStatus`; None where there is none.
+
+        It is looked for anew each time. None also if the catalog cannot be read now.
+        """
+        try:
+            return unfinished_run(self.catalog)
+        except (OSError, ReelbeamError):
+            return None
 
     @cached_property
     def labels(self) -> list[tuple[str, int]]:

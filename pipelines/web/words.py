@@ -71,8 +71,44 @@ CHINESE: Final[dict[str, str]] = {
     "This catalog has no stored pictures of this video.": "目录库里没有存储这个视频的画面。",
     "They are drawn from the archive.": "画面临时从档案的文件里取出。",
     "Skip to the results": "跳到结果",
+    "failures by reason": "失败原因",
+    "and {number} more": "还有 {number} 个",
+    "and {runs} before these": "还有{runs}更早",
+    "A run that began at {time} is not finished; it has {frames} so far.": "{time} 开始的一次运行还没有完成；目前有{frames}。",
+    "frames": "帧",
+    "runs": "次运行",
+    "Night of {day}": "{day} 的夜间运行",
+    "Run {run} on {host}: began {time}, took {length}.": "运行 {run}，主机 {host}：{time} 开始，用时 {length}。",
+    "Figures of this run": "这次运行的数字",
+    "of video": "视频",
+    "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed.": (
+        "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed}。"
+    ),
+    "{number} of the unchanged failed too often and are left alone until they change.": (
+        "未变的文件中有 {number} 个失败次数过多，改动之前不再尝试。"
+    ),
+    "The catalog then held {videos}, {length} of video.": "此后目录库有{videos}，共 {length}。",
+    "Decoded in part": "部分解码",
+    "New or changed": "新的或改动过的",
+    "Gone from the archive": "档案里已经没有的",
+    "Their rows stay in the catalog. If a disk is not mounted, mount it: the next night finds them again.": (
+        "它们的数据仍在目录库里。如果是磁盘没有挂载，请挂载：下一夜会重新找到它们。"
+    ),
+    "What the archive shows most": "档案里最常见的内容",
+    "{share} of {length}": "{length} 的 {share}",
+    "shows": "内容",
 }
 """Chinese for each English text of the templates."""
+
+
+SINGULAR: Final[dict[str, str]] = {
+    "videos": "video",
+    "results": "result",
+    "nights": "night",
+    "frames": "frame",
+    "runs": "run",
+}
+"""What English calls one of the things that pages count."""
 
 
 def language_of(accepted: str | None) -> str:
@@ -97,3 +133,15 @@ def translated(text: str, language: str) -> str:
         KeyError: the text has no translation; a test renders every page in both languages.
     """
     return text if language == "en" else CHINESE[text]
+
+
+def many(number: int, things: str, language: str) -> str:
+    """Returns a number with what it counts: 1 video, 2 videos.
+
+    Args:
+        number: how many.
+        things: a key of `SINGULAR`.
+        language: ``en`` or ``zh``.
+    """
+    name = SINGULAR[things] if number == 1 and language == "en" else translated(things, language)
+    return f"{number:,} {name}"
