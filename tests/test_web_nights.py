@@ -100,3 +100,35 @@ def test_nights_and_their_pages_in_chinese(client: TestClient, catalog: Catalog)
     catalog.start_run(catalogs.CONFIG, ["/videos"], catalogs.NIGHT)
     for place in ("/nights", *(f"/nights/{run_id}" for run_id in catalog.run_ids())):
         assert '<html lang="zh">' in client.get(place, headers={"accept-language": "zh"}).text
+
+
+def test_a_failed_video_has_a_page(client: TestClient, catalog: Catalog) -> None:
+    place = f"/videos/{video_id_of('/videos/cut.mp4')}"
+    answer = client.get(place)
+    assert answer.status_code == 200
+    for said in ("/videos/cut.mp4", "the file ends at 5 of 9 MB", "Copy it again from its source.", "2 nights"):
+        assert said in answer.text, said
+    assert f'href="/nights/{catalog.run_ids()[1]}"' in answer.text and "2026-11-23" in answer.text
+    assert "<code>truncated</code>" in client.get(place, headers={"accept-language": "zh"}).text
+
+
+def test_the_api_says_that_a_video_failed_and_why(client: TestClient) -> None:
+    for what in ("", "/frames", "/file"):
+        answer = client.get(f"/api/v1/videos/{video_id_of('/videos/cut.mp4')}{what}")
+        assert answer.status_code == 404
+        assert answer.json()["detail"] == "this video failed: truncated: the file ends at 5 of 9 MB"
+
+
+def test_failures_lead_to_their_pages_and_are_cut(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = client.get("/failures").text
+    assert link("/videos/cut.mp4") in page and link("/videos/empty.mp4") in page and "more</p>" not in page
+    monkeypatch.setattr(pages, "FAILURES", 0)
+    page = client.get("/failures").text
+    assert page.count("and 1 more</p>") == 2 and "/videos/cut.mp4" not in page
+
+
+def test_a_video_in_part_says_what_to_do(client: TestClient) -> None:
+    page = client.get(f"/videos/{video_id_of('/videos/part.mp4')}").text
+    assert "3 frames do not decode" in page and "Compare it with a backup." in page
+    whole = client.get(f"/videos/{video_id_of('/videos/new.mp4')}").text
+    assert "What to do" not in whole

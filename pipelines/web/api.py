@@ -25,6 +25,7 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import CatalogView, Snapshot
+from transforms.storage import printable
 from transforms.video.playable import is_playable
 
 UPLOAD_BYTES: Final = 20 << 20
@@ -109,7 +110,10 @@ class Api:
         return _hits(answer_picture(self._view.snapshot(), rgb, top))
 
     def video(self, video_id: str) -> dict[str, Any]:
-        """Returns a video's latest row, without its embedding, and whether browsers play it and it has a proxy."""
+        """Returns a video's latest row, without its embedding, and whether browsers play it and it has a proxy.
+
+        A video that failed has no row: the answer is 404, and its detail names the reason. See `failures`.
+        """
         snapshot = self._view.snapshot()
         row = row_of(snapshot, video_id)
         return {**row, "playable": is_playable(row), "proxy": snapshot.proxy_of(row) is not None}
@@ -195,10 +199,13 @@ def row_of(snapshot: Snapshot, video_id: str) -> dict[str, Any]:
     """Returns a video's row.
 
     Raises:
-        HTTPException: the catalog has no such video.
+        HTTPException: the catalog has no such video, or it failed, so it has no row but one of `failures`.
     """
     row = snapshot.video(video_id)
     if row is None:
+        failure = snapshot.failure(video_id)
+        if failure is not None:
+            raise HTTPException(404, printable(f"this video failed: {failure['reason']}: {failure['message']}"))
         raise HTTPException(404, "the catalog has no such video")
     return row
 

@@ -88,8 +88,11 @@ class Site:
     def video(
         self, video_id: str, t: Annotated[float, Query(ge=0)] = 0.0, q: str = "", language: Language = None
     ) -> str:
-        """Shows one video at a moment."""
+        """Shows one video at a moment, or why it failed."""
         snapshot = self._view.snapshot()
+        failure = None if snapshot.video(video_id) else snapshot.failure(video_id)
+        if failure is not None:
+            return self._pages.failed(failure, language)
         return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language)
 
     def nights(self, before: str = "", language: Language = None) -> str:

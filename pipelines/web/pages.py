@@ -34,6 +34,9 @@ DRAWN: Final = 12
 STRIP: Final = 60
 """Stored pictures of a filmstrip, at most; those of a longer video are spread over it."""
 
+FAILURES: Final = 500
+"""Failures of each reason on the page of failures, at most."""
+
 RUNS: Final = 200
 """Runs in the table of nights, at most."""
 
@@ -129,6 +132,10 @@ class Pages:
             best=sorted(zip(scores, times_s, strict=True), reverse=True)[:BEST_MOMENTS],
         )
 
+    def failed(self, row: dict[str, Any], language: str | None) -> str:
+        """The page of a video that failed, from its row of `failures`."""
+        return self._render("failed.html", language, row=row)
+
     def nights(self, snapshot: Snapshot, before: str, language: str | None) -> str:
         """The page of the newest runs, newest first.
 
@@ -168,7 +175,7 @@ class Pages:
 
     def failures(self, snapshot: Snapshot, language: str | None) -> str:
         """The page of the videos that fail, by reason."""
-        return self._render("failures.html", language, rows=snapshot.failures)
+        return self._render("failures.html", language, rows=snapshot.failures, most=FAILURES)
 
     def labels(self, snapshot: Snapshot, language: str | None) -> str:
         """The page of what the archive shows, each with a picture."""

@@ -74,7 +74,13 @@ CHINESE: Final[dict[str, str]] = {
     "failures by reason": "失败原因",
     "and {number} more": "还有 {number} 个",
     "and {runs} before these": "还有{runs}更早",
-    "A run that began at {time} is not finished; it has {frames} so far.": "{time} 开始的一次运行还没有完成；目前有{frames}。",
+    "A run that began at {time} is not finished; it has {frames} so far.": (
+        "{time} 开始的一次运行还没有完成；目前有{frames}。"
+    ),
+    "This video failed": "这个视频处理失败",
+    "attempts": "尝试",
+    "first seen": "首次发现",
+    "last seen": "最近一次",
     "frames": "帧",
     "runs": "次运行",
     "Night of {day}": "{day} 的夜间运行",
