@@ -271,6 +271,8 @@ def test_scores_over_time_are_those_of_the_found_moments(client: TestClient) -> 
     assert max(scores["score"]) == pytest.approx(max(one["score"] for one in hit["ranges"]), abs=1e-6)
     page = client.get(f"/videos/{hit['video_id']}", params={"q": "a rabbit", "t": 1}).text
     assert "<polyline" in page and "<q>a rabbit</q>" in page
+    moments = re.findall(r'href="([^"]*)" data-seek', page)
+    assert len(moments) > 5 and all("q=a+rabbit" in one for one in moments), "other moments keep the words"
     assert "<polyline" not in client.get(f"/videos/{hit['video_id']}").text
 
 
