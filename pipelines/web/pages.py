@@ -121,7 +121,7 @@ class Pages:
             row=row,
             time_s=time_s,
             playable=playable,
-            proxy=not playable and snapshot.proxy_of(row) is not None,
+            proxy=snapshot.proxy_of(row) is not None,
             strip=stored or drawn,
             is_stored=bool(stored),
             ranges=[one for one in row["label_ranges"] or [] if one["ranges"]],
