@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from models.retrieval.manifest import current_index_id
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.web import view as views
 from pipelines.web.access import LOOPBACK
@@ -198,6 +199,14 @@ def test_a_picture_finds_the_video_that_it_is_from(client: TestClient) -> None:
     assert hits[0]["video_id"] == bunny
     page = client.post("/", files={"picture": picture})
     assert page.status_code == 200 and page.text.index("bigbuckbunny.mp4") < page.text.index("bikes.mp4")
+    for forgets_the_picture in ("Show more", "<summary>Filters", 'class="chips"'):
+        assert forgets_the_picture not in page.text
+    left = client.post("/api/v1/search/picture", params={"folder": "bikes"}, files={"picture": picture}).json()
+    assert [hit["uri"].split("/")[-1] for hit in left] == ["bikes.mp4"]
+    none = client.post("/api/v1/search/picture", params={"min_duration_s": 1000}, files={"picture": picture})
+    assert none.json() == []
+    unknown = client.post("/api/v1/search/picture", params={"label": "rabit"}, files={"picture": picture})
+    assert unknown.status_code == 400 and "rabit" in unknown.text
 
 
 @pytest.mark.parametrize(("data", "code"), [(b"no picture", 400), (b"", 400), (b"x" * (UPLOAD_BYTES + 1), 413)])
@@ -359,6 +368,40 @@ def test_a_new_night_and_a_new_index_appear_without_a_restart(
         catalog.rename(tmp_path / "away")
         assert client.get("/nights").status_code == 200, "a mount that is away ends nothing"
         (tmp_path / "away").rename(catalog)
+
+
+def test_a_damaged_new_index_hides_no_night_and_the_old_one_answers(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(views, "LOOK_AGAIN_S", 0.0)
+    own, catalog = tmp_path / "archive", tmp_path / "catalog"
+    own.mkdir()
+    clip = own / "clip.mkv"
+    videos.encode(clip, videos.RECIPES["h264_late_start"], 6)
+    night, index = ("classify", "--archive", own, "--catalog", catalog), ("index", "--catalog", catalog)
+    assert run_command(*night).code == 0 and run_command(*index).code == 0
+    view = CatalogView(str(catalog))
+    with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
+
+        def found(**asked: str) -> int:
+            return len(client.get("/api/v1/search", params={"q": "a", **asked}).json())
+
+        assert (found(status="ok"), found(status="partial")) == (1, 0)
+        clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+        assert run_command(*night).code == 0
+        assert (found(status="ok"), found(status="partial")) == (0, 1), "the open index learns what the night found"
+        shutil.copy(archive / "bikes.mp4", own)
+        assert run_command(*night).code == 0 and run_command(*index).code == 0
+        manifest = catalog / "index" / current_index_id(catalog / "index") / "manifest.json"
+        whole = manifest.read_bytes()
+        manifest.write_bytes(b"damaged")
+        assert "bikes.mp4" in client.get("/").text, "the new night is shown"
+        assert found() == 1, "the old index answers"
+        assert sum("the new index cannot be opened" in record.message for record in caplog.records) == 1
+        manifest.write_bytes(whole)
+        shutil.copy(archive / "carphone_pristine.mp4", own)
+        assert run_command(*night).code == 0
+        assert found() == 2, "a new night tries again"
 
 
 def test_the_catalog_is_only_read(client: TestClient, catalog: Path) -> None:

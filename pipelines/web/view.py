@@ -208,9 +208,18 @@ class CatalogView:
     def _take(self, old: Snapshot | None) -> Snapshot:
         catalog = Catalog.open(self._root)
         runs, index_id = self._finished(catalog), self._index_id(catalog)
-        if old is not None and old.index_id == index_id:
-            search = old.search
-        else:
-            search = None if index_id is None else CatalogSearch.open(self._root, **self._options)
+        search = self._opened(index_id, old.search if old is not None else None)
         videos = latest_videos(catalog, list(VIDEO_COLUMNS), runs[-1].run_id)
         return Snapshot(catalog, runs, index_id, search, videos)
+
+    def _opened(self, index_id: str | None, old: CatalogSearch | None) -> CatalogSearch | None:
+        """Opens the index unless it is open; if it cannot be opened, an old one stays, and a new night tries again."""
+        if index_id is None or (old is not None and old.index.manifest.index_id == index_id):
+            return None if index_id is None else old
+        try:
+            return CatalogSearch.open(self._root, **self._options)
+        except (OSError, ReelbeamError) as error:
+            if old is None:
+                raise
+            _LOG.warning("the new index cannot be opened; the old one answers: %s", error)
+            return old
