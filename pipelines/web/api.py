@@ -25,6 +25,7 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import CatalogView, Snapshot
+from transforms.retrieval.filters import Filters
 from transforms.storage import printable
 from transforms.video.playable import is_playable
 
@@ -45,10 +46,7 @@ def _none_if_empty(value: object) -> object:
 _OrEmpty = BeforeValidator(_none_if_empty)
 
 
-def question(
-    words: Annotated[str, Query(alias="q", description="Words in any language.")] = "",
-    like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
-    time_s: Annotated[float | None, Query(alias="t", ge=0, description="Moment of that video in seconds.")] = None,
+def asked_filters(
     label: Annotated[str, Query(description="One of the videos' labels.")] = "",
     folder: Annotated[str, Query(description="Part of the URI, or a glob.")] = "",
     min_duration_s: Annotated[float | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
@@ -59,10 +57,19 @@ def question(
     status: Annotated[
         Literal["ok", "partial"] | None, _OrEmpty, Query(description="Whether all of it decoded, or only a part.")
     ] = None,
+) -> Filters:
+    """Reads the filters of a request; an empty field of a form is no condition."""
+    return filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status)
+
+
+def question(
+    filters: Annotated[Filters, Depends(asked_filters)],
+    words: Annotated[str, Query(alias="q", description="Words in any language.")] = "",
+    like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
+    time_s: Annotated[float | None, Query(alias="t", ge=0, description="Moment of that video in seconds.")] = None,
     top: Annotated[int, Query(ge=1, le=MOST, description="Number of videos.")] = TOP,
 ) -> Question:
-    """Reads a question from a request; an empty field of a form is no condition, and words go before a video."""
-    filters = filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status)
+    """Reads a question from a request; words go before a video."""
     return Question(words, "", None, filters, top) if words.strip() else Question("", like, time_s, filters, top)
 
 
@@ -103,11 +110,17 @@ class Api:
         return _hits(answer(self._view.snapshot(), asked))
 
     def search_picture(
-        self, picture: UploadFile, top: Annotated[int, Query(ge=1, le=MOST)] = TOP
+        self,
+        picture: UploadFile,
+        filters: Annotated[Filters, Depends(asked_filters)],
+        top: Annotated[int, Query(ge=1, le=MOST)] = TOP,
     ) -> list[dict[str, Any]]:
-        """Returns the videos that look like a picture (JPEG, PNG, WebP and others; at most 20 MiB), best first."""
+        """Returns the videos that look like a picture (JPEG, PNG, WebP and others; at most 20 MiB), best first.
+
+        The filters are those of `search`.
+        """
         rgb = sent_picture(self._stills, picture)
-        return _hits(answer_picture(self._view.snapshot(), rgb, top))
+        return _hits(answer_picture(self._view.snapshot(), rgb, top, filters))
 
     def video(self, video_id: str) -> dict[str, Any]:
         """Returns a video's latest row, without its embedding, and whether browsers play it and it has a proxy.

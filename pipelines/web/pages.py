@@ -73,7 +73,7 @@ class Pages:
 
     def picture(self, snapshot: Snapshot, found: Answer, language: str | None) -> str:
         """The page with the answers to a picture."""
-        return self._answers(snapshot, Question(), language, found=found)
+        return self._answers(snapshot, Question(), language, found=found, by_picture=True)
 
     def _answers(
         self,
@@ -84,10 +84,11 @@ class Pages:
         found: Answer = EMPTY,
         newest: Sequence[dict[str, Any]] = (),
         error: str = "",
+        by_picture: bool = False,
     ) -> str:
         facets = snapshot.facets.counts(asked.filters, only_live=not asked.is_empty)
         shown = len(found.hits) + len(newest)
-        more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) else None
+        more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) and not by_picture else None
         return self._render(
             "search.html",
             language,
@@ -101,6 +102,7 @@ class Pages:
             facets=facets,
             address=partial(address_of, asked),
             more=more,
+            by_picture=by_picture,
             top=None if asked.top == TOP else asked.top,
         )
 
