@@ -1,14 +1,20 @@
 """The pages for people, rendered on the server."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
 from models.errors import ReelbeamError
 from pipelines.pages.advice import ADVICE
+from pipelines.pages.charts import Chart
 from pipelines.pages.night import charts_of_nights
 from pipelines.pages.templating import environment
+from pipelines.web import chinese_failures
 from pipelines.web.questions import (
     MOST,
     TOP,
@@ -22,9 +28,11 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import Snapshot
-from pipelines.web.words import language_of, many, translated
+from pipelines.web.words import CHINESE_LINES, language_of, many, noun, translated, units_in
 from transforms.catalog.night_report import NIGHTS, NightReport
+from transforms.catalog.runs import RunRecord
 from transforms.retrieval.search import Hit
+from transforms.storage import printable
 from transforms.video.failures import REASONS
 from transforms.video.playable import is_playable
 
@@ -45,8 +53,15 @@ BEST_MOMENTS: Final = 5
 
 EMPTY: Final = Answer([], 0)
 
+QUANTITIES: Final = ("bytes", "speed", "time")
+"""Filters that write a number with a unit."""
+
 FAILED: Final = {404: "There is no such page.", 503: "The catalog cannot be read now."}
 """What the headline of a failure says, by its status code."""
+
+
+NOT_ASKED: Final = "This cannot be asked."
+"""The headline of all other failures."""
 
 
 class Pages:
@@ -54,6 +69,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._environment = environment("pipelines.web", "templates")
+        self._environment.filters.update({name: _in_language(self._environment.filters[name]) for name in QUANTITIES})
 
     def search(self, snapshot: Snapshot, asked: Question, language: str | None) -> tuple[str, int]:
         """The page with a question and its answers; without a question it lists the newest videos.
@@ -153,24 +169,16 @@ class Pages:
             runs=runs[: -RUNS - 1 : -1],
             more=len(runs) - RUNS,
             under_way=None if before else snapshot.under_way(),
-            charts=list(charts_of_nights(runs[-NIGHTS:])),
+            charts=_charts(runs[-NIGHTS:], language_of(language)),
         )
 
     def night(self, snapshot: Snapshot, report: NightReport, language: str | None) -> str:
         """The page of what one run did."""
-        counts = report.run.counts
         return self._render(
             "night.html",
             language,
             run=report.run,
             report=report,
-            tiles=[
-                ("ok", counts.ok, ""),
-                ("partial", counts.partial, "warn"),
-                ("failed", counts.failed, "bad"),
-                ("unchanged", counts.skipped, ""),
-                ("gone", counts.gone, ""),
-            ],
             most=max(report.labels.values(), default=0),
             has_page=lambda video_id: bool(snapshot.video(video_id) or snapshot.failure(video_id)),
         )
@@ -195,7 +203,7 @@ class Pages:
             line: what is wrong, in English.
             language: the request's `Accept-Language` header.
         """
-        return self._render("error.html", language, headline=FAILED.get(code, "This cannot be asked."), line=line)
+        return self._render("error.html", language, headline=FAILED.get(code, NOT_ASKED), line=line)
 
     def _render(self, template: str, language: str | None, **values: Any) -> str:
         chosen = language_of(language)
@@ -203,12 +211,36 @@ class Pages:
             lang=chosen,
             t=lambda text: translated(text, chosen),
             many=lambda number, things: many(number, things, chosen),
-            reasons=REASONS,
-            advice=ADVICE,
+            noun=lambda number, things: noun(number, things, chosen),
+            said=lambda line: _said(line, chosen),
+            reasons=REASONS if chosen == "en" else chinese_failures.REASONS,
+            advice=ADVICE if chosen == "en" else chinese_failures.ADVICE,
             moment_link=_moment_link,
             picture=_picture,
             **values,
         )
+
+
+def _in_language(quantity: Callable[[float], str]) -> Callable[[Context, float], str]:
+    """Makes a filter that writes a quantity in the language of the page."""
+
+    @pass_context
+    def write(context: Context, value: float) -> str:
+        return units_in(quantity(value), context["lang"])
+
+    return write
+
+
+def _charts(runs: Sequence[RunRecord], language: str) -> list[Chart]:
+    return list(charts_of_nights(runs, lambda text: translated(text, language), lambda text: units_in(text, language)))
+
+
+def _said(line: str, language: str) -> Markup:
+    """Returns a line that says what is wrong, in a language where it is known, and marked as English elsewhere."""
+    if language == "en":
+        return Markup("{}").format(printable(line))
+    known = CHINESE_LINES.get(line)
+    return Markup('<span lang="en">{}</span>').format(printable(line)) if known is None else Markup("{}").format(known)
 
 
 def _moment_link(video_id: str, time_s: float, words: str = "") -> str:

@@ -1,5 +1,6 @@
 """The words of the pages in English and Chinese."""
 
+import re
 from typing import Final
 
 CHINESE: Final[dict[str, str]] = {
@@ -9,7 +10,6 @@ CHINESE: Final[dict[str, str]] = {
     "Failures": "失败",
     "What do you look for?": "想找什么？",
     "Search with a picture": "用图片搜索",
-    "Picture": "图片",
     "Filters": "筛选",
     "Label": "标签",
     "Name or folder": "文件名或文件夹",
@@ -26,7 +26,6 @@ CHINESE: Final[dict[str, str]] = {
     "like this moment": "与此刻相似的",
     "More like this moment": "更多与此刻相似的",
     "Videos like it": "相似的视频",
-    "There is no index yet. Run: reelbeam index": "还没有索引。请运行：reelbeam index",
     "What is seen when": "何时看到什么",
     "How well each moment fits": "每一刻的符合程度",
     "Technical data": "技术信息",
@@ -57,7 +56,6 @@ CHINESE: Final[dict[str, str]] = {
     "speed": "速度",
     "videos": "个视频",
     "nights": "夜",
-    "reason": "原因",
     "message": "说明",
     "What to do": "怎么办",
     "No video fails.": "没有失败的视频。",
@@ -78,6 +76,11 @@ CHINESE: Final[dict[str, str]] = {
     "older": "更早",
     "This catalog has no stored pictures of this video.": "目录库里没有存储这个视频的画面。",
     "They are drawn from the archive.": "画面临时从档案的文件里取出。",
+    "nothing to do": "无事可做",
+    "video processed": "处理的视频",
+    "speed, times real time": "速度（实时的倍数）",
+    "failed videos": "失败的视频",
+    "{title}: highest {highest} ({name}), newest {newest}": "{title}：最高 {highest}（{name}），最新 {newest}",
     "Skip to the results": "跳到结果",
     "failures by reason": "失败原因",
     "and {number} more": "还有 {number} 个",
@@ -94,7 +97,6 @@ CHINESE: Final[dict[str, str]] = {
     "Night of {day}": "{day} 的夜间运行",
     "Run {run} on {host}: began {time}, took {length}.": "运行 {run}，主机 {host}：{time} 开始，用时 {length}。",
     "Figures of this run": "这次运行的数字",
-    "of video": "视频",
     "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed.": (
         "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed}。"
     ),
@@ -114,6 +116,18 @@ CHINESE: Final[dict[str, str]] = {
 }
 """Chinese for each English text of the templates."""
 
+
+CHINESE_LINES: Final[dict[str, str]] = {
+    "There is no index yet. Run: reelbeam index": "还没有索引。请运行：reelbeam index",
+    "the catalog has no such video": "目录库里没有这个视频",
+    "the catalog has no such run": "目录库里没有这次运行",
+    "the index does not have this video yet": "索引里还没有这个视频",
+    "this is no picture that can be read": "这不是可以读取的图片",
+}
+"""Chinese for the lines that say what is wrong and that people see most; others stay English and are marked so."""
+
+CHINESE_UNITS: Final[dict[str, str]] = {"s": "秒", "min": "分钟", "h": "小时", "x": "倍", "B": "字节"}
+"""Chinese for the units of `pipelines.terminal.units`; kB, MB, GB and TB are the same in both languages."""
 
 SINGULAR: Final[dict[str, str]] = {
     "videos": "video",
@@ -157,5 +171,17 @@ def many(number: int, things: str, language: str) -> str:
         things: a key of `SINGULAR`.
         language: ``en`` or ``zh``.
     """
-    name = SINGULAR[things] if number == 1 and language == "en" else translated(things, language)
-    return f"{number:,} {name}"
+    return f"{number:,} {noun(number, things, language)}"
+
+
+def noun(number: int, things: str, language: str) -> str:
+    """Returns what a number counts: video for 1, videos for others. Arguments are those of `many`."""
+    return SINGULAR[things] if number == 1 and language == "en" else translated(things, language)
+
+
+def units_in(quantity: str, language: str) -> str:
+    """Returns a number with its unit, as `pipelines.terminal.units` writes it, in a language."""
+    found = re.fullmatch(r"([\d.,]+) ?(\w+)", quantity)
+    if language == "en" or found is None or found[2] not in CHINESE_UNITS:
+        return quantity
+    return f"{found[1]} {CHINESE_UNITS[found[2]]}"
