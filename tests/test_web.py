@@ -19,10 +19,12 @@ from pipelines.web.access import LOOPBACK
 from pipelines.web.api import UPLOAD_BYTES
 from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
-from tests import videos
+from tests import catalogs, videos
 from tests.conftest import run_command
 from tests.test_names import NAMES
+from transforms.catalog.runs import Catalog
 from transforms.retrieval import relevance
+from transforms.storage import video_id_of
 
 pytestmark = pytest.mark.slow
 
@@ -323,26 +325,85 @@ def test_every_page_in_both_languages(client: TestClient, language: str) -> None
         assert "style=" not in answer.text and "<script>" not in answer.text and "onclick" not in answer.text
 
 
-def test_names_of_files_are_text_on_every_page(tmp_path: Path) -> None:
+def test_names_of_files_are_text_on_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "LOOK_AGAIN_S", 0.0)
     archive, catalog = tmp_path / "archive", tmp_path / "catalog"
     archive.mkdir()
     clip = videos.make(tmp_path, "gif", seconds=1)
-    for name in [*NAMES, b"<script>alert(1)<.gif", b'"onerror="alert(1).gif']:
+    names = [*NAMES, b"<script>alert(1)<.gif", b'"onerror="alert(1).gif']
+    for name in names:
         shutil.copy(clip, os.path.join(os.fsencode(archive), name))
         (archive / os.fsdecode(name[:-4] + b".mp4")).write_bytes(b"no video")
-    assert run_command("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder").code == 0
+    night = ("classify", "--archive", archive, "--catalog", catalog)
+    assert run_command(*night).code == 0 and run_command("index", "--catalog", catalog).code == 0
     view = CatalogView(str(catalog))
     with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
         ids = view.snapshot().videos["video_id"].to_pylist()
-        assert len(ids) == len(NAMES) + 2
-        for page in ("/", "/failures", "/labels", "/nights", *(f"/videos/{one}" for one in ids)):
-            answer = client.get(page)
-            assert answer.status_code == 200, page
-            assert "<script>alert" not in answer.text and '"onerror' not in answer.text
-            assert all(c.isprintable() or c == "\n" for c in answer.text), page
+        failed = [row["video_id"] for row in view.snapshot().failures]
+        assert len(ids) == len(failed) == len(names)
+
+        def is_clean(page: str, shown: int, what: str) -> None:
+            assert "<script>alert" not in page and '"onerror' not in page and "<b>&" not in page, what
+            assert all(c.isprintable() or c == "\n" for c in page), what
+            for sign in ("\\u202efig", "new\\nline", "emoji \U0001f3ac", "combining e\u0301"):
+                assert page.count(sign) >= shown, (what, sign)
+
+        (run_id,) = catalog_runs = [run.run_id for run in view.snapshot().runs]
+        for place in ("/?top=200", "/?q=a&top=200", "/failures", f"/nights/{run_id}"):
+            is_clean(client.get(place).text, 1, place)
+        is_clean(client.get("/nights").text, 0, "nights")
+        is_clean(client.get("/labels").text, 0, "labels")
         for one in ids:
+            is_clean(client.get(f"/?like={one}").text, 0, "likes")
+            is_clean(client.get(f"/videos/{one}").text, 0, "a video")
             assert client.get(f"/api/v1/videos/{one}/file").content == clip.read_bytes()
-        assert client.get("/", params={"q": "a"}).text.count("There is no index yet") == 1
+        for one in failed:
+            is_clean(client.get(f"/videos/{one}").text, 0, "a failed video")
+        likes = client.get(f"/?like={ids[0]}&top=200").text
+        assert likes.count('<li class="card">') == len(names) - 1
+        assert client.get(f"/videos/{ids[0]}").text.count('<li class="card">') == 8, "videos like it"
+        picture = client.get(f"/api/v1/videos/{ids[0]}/poster").content
+        found = client.post("/", files={"picture": picture}).text
+        assert found.count('<li class="card">') == 24
+        is_clean(found, 0, "a picture")
+        (archive / os.fsdecode(names[11])).unlink()
+        assert run_command(*night).code == 0
+        newest = view.snapshot().run_id
+        assert newest not in catalog_runs
+        page = client.get(f"/nights/{newest}").text
+        assert "\\u202efig" in page and page.count("Gone from the archive: 1") == 1
+        is_clean(page, 0, "a night with a gone video")
+
+
+HOSTILE = "<b>\"bold' \u202egpj\u2028&amp;"
+
+
+def test_labels_messages_titles_and_models_are_text_on_every_page(tmp_path: Path) -> None:
+    catalog = Catalog(str(tmp_path / "catalog"))
+    labels = [{"label": HOSTILE, "score": 0.5}]
+    changes = {
+        "title": HOSTILE, "message": HOSTILE, "model": HOSTILE, "codec": HOSTILE, "container": HOSTILE, "labels": labels,
+        "status": "partial", "error": "corrupt",
+        "label_ranges": [{"label": HOSTILE, "ranges": [{"start_s": 0.0, "end_s": 3.0}]}],
+    }  # fmt: skip
+    failed = {"/videos/none.mp4": {"message": HOSTILE, "reason": "corrupt"}}
+    run = catalogs.commit_night(catalog, {"/videos/a.mp4": 8}, failed=failed, changes={"/videos/a.mp4": changes})
+    ids = {name: video_id_of(f"/videos/{name}.mp4") for name in ("a", "none")}
+    shown = {
+        "/": 2, "/labels": 1, "/nights": 0, "/failures": 1, f"/nights/{run.run_id}": 4, f"/videos/{ids['a']}": 6,
+        f"/videos/{ids['none']}": 1,
+    }  # fmt: skip
+    with TestClient(make_app(CatalogView(catalog.root), LOOPBACK, None), base_url="http://localhost") as client:
+        for language in ("en", "zh"):
+            for place, times in shown.items():
+                page = client.get(place, headers={"accept-language": language}).text
+                assert "<b>" + HOSTILE[3:8] not in page and "bold' " not in page, place
+                text = re.sub(r'value="[^"]*"', "", page)
+                assert all(c.isprintable() or c == "\n" for c in text), place
+                escaped = "&lt;b&gt;&#34;bold&#39; \\u202egpj\\u2028&amp;amp;"
+                assert text.count(escaped) == times, (place, text.count(escaped))
+        page = client.get("/", params={"q": HOSTILE}).text
+        assert "\u202e" not in re.sub(r'value="[^"]*"', "", page) and "<b>" not in page
 
 
 def test_a_new_night_and_a_new_index_appear_without_a_restart(
