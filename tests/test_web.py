@@ -307,6 +307,31 @@ def test_every_route_is_in_the_openapi_description(client: TestClient) -> None:
     assert all(one["description"] for path in described.values() for one in path.values())
 
 
+def test_the_openapi_description_names_fields_problems_and_the_token(client: TestClient) -> None:
+    described = client.get("/api/v1/openapi.json").json()
+    models = described["components"]["schemas"]
+    assert set(described["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyCookie"}
+    for place, path in described["paths"].items():
+        for one in path.values():
+            assert {"200", "401", "421", "503"} <= one["responses"].keys(), place
+            assert ("404" in one["responses"]) == ("{video_id}" in place), place
+            assert {name for choice in one["security"] for name in choice} == {"HTTPBearer", "APIKeyCookie"}
+    for place, model in (("search", "FoundVideo"), ("runs", "RunRecord"), ("failures", "Failure")):
+        (row, *_) = client.get(f"/api/v1/{place}", params={"q": "a"}).json()
+        schema = described["paths"][f"/api/v1/{place}"]["get"]["responses"]["200"]["content"]["application/json"]
+        assert schema["schema"]["items"] == {"$ref": f"#/components/schemas/{model}"}
+        assert row.keys() == models[model]["properties"].keys(), model
+    video = f"/api/v1/videos/{id_of(client, 'bunny')}"
+    snapshot_columns = {*views.VIDEO_COLUMNS, "video_id", "run_id", "gone", "playable", "proxy"}
+    assert client.get(video).json().keys() == models["Video"]["properties"].keys() == snapshot_columns
+    for what, model in (("frames", "Frames"), ("scores", "Scores")):
+        answer = client.get(f"{video}/{what}", params={"q": "a"}).json()
+        assert answer.keys() == models[model]["properties"].keys() and all(answer.values())
+    assert client.get(f"{video}/frames").json()["frames"][0].keys() == models["Frame"]["properties"].keys()
+    assert client.get(f"{video}/thumbnails").json()[0].keys() == models["Thumbnail"]["properties"].keys()
+    assert models["Video"]["properties"]["coverage"]["description"]
+
+
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
 def test_every_page_in_both_languages(client: TestClient, language: str) -> None:
     bunny = id_of(client, "bunny")

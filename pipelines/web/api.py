@@ -7,9 +7,12 @@ import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, UploadFile
 from fastapi.responses import Response
+from fastapi.security import APIKeyCookie, HTTPBearer
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
+from pipelines.web.access import COOKIE
+from pipelines.web.answers import Failure, FoundVideo, Frames, Problem, Scores, Thumbnail, Video
 from pipelines.web.media import Stills, is_inside, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
@@ -25,6 +28,7 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import CatalogView, Snapshot
+from transforms.catalog.runs import RunRecord
 from transforms.retrieval.filters import Filters
 from transforms.storage import printable
 from transforms.video.playable import is_playable
@@ -34,6 +38,36 @@ UPLOAD_BYTES: Final = 20 << 20
 
 FRAMES_AT_ONCE: Final = 5_000
 """Frames of one answer."""
+
+_TEXT: Final = {"text/plain": {"schema": {"type": "string"}}}
+
+Described = dict[int | str, dict[str, Any]]
+
+NOT_ANSWERED: Final[Described] = {
+    401: {"description": "The server has a token and the request does not carry it.", "content": _TEXT},
+    421: {"description": "The server is not known by the name in the Host header.", "content": _TEXT},
+    503: {"model": Problem, "description": "The catalog or a file cannot be read now; ask again later."},
+}
+"""What any request may get."""
+
+CANNOT_BE_ASKED: Final[dict[str, Any]] = {"model": Problem, "description": "The question cannot be asked."}
+NO_SUCH_VIDEO: Final[dict[str, Any]] = {
+    "model": Problem,
+    "description": "The catalog has no such video, or it failed (the detail names the reason), or it has no such part.",
+}
+IMAGE: Final[dict[str, Any]] = {"description": "The picture.", "content": {"image/webp": {}, "image/jpeg": {}}}
+MEDIA: Final[dict[str, Any]] = {"description": "The whole file.", "content": {"video/*": {}}}
+MEDIA_RANGE: Final[dict[str, Any]] = {
+    "description": "The range of bytes that was asked for.",
+    "content": {"video/*": {}},
+}
+NO_SUCH_RANGE: Final[dict[str, Any]] = {"description": "The file does not have this range of bytes."}
+
+TOKENS: Final = [
+    Depends(HTTPBearer(auto_error=False, description="The server's token, if it has one.")),
+    Depends(APIKeyCookie(name=COOKIE, auto_error=False, description="The same, as `?token=` sets it once.")),
+]
+"""How requests carry a token. They only describe it: the guard before the application looks at it."""
 
 _FAILURE_COLUMNS: Final = ("video_id", "uri", "stage", "reason", "message", "attempts", "first_seen", "last_seen")
 
@@ -85,19 +119,27 @@ class Api:
 
     def router(self) -> APIRouter:
         """Returns the routes."""
-        router = APIRouter(tags=["catalog"])
-        router.add_api_route("/search", self.search)
-        router.add_api_route("/search/picture", self.search_picture, methods=["POST"])
-        router.add_api_route("/videos/{video_id}", self.video)
-        router.add_api_route("/videos/{video_id}/frames", self.frames)
-        router.add_api_route("/videos/{video_id}/scores", self.scores)
-        router.add_api_route("/videos/{video_id}/thumbnails", self.thumbnails)
-        router.add_api_route("/videos/{video_id}/poster", self.poster, response_class=Response)
-        router.add_api_route("/videos/{video_id}/picture", self.picture, response_class=Response)
-        router.add_api_route("/videos/{video_id}/file", self.file, response_class=Response)
-        router.add_api_route("/videos/{video_id}/proxy", self.proxy, response_class=Response)
-        router.add_api_route("/runs", self.runs)
-        router.add_api_route("/failures", self.failures)
+        router = APIRouter(tags=["catalog"], dependencies=TOKENS, responses=NOT_ANSWERED)
+        asked: Described = {400: CANNOT_BE_ASKED}
+        known: Described = {404: NO_SUCH_VIDEO}
+        image: Described = {200: IMAGE, **known}
+        media: Described = {200: MEDIA, 206: MEDIA_RANGE, 416: NO_SUCH_RANGE, **known}
+        sent: Described = {413: {"model": Problem, "description": "The picture is too large."}, **asked}
+        of_video = "/videos/{video_id}"
+        router.add_api_route("/search", self.search, response_model=list[FoundVideo], responses=asked)
+        router.add_api_route(
+            "/search/picture", self.search_picture, methods=["POST"], response_model=list[FoundVideo], responses=sent
+        )
+        router.add_api_route(of_video, self.video, response_model=Video, responses=known)
+        router.add_api_route(f"{of_video}/frames", self.frames, response_model=Frames, responses=known)
+        router.add_api_route(f"{of_video}/scores", self.scores, response_model=Scores, responses={**asked, **known})
+        router.add_api_route(f"{of_video}/thumbnails", self.thumbnails, response_model=list[Thumbnail], responses=known)
+        router.add_api_route(f"{of_video}/poster", self.poster, response_class=Response, responses=image)
+        router.add_api_route(f"{of_video}/picture", self.picture, response_class=Response, responses=image)
+        router.add_api_route(f"{of_video}/file", self.file, response_class=Response, responses=media)
+        router.add_api_route(f"{of_video}/proxy", self.proxy, response_class=Response, responses=media)
+        router.add_api_route("/runs", self.runs, response_model=list[RunRecord])
+        router.add_api_route("/failures", self.failures, response_model=list[Failure])
         return router
 
     def search(self, asked: Asked) -> list[dict[str, Any]]:
