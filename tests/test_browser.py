@@ -376,6 +376,9 @@ def test_nights_and_failures(page: Any) -> None:
     page.goto("/")
     page.get_by_role("link", name="Nights").click()
     assert page.locator("tbody tr").count() == 1
+    page.locator("tbody a").first.click()
+    page.get_by_role("link", name="letter.mp4").click()
+    assert page.get_by_text("This video failed").count() == 1
     page.get_by_role("link", name="Failures").click()
     assert page.get_by_text("letter.mp4").count() == 1
     page.get_by_role("link", name="Labels").click()
@@ -407,7 +410,12 @@ def test_every_page_passes_axe_and_fits(browser: Any, address: str, scheme: str,
     page = context.new_page()
     page.goto("/?q=rabbit")
     video = str(page.locator(".card .name").first.get_attribute("href"))
-    for place in ("/", "/?q=rabbit&min_height=10", "/?q=balloon", "/none", "/nights", "/failures", "/labels", video):
+    page.goto("/nights")
+    night = str(page.locator("tbody a").first.get_attribute("href"))
+    page.goto("/failures")
+    failed = str(page.locator(".files a").first.get_attribute("href"))
+    asked = ("/", "/?q=rabbit&min_height=10", "/?q=balloon", "/none")
+    for place in (*asked, "/nights", "/failures", "/labels", video, night, failed):
         page.goto(place)
         found = Axe().run(page)
         assert found.violations_count == 0, (place, found.generate_report())

@@ -58,7 +58,7 @@ NO_SUCH_VIDEO: Final[dict[str, Any]] = {
 IMAGE: Final[dict[str, Any]] = {"description": "The picture.", "content": {"image/webp": {}, "image/jpeg": {}}}
 MEDIA: Final[dict[str, Any]] = {"description": "The whole file.", "content": {"video/*": {}}}
 MEDIA_RANGE: Final[dict[str, Any]] = {
-    "description": "The range of bytes that was asked for.",
+    "description": "The bytes that were asked for.",
     "content": {"video/*": {}},
 }
 NO_SUCH_RANGE: Final[dict[str, Any]] = {"description": "The file does not have this range of bytes."}
