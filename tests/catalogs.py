@@ -1,7 +1,7 @@
 """Small catalogs for tests: real files with made-up numbers, written the way the nightly job writes them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -115,25 +115,27 @@ def commit_night(
     catalog: Catalog,
     ok: Mapping[str, int] | None = None,
     *,
-    failed: Sequence[str] = (),
+    failed: Collection[str] = (),
     gone: Sequence[str] = (),
     skipped: int = 0,
     config: RunConfig = CONFIG,
     seed: int = 0,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> RunRecord:
     """Writes and commits one run.
 
     Args:
         catalog: where.
         ok: uri -> number of frames of the videos that came out.
-        failed: uris of those that gave nothing.
+        failed: uris of those that gave nothing; as a mapping, with other values of columns of `failures`.
         gone: uris of the gone ones.
         skipped: how many were left out.
         config: of the run.
         seed: of the frames' numbers.
+        changes: other values of columns of `videos` by uri.
     """
     run = catalog.start_run(config, ["/videos"], NIGHT + timedelta(days=len(catalog.run_ids())))
-    record = write_night(catalog, run, ok or {}, failed, gone, skipped, seed)
+    record = write_night(catalog, run, ok or {}, failed, gone, skipped, seed, changes or {})
     catalog.commit(record, unfenced)
     return record
 
@@ -142,17 +144,23 @@ def write_night(
     catalog: Catalog,
     run: StartedRun,
     ok: Mapping[str, int],
-    failed: Sequence[str] = (),
+    failed: Collection[str] = (),
     gone: Sequence[str] = (),
     skipped: int = 0,
     seed: int = 0,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> RunRecord:
     """Writes a started run's files, all but the commit, whose record is returned."""
     config = run.config
     storage.write_atomically(storage.join(catalog.model_folder(config.model_fingerprint), "spec.json"), b"{}")
     frames = {uri: frame_rows(uri, count, seed) for uri, count in sorted(ok.items())}
-    videos = [video_row(uri, table, config) for uri, table in frames.items()]
-    written = [write_part(catalog, run, "gone", [gone_row(uri) for uri in gone], schemas.GONE)]
+    videos = [video_row(uri, table, config, **(changes or {}).get(uri, {})) for uri, table in frames.items()]
+    partial = sum(row["status"] == "partial" for row in videos)
+    written = [
+        write_part(
+            catalog, run, "gone", [gone_row(uri, datetime.fromisoformat(run.started_at)) for uri in gone], schemas.GONE
+        )
+    ]
     if frames:
         frames_schema = schemas.frames_schema(SIZE, config.embedding_dtype)
         path = storage.join(catalog.table_folder("frames", run.run_id), "chunk-0123456789abcdef.parquet")
@@ -161,9 +169,10 @@ def write_night(
     if frames and config.has_thumbnails:
         rows = [row for uri, count in sorted(ok.items()) for row in thumbnail_rows(uri, count, config, seed)]
         written.append(write_part(catalog, run, "thumbnails", rows, schemas.THUMBNAILS))
+    others = failed if isinstance(failed, Mapping) else {}
+    failures = [failure_row(uri, config, **others.get(uri, {})) for uri in failed]
     if failed:
-        rows = [failure_row(uri, config) for uri in failed]
-        written.append(write_part(catalog, run, "failures", rows, schemas.FAILURES))
+        written.append(write_part(catalog, run, "failures", failures, schemas.FAILURES))
     files = write_files_table(catalog, run.run_id, written)
     return RunRecord(
         run_id=run.run_id,
@@ -171,13 +180,13 @@ def write_night(
         finished_at=(datetime.fromisoformat(run.started_at) + timedelta(seconds=10)).isoformat(),
         config=config,
         archives=run.archives,
-        counts=Counts(len(ok) + len(failed) + skipped, skipped, len(ok), 0, len(failed), len(gone)),
+        counts=Counts(len(ok) + len(failed) + skipped, skipped, len(ok) - partial, partial, len(failed), len(gone)),
         video_s=float(sum(ok.values())),
         frames=sum(ok.values()),
         elapsed_s=10.0,
         metrics={"extract.frames_decoded": 25 * sum(ok.values())},
         labels={"crane": len(ok)},
-        failures=dict(Counter("empty_file" for _ in failed)),
+        failures=dict(Counter(row["reason"] for row in failures)),
         files_sha256=files.sha256,
         files_count=files.rows,
         host="here",
@@ -186,9 +195,9 @@ def write_night(
     )
 
 
-def gone_row(uri: str) -> dict[str, Any]:
+def gone_row(uri: str, since: datetime = NIGHT) -> dict[str, Any]:
     """A row of `gone`."""
-    return {"video_id": video_id_of(uri), "uri": uri, "since": NIGHT}
+    return {"video_id": video_id_of(uri), "uri": uri, "since": since}
 
 
 def write_part(

@@ -19,6 +19,9 @@ from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
+from transforms.catalog.latest import latest_videos
+from transforms.catalog.proxies import proxy_path
+from transforms.catalog.runs import Catalog
 from transforms.retrieval import relevance
 from transforms.storage import video_id_of
 
@@ -179,7 +182,17 @@ def test_the_picture_of_a_card_follows_the_pointer_along_the_filmstrip(page: Any
             arg=[picture.element_handle(), f"/picture?t={one['time_s']:.3f}"],
         )
     assert sum("/thumbnails" in url for url in asked) == 1, "the list is fetched once"
+    card, video_id = page.locator(".card").first, shot.get_attribute("data-video")
+    moment = f"t={listed[0]['time_s']:.3f}"
+    for link in (".shot", ".name"):
+        assert card.locator(link).get_attribute("href") == f"/videos/{video_id}?{moment}"
+    card.locator(".more").hover()
+    assert card.locator(".more").get_attribute("href") == f"/?like={video_id}&{moment}", "it stays under the pointer"
+    assert card.locator(".like").get_attribute("href") == f"/?like={video_id}"
     page.mouse.move(box["x"] - 5, box["y"] - 5)
+    assert not card.locator(".more").is_visible(), "a poster is no moment"
+    for link in (".shot", ".name"):
+        assert card.locator(link).get_attribute("href") == f"/videos/{video_id}"
     assert picture.get_attribute("src") == still and shot.locator(".length").inner_text() == length
 
 
@@ -196,8 +209,44 @@ def test_the_arrow_keys_move_along_the_filmstrip(page: Any) -> None:
             "([image, end]) => image.src.endsWith(end)",
             arg=[picture.element_handle(), f"/picture?t={listed[number]['time_s']:.3f}"],
         )
+    moment = card.locator(".more")
+    href = f"/?like={card.locator('.shot').get_attribute('data-video')}&t={listed[0]['time_s']:.3f}"
     page.keyboard.press("Tab")
-    assert picture.get_attribute("src") == still
+    page.keyboard.press("Tab")
+    assert page.evaluate("link => document.activeElement === link", moment.element_handle())
+    assert moment.get_attribute("href") == href, "the card's links lead to the moment that it shows"
+    page.keyboard.press("Tab")
+    assert picture.get_attribute("src") == still and not moment.is_visible()
+
+
+def test_the_moment_of_an_answer_follows_the_filmstrip_and_goes_back(page: Any) -> None:
+    page.goto("/?q=anything&folder=old.avi")
+    card = page.locator(".card").first
+    before = [card.locator(link).get_attribute("href") for link in (".shot", ".name", ".more")]
+    card.locator(".name").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "([link, href]) => link.getAttribute('href') !== href", arg=[card.locator(".more").element_handle(), before[2]]
+    )
+    during = [card.locator(link).get_attribute("href") for link in (".shot", ".name", ".more")]
+    assert len({parse_qs(urlsplit(one).query)["t"][0] for one in during}) == 1
+    assert all(parse_qs(urlsplit(one).query)["q"] == ["anything"] for one in during[:2]), "the words stay"
+    page.get_by_role("searchbox").focus()
+    assert [card.locator(link).get_attribute("href") for link in (".shot", ".name", ".more")] == before
+
+
+def test_likes_of_the_whole_video_and_of_the_moment_of_the_player(page: Any) -> None:
+    page.goto("/?folder=bunny")
+    page.locator(".card .name").first.click()
+    page.wait_for_function("() => document.querySelector('video')?.readyState >= 1")
+    page.locator(".strip a").last.click()
+    seek_s = float(str(page.locator(".strip a").last.get_attribute("data-seek")))
+    link = page.get_by_role("link", name="More like this moment")
+    page.wait_for_function("link => !link.href.endsWith('t=0.000')", arg=link.element_handle())
+    assert float(parse_qs(urlsplit(str(link.get_attribute("href"))).query)["t"][0]) == pytest.approx(seek_s, abs=0.1)
+    page.get_by_role("link", name="More like this", exact=True).click()
+    assert "t=" not in urlsplit(page.url).query and page.locator(".card").count() == 2
 
 
 def test_answers_that_probably_do_not_fit_are_behind_a_click(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +315,37 @@ def test_a_proxy_plays_the_moment_of_the_original(browser: Any, tmp_path: Path, 
         context.close()
 
 
+def test_a_file_that_is_named_playable_and_is_not(browser: Any, tmp_path: Path) -> None:
+    """First there is nothing else to play, then there is a proxy."""
+    (tmp_path / "archive").mkdir()
+    path = tmp_path / "archive" / "clip.mp4"
+    videos.encode(path, videos.RECIPES["h264_bframes"], 4, (64, 48))
+    catalog = tmp_path / "catalog"
+    done = run_command("classify", "--archive", path.parent, "--catalog", catalog, "--model", "placeholder")
+    assert done.code == 0, done.err
+    whole = path.read_bytes()
+    path.write_bytes(b"no video" * 1000)
+    with served(catalog) as address:
+        context = browser.new_context(base_url=address, locale="en-GB")
+        page = context.new_page()
+        page.goto(f"/videos/{video_id_of(str(path))}?t=2.5")
+        page.get_by_text("This file cannot be played here").wait_for()
+        assert not page.locator("video").is_visible()
+        page.locator(".strip a").last.click()
+        page.wait_for_url("**t=3*")
+        opened = Catalog(str(catalog))
+        (row,) = latest_videos(opened, ["fingerprint"]).to_pylist()
+        proxy = Path(proxy_path(opened, row, 360))
+        proxy.parent.mkdir(parents=True)
+        proxy.write_bytes(whole)
+        page.goto(f"/videos/{video_id_of(str(path))}?t=2.5")
+        page.get_by_text("A small copy without sound").wait_for()
+        page.wait_for_function("() => Math.abs(document.querySelector('video').currentTime - 2.5) < 0.01")
+        page.wait_for_function("() => document.querySelector('video').readyState >= 2")
+        assert page.locator("video").is_visible() and not page.get_by_text("cannot be played here").is_visible()
+        context.close()
+
+
 NUMBER_OF_THE_FRAME = """async time_s => {
     const video = document.querySelector("video");
     const shown = new Promise(resolve => video.requestVideoFrameCallback(resolve));
@@ -296,6 +376,9 @@ def test_nights_and_failures(page: Any) -> None:
     page.goto("/")
     page.get_by_role("link", name="Nights").click()
     assert page.locator("tbody tr").count() == 1
+    page.locator("tbody a").first.click()
+    page.get_by_role("link", name="letter.mp4").click()
+    assert page.get_by_text("This video failed").count() == 1
     page.get_by_role("link", name="Failures").click()
     assert page.get_by_text("letter.mp4").count() == 1
     page.get_by_role("link", name="Labels").click()
@@ -327,7 +410,12 @@ def test_every_page_passes_axe_and_fits(browser: Any, address: str, scheme: str,
     page = context.new_page()
     page.goto("/?q=rabbit")
     video = str(page.locator(".card .name").first.get_attribute("href"))
-    for place in ("/", "/?q=rabbit&min_height=10", "/?q=balloon", "/none", "/nights", "/failures", "/labels", video):
+    page.goto("/nights")
+    night = str(page.locator("tbody a").first.get_attribute("href"))
+    page.goto("/failures")
+    failed = str(page.locator(".files a").first.get_attribute("href"))
+    asked = ("/", "/?q=rabbit&min_height=10", "/?q=balloon", "/none")
+    for place in (*asked, "/nights", "/failures", "/labels", video, night, failed):
         page.goto(place)
         found = Axe().run(page)
         assert found.violations_count == 0, (place, found.generate_report())

@@ -29,13 +29,16 @@ SCHEMA = pa.schema(
 
 days = st.dates(datetime.date(2026, 1, 1), datetime.date(2026, 1, 9))
 moments = days.map(lambda day: datetime.datetime.combine(day, datetime.time(12), datetime.UTC))
+TODAY = datetime.date(2026, 1, 9)
+MONTH_AGO = datetime.datetime(2025, 12, 3, 12, tzinfo=datetime.UTC)
+YEARS_AGO = datetime.datetime(2023, 1, 1, tzinfo=datetime.UTC)
 uris = st.sampled_from(["/v/cam1/a.mp4", "/v/cam1/b/c.mp4", "/v/cam2/a.mp4", "/v/[x]\u202e/a.mp4", "/v/cam10.avi"])
 rows = st.fixed_dictionaries(
     {
         "uri": uris,
         "duration_s": st.none() | st.sampled_from([5.0, 10.0, 59.0, 60.0, 601.0, 4000.0]),
         "height": st.none() | st.sampled_from([240, 480, 719, 1080, 4320]),
-        "modified": moments,
+        "modified": moments | st.sampled_from([MONTH_AGO, YEARS_AGO]),
         "status": st.sampled_from(["ok", "partial"]),
         "labels": st.none() | st.lists(st.sampled_from(LABELS), max_size=3),
         "gone": st.booleans(),
@@ -86,7 +89,7 @@ def test_each_choice_says_how_many_videos_it_would_leave(
     videos: list[dict[str, Any]], filters: Filters, only_live: bool
 ) -> None:
     facets = Facets(table_of(videos))
-    found = facets.counts(filters, only_live=only_live)
+    found = facets.counts(filters, only_live=only_live, today=TODAY)
     there = [row for row in videos if not (only_live and row["gone"])]
 
     def left(**changes: Any) -> int:
@@ -103,8 +106,18 @@ def test_each_choice_says_how_many_videos_it_would_leave(
         left(min_duration_s=least, max_duration_s=most) for least, most in DURATIONS
     ]
     assert [tuple(one) for one in found.heights] == [(height, left(min_height=height)) for height in HEIGHTS]
+    assert {one.name: one.videos for one in found.dates} == {
+        "day": left(since=TODAY, until=None),
+        "week": left(since=TODAY - datetime.timedelta(days=6), until=None),
+        "month": left(since=TODAY - datetime.timedelta(days=29), until=None),
+        "year": left(since=TODAY - datetime.timedelta(days=364), until=None),
+        "older": left(since=None, until=TODAY - datetime.timedelta(days=365)),
+    }
+    assert [one.videos for one in found.dates] == [left(since=one.since, until=one.until) for one in found.dates]
     assert [tuple(one) for one in found.statuses] == [(one, left(status=one)) for one in ("ok", "partial")]
-    assert facets.counts(filters, only_live=only_live) == found, "kept answers are those of another table or filter"
+    assert facets.counts(filters, only_live=only_live, today=TODAY) == found, (
+        "kept answers are those of another table or filter"
+    )
     assert facets.matching(filters).tolist() == [k for k, row in enumerate(videos) if meets(row, filters)]
 
 
@@ -149,3 +162,12 @@ def test_folders_count_what_lies_below_them_on_any_storage() -> None:
         found = {one.value: one.videos for one in facets.counts(Filters()).folders}
         assert found == {f"{root}/a/*": 2, f"{root}/a/b/*": 1, f"{root}/c/*": 1}
     assert np.array_equal(Facets(table_of([])).matching(Filters(min_height=1)), [])
+
+
+def test_another_day_is_another_count() -> None:
+    when = datetime.datetime(2026, 1, 9, 23, 59, tzinfo=datetime.UTC)
+    row = {"uri": "/a", "duration_s": 1.0, "height": 1, "modified": when, "status": "ok", "labels": [], "gone": False}
+    facets = Facets(table_of([row]))
+    for today, expected in ((TODAY, [1, 1, 1, 1, 0]), (TODAY + datetime.timedelta(days=7), [0, 0, 1, 1, 0])):
+        assert [one.videos for one in facets.counts(Filters(), today=today).dates] == expected
+    assert [one.videos for one in facets.counts(Filters(), today=datetime.date(2027, 1, 9)).dates] == [0, 0, 0, 0, 1]

@@ -12,16 +12,19 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
+from models.retrieval.manifest import current_index_id
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.web import view as views
 from pipelines.web.access import LOOPBACK
 from pipelines.web.app import make_app
 from pipelines.web.uploads import UPLOAD_BYTES
 from pipelines.web.view import CatalogView
-from tests import videos
+from tests import catalogs, videos
 from tests.conftest import run_command
 from tests.test_names import NAMES
+from transforms.catalog.runs import Catalog
 from transforms.retrieval import relevance
+from transforms.storage import video_id_of
 
 pytestmark = pytest.mark.slow
 
@@ -213,6 +216,14 @@ def test_a_picture_finds_the_video_that_it_is_from(client: TestClient) -> None:
     assert hits[0]["video_id"] == bunny
     page = client.post("/", files={"picture": picture})
     assert page.status_code == 200 and page.text.index("bigbuckbunny.mp4") < page.text.index("bikes.mp4")
+    for forgets_the_picture in ("Show more", "<summary>Filters", 'class="chips"'):
+        assert forgets_the_picture not in page.text
+    left = client.post("/api/v1/search/picture", params={"folder": "bikes"}, files={"picture": picture}).json()
+    assert [hit["uri"].split("/")[-1] for hit in left] == ["bikes.mp4"]
+    none = client.post("/api/v1/search/picture", params={"min_duration_s": 1000}, files={"picture": picture})
+    assert none.json() == []
+    unknown = client.post("/api/v1/search/picture", params={"label": "rabit"}, files={"picture": picture})
+    assert unknown.status_code == 400 and "rabit" in unknown.text
 
 
 def test_a_large_picture_finds_what_a_small_one_finds(client: TestClient) -> None:
@@ -300,6 +311,8 @@ def test_scores_over_time_are_those_of_the_found_moments(client: TestClient) -> 
     assert max(scores["score"]) == pytest.approx(max(one["score"] for one in hit["ranges"]), abs=1e-6)
     page = client.get(f"/videos/{hit['video_id']}", params={"q": "a rabbit", "t": 1}).text
     assert "<polyline" in page and "<q>a rabbit</q>" in page
+    moments = re.findall(r'href="([^"]*)" data-seek', page)
+    assert len(moments) > 5 and all("q=a+rabbit" in one for one in moments), "other moments keep the words"
     assert "<polyline" not in client.get(f"/videos/{hit['video_id']}").text
 
 
@@ -323,6 +336,31 @@ def test_every_route_is_in_the_openapi_description(client: TestClient) -> None:
     assert all(one["description"] for path in described.values() for one in path.values())
 
 
+def test_the_openapi_description_names_fields_problems_and_the_token(client: TestClient) -> None:
+    described = client.get("/api/v1/openapi.json").json()
+    models = described["components"]["schemas"]
+    assert set(described["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyCookie"}
+    for place, path in described["paths"].items():
+        for one in path.values():
+            assert {"200", "401", "421", "503"} <= one["responses"].keys(), place
+            assert ("404" in one["responses"]) == ("{video_id}" in place), place
+            assert {name for choice in one["security"] for name in choice} == {"HTTPBearer", "APIKeyCookie"}
+    for place, model in (("search", "FoundVideo"), ("runs", "RunRecord"), ("failures", "Failure")):
+        (row, *_) = client.get(f"/api/v1/{place}", params={"q": "a"}).json()
+        schema = described["paths"][f"/api/v1/{place}"]["get"]["responses"]["200"]["content"]["application/json"]
+        assert schema["schema"]["items"] == {"$ref": f"#/components/schemas/{model}"}
+        assert row.keys() == models[model]["properties"].keys(), model
+    video = f"/api/v1/videos/{id_of(client, 'bunny')}"
+    snapshot_columns = {*views.VIDEO_COLUMNS, "video_id", "run_id", "gone", "playable", "proxy"}
+    assert client.get(video).json().keys() == models["Video"]["properties"].keys() == snapshot_columns
+    for what, model in (("frames", "Frames"), ("scores", "Scores")):
+        answer = client.get(f"{video}/{what}", params={"q": "a"}).json()
+        assert answer.keys() == models[model]["properties"].keys() and all(answer.values())
+    assert client.get(f"{video}/frames").json()["frames"][0].keys() == models["Frame"]["properties"].keys()
+    assert client.get(f"{video}/thumbnails").json()[0].keys() == models["Thumbnail"]["properties"].keys()
+    assert models["Video"]["properties"]["coverage"]["description"]
+
+
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
 def test_every_page_in_both_languages(client: TestClient, language: str) -> None:
     bunny = id_of(client, "bunny")
@@ -341,26 +379,85 @@ def test_every_page_in_both_languages(client: TestClient, language: str) -> None
         assert "style=" not in answer.text and "<script>" not in answer.text and "onclick" not in answer.text
 
 
-def test_names_of_files_are_text_on_every_page(tmp_path: Path) -> None:
+def test_names_of_files_are_text_on_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "LOOK_AGAIN_S", 0.0)
     archive, catalog = tmp_path / "archive", tmp_path / "catalog"
     archive.mkdir()
     clip = videos.make(tmp_path, "gif", seconds=1)
-    for name in [*NAMES, b"<script>alert(1)<.gif", b'"onerror="alert(1).gif']:
+    names = [*NAMES, b"<script>alert(1)<.gif", b'"onerror="alert(1).gif']
+    for name in names:
         shutil.copy(clip, os.path.join(os.fsencode(archive), name))
         (archive / os.fsdecode(name[:-4] + b".mp4")).write_bytes(b"no video")
-    assert run_command("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder").code == 0
+    night = ("classify", "--archive", archive, "--catalog", catalog)
+    assert run_command(*night).code == 0 and run_command("index", "--catalog", catalog).code == 0
     view = CatalogView(str(catalog))
     with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
         ids = view.snapshot().videos["video_id"].to_pylist()
-        assert len(ids) == len(NAMES) + 2
-        for page in ("/", "/failures", "/labels", "/nights", *(f"/videos/{one}" for one in ids)):
-            answer = client.get(page)
-            assert answer.status_code == 200, page
-            assert "<script>alert" not in answer.text and '"onerror' not in answer.text
-            assert all(c.isprintable() or c == "\n" for c in answer.text), page
+        failed = [row["video_id"] for row in view.snapshot().failures]
+        assert len(ids) == len(failed) == len(names)
+
+        def is_clean(page: str, shown: int, what: str) -> None:
+            assert "<script>alert" not in page and '"onerror' not in page and "<b>&" not in page, what
+            assert all(c.isprintable() or c == "\n" for c in page), what
+            for sign in ("\\u202efig", "new\\nline", "emoji \U0001f3ac", "combining e\u0301"):
+                assert page.count(sign) >= shown, (what, sign)
+
+        (run_id,) = catalog_runs = [run.run_id for run in view.snapshot().runs]
+        for place in ("/?top=200", "/?q=a&top=200", "/failures", f"/nights/{run_id}"):
+            is_clean(client.get(place).text, 1, place)
+        is_clean(client.get("/nights").text, 0, "nights")
+        is_clean(client.get("/labels").text, 0, "labels")
         for one in ids:
+            is_clean(client.get(f"/?like={one}").text, 0, "likes")
+            is_clean(client.get(f"/videos/{one}").text, 0, "a video")
             assert client.get(f"/api/v1/videos/{one}/file").content == clip.read_bytes()
-        assert client.get("/", params={"q": "a"}).text.count("There is no index yet") == 1
+        for one in failed:
+            is_clean(client.get(f"/videos/{one}").text, 0, "a failed video")
+        likes = client.get(f"/?like={ids[0]}&top=200").text
+        assert likes.count('<li class="card">') == len(names) - 1
+        assert client.get(f"/videos/{ids[0]}").text.count('<li class="card">') == 8, "videos like it"
+        picture = client.get(f"/api/v1/videos/{ids[0]}/poster").content
+        found = client.post("/", files={"picture": picture}).text
+        assert found.count('<li class="card">') == 24
+        is_clean(found, 0, "a picture")
+        (archive / os.fsdecode(names[11])).unlink()
+        assert run_command(*night).code == 0
+        newest = view.snapshot().run_id
+        assert newest not in catalog_runs
+        page = client.get(f"/nights/{newest}").text
+        assert "\\u202efig" in page and page.count("Gone from the archive: 1") == 1
+        is_clean(page, 0, "a night with a gone video")
+
+
+HOSTILE = "<b>\"bold' \u202egpj\u2028&amp;"
+
+
+def test_labels_messages_titles_and_models_are_text_on_every_page(tmp_path: Path) -> None:
+    catalog = Catalog(str(tmp_path / "catalog"))
+    labels = [{"label": HOSTILE, "score": 0.5}]
+    changes = {
+        "title": HOSTILE, "message": HOSTILE, "model": HOSTILE, "codec": HOSTILE, "container": HOSTILE, "labels": labels,
+        "status": "partial", "error": "corrupt",
+        "label_ranges": [{"label": HOSTILE, "ranges": [{"start_s": 0.0, "end_s": 3.0}]}],
+    }  # fmt: skip
+    failed = {"/videos/none.mp4": {"message": HOSTILE, "reason": "corrupt"}}
+    run = catalogs.commit_night(catalog, {"/videos/a.mp4": 8}, failed=failed, changes={"/videos/a.mp4": changes})
+    ids = {name: video_id_of(f"/videos/{name}.mp4") for name in ("a", "none")}
+    shown = {
+        "/": 2, "/labels": 1, "/nights": 0, "/failures": 1, f"/nights/{run.run_id}": 4, f"/videos/{ids['a']}": 6,
+        f"/videos/{ids['none']}": 1,
+    }  # fmt: skip
+    with TestClient(make_app(CatalogView(catalog.root), LOOPBACK, None), base_url="http://localhost") as client:
+        for language in ("en", "zh"):
+            for place, times in shown.items():
+                page = client.get(place, headers={"accept-language": language}).text
+                assert "<b>" + HOSTILE[3:8] not in page and "bold' " not in page, place
+                text = re.sub(r'value="[^"]*"', "", page)
+                assert all(c.isprintable() or c == "\n" for c in text), place
+                escaped = "&lt;b&gt;&#34;bold&#39; \\u202egpj\\u2028&amp;amp;"
+                assert text.count(escaped) == times, (place, text.count(escaped))
+        page = client.get("/", params={"q": HOSTILE}).text
+        assert "\u202e" not in re.sub(r'value="[^"]*"', "", page) and "<b>" not in page
 
 
 def test_a_new_night_and_a_new_index_appear_without_a_restart(
@@ -386,6 +483,40 @@ def test_a_new_night_and_a_new_index_appear_without_a_restart(
         catalog.rename(tmp_path / "away")
         assert client.get("/nights").status_code == 200, "a mount that is away ends nothing"
         (tmp_path / "away").rename(catalog)
+
+
+def test_a_damaged_new_index_hides_no_night_and_the_old_one_answers(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(views, "LOOK_AGAIN_S", 0.0)
+    own, catalog = tmp_path / "archive", tmp_path / "catalog"
+    own.mkdir()
+    clip = own / "clip.mkv"
+    videos.encode(clip, videos.RECIPES["h264_late_start"], 6)
+    night, index = ("classify", "--archive", own, "--catalog", catalog), ("index", "--catalog", catalog)
+    assert run_command(*night).code == 0 and run_command(*index).code == 0
+    view = CatalogView(str(catalog))
+    with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
+
+        def found(**asked: str) -> int:
+            return len(client.get("/api/v1/search", params={"q": "a", **asked}).json())
+
+        assert (found(status="ok"), found(status="partial")) == (1, 0)
+        clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+        assert run_command(*night).code == 0
+        assert (found(status="ok"), found(status="partial")) == (0, 1), "the open index learns what the night found"
+        shutil.copy(archive / "bikes.mp4", own)
+        assert run_command(*night).code == 0 and run_command(*index).code == 0
+        manifest = catalog / "index" / current_index_id(catalog / "index") / "manifest.json"
+        whole = manifest.read_bytes()
+        manifest.write_bytes(b"damaged")
+        assert "bikes.mp4" in client.get("/").text, "the new night is shown"
+        assert found() == 1, "the old index answers"
+        assert sum("the new index cannot be opened" in record.message for record in caplog.records) == 1
+        manifest.write_bytes(whole)
+        shutil.copy(archive / "carphone_pristine.mp4", own)
+        assert run_command(*night).code == 0
+        assert found() == 2, "a new night tries again"
 
 
 def test_the_catalog_is_only_read(client: TestClient, catalog: Path) -> None:

@@ -175,7 +175,7 @@ def test_each_choice_of_length_and_resolution_leaves_what_it_says(small: tuple[T
     client, _ = small
     page = client.get("/", params={"folder": "cam1"}).text
     links = re.findall(r'<li><a href="(/\?[^"]*)" *>[^<]*<span class="count">(\d+)', page)
-    assert len(links) == 9
+    assert len(links) == 14
     for link, number in links:
         assert parse_qs(urlsplit(unescape(link)).query)["folder"] == ["cam1"], "the other filters stay"
         assert len(re.findall('<li class="card">', client.get(unescape(link)).text)) == int(number)

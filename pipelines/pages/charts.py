@@ -40,19 +40,24 @@ class Chart:
     svg: Markup
 
 
-def bar_chart(title: str, bars: Sequence[Bar], kind: str = "") -> Chart:
+LABEL: Final = "{title}: highest {highest} ({name}), newest {newest}"
+"""What a chart says to those who do not see it."""
+
+
+def bar_chart(title: str, bars: Sequence[Bar], kind: str = "", *, label: str = LABEL) -> Chart:
     """Draw one bar for each value, from left to right, with the highest value and both ends of the axis in words.
 
     Args:
         title: what is drawn, with its unit.
         bars: at least one.
         kind: CSS class of the bars.
+        label: what the chart says to those who do not see it, with the fields of `LABEL`.
     """
     highest = max(bars, key=lambda bar: bar.value)
     scale = (_BASE - _TOP) / highest.value if highest.value > 0 else 0.0
     step = WIDTH / len(bars)
     drawn = Markup("").join(_drawn(bar, i * step, step, scale, kind) for i, bar in enumerate(bars))
-    label = f"{title}: highest {highest.words} ({highest.name}), newest {bars[-1].words}"
+    said = label.format(title=title, highest=highest.words, name=highest.name, newest=bars[-1].words)
     svg = Markup(
         '<svg viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
         '<line x1="0" x2="{w}" y1="{base}" y2="{base}"/>{drawn}'
@@ -61,7 +66,7 @@ def bar_chart(title: str, bars: Sequence[Bar], kind: str = "") -> Chart:
     ).format(
         w=WIDTH,
         h=HEIGHT,
-        label=label,
+        label=said,
         base=_BASE,
         drawn=drawn,
         most=highest.words,

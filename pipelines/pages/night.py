@@ -1,6 +1,6 @@
 """The report of a night as one self-contained HTML page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipelines.pages.advice import ADVICE
 from pipelines.pages.charts import Bar, Chart, bar_chart
@@ -48,8 +48,16 @@ def render_night(report: NightReport, catalog: str) -> str:
     )
 
 
-def charts_of_nights(nights: Sequence[RunRecord]) -> Iterator[Chart]:
-    """Yields charts over some runs, oldest first; one run alone has nothing to compare with."""
+def charts_of_nights(
+    nights: Sequence[RunRecord], t: Callable[[str], str] = str, units: Callable[[str], str] = str
+) -> Iterator[Chart]:
+    """Yields charts over some runs, oldest first; one run alone has nothing to compare with.
+
+    Args:
+        nights: the runs.
+        t: translates a text.
+        units: translates a number with its unit.
+    """
     if len(nights) < 2:
         return
     days = [moment(run.started_at)[:10] for run in nights]
@@ -57,9 +65,13 @@ def charts_of_nights(nights: Sequence[RunRecord]) -> Iterator[Chart]:
     def bars(values: Sequence[tuple[float, str]]) -> list[Bar]:
         return [Bar(day, value, words) for day, (value, words) in zip(days, values, strict=True)]
 
-    yield bar_chart("video processed", bars([(run.video_s, human_time(run.video_s)) for run in nights]))
-    yield bar_chart(
-        "speed, times real time",
-        bars([(run.speed_x_realtime, human_speed(run.speed_x_realtime) or "nothing to do") for run in nights]),
-    )
-    yield bar_chart("failed videos", bars([(run.counts.failed, f"{run.counts.failed}") for run in nights]), "bad")
+    def speed(run: RunRecord) -> str:
+        return units(human_speed(run.speed_x_realtime)) or t("nothing to do")
+
+    label = t("{title}: highest {highest} ({name}), newest {newest}")
+    lengths = bars([(run.video_s, units(human_time(run.video_s))) for run in nights])
+    yield bar_chart(t("video processed"), lengths, label=label)
+    speeds = bars([(run.speed_x_realtime, speed(run)) for run in nights])
+    yield bar_chart(t("speed, times real time"), speeds, label=label)
+    failed = bars([(run.counts.failed, f"{run.counts.failed}") for run in nights])
+    yield bar_chart(t("failed videos"), failed, "bad", label=label)

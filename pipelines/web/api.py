@@ -7,9 +7,12 @@ import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, UploadFile
 from fastapi.responses import Response
+from fastapi.security import APIKeyCookie, HTTPBearer
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
+from pipelines.web.access import COOKIE
+from pipelines.web.answers import Failure, FoundVideo, Frames, Problem, Scores, Thumbnail, Video
 from pipelines.web.media import MEDIA_TYPES, AskedPart, media_type_of, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
@@ -28,7 +31,9 @@ from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
 from pipelines.web.uploads import TOO_LARGE, UPLOAD_BYTES
 from pipelines.web.view import CatalogView, Snapshot
-from transforms.storage import path_of_uri
+from transforms.catalog.runs import RunRecord
+from transforms.retrieval.filters import Filters
+from transforms.storage import path_of_uri, printable
 from transforms.video.playable import is_playable
 
 FRAMES_AT_ONCE: Final = 5_000
@@ -42,6 +47,36 @@ MOST_PIXELS: Final = 1_000_000
 
 MOST_FRAMES: Final = 1_000_000_000
 """Number of a frame that a request can name."""
+
+_TEXT: Final = {"text/plain": {"schema": {"type": "string"}}}
+
+Described = dict[int | str, dict[str, Any]]
+
+NOT_ANSWERED: Final[Described] = {
+    401: {"description": "The server has a token and the request does not carry it.", "content": _TEXT},
+    421: {"description": "The server is not known by the name in the Host header.", "content": _TEXT},
+    503: {"model": Problem, "description": "The catalog or a file cannot be read now; ask again later."},
+}
+"""What any request may get."""
+
+CANNOT_BE_ASKED: Final[dict[str, Any]] = {"model": Problem, "description": "The question cannot be asked."}
+NO_SUCH_VIDEO: Final[dict[str, Any]] = {
+    "model": Problem,
+    "description": "The catalog has no such video, or it failed (the detail names the reason), or it has no such part.",
+}
+IMAGE: Final[dict[str, Any]] = {"description": "The picture.", "content": {"image/webp": {}, "image/jpeg": {}}}
+MEDIA: Final[dict[str, Any]] = {"description": "The whole file.", "content": {"video/*": {}}}
+MEDIA_RANGE: Final[dict[str, Any]] = {
+    "description": "The bytes that were asked for.",
+    "content": {"video/*": {}},
+}
+NO_SUCH_RANGE: Final[dict[str, Any]] = {"description": "The file does not have this range of bytes."}
+
+TOKENS: Final = [
+    Depends(HTTPBearer(auto_error=False, description="The server's token, if it has one.")),
+    Depends(APIKeyCookie(name=COOKIE, auto_error=False, description="The same, as `?token=` sets it once.")),
+]
+"""How requests carry a token. They only describe it: the guard before the application looks at it."""
 
 _FAILURE_COLUMNS: Final = ("video_id", "uri", "stage", "reason", "message", "attempts", "first_seen", "last_seen")
 
@@ -57,10 +92,7 @@ TimeS = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
 """A moment or a length in seconds."""
 
 
-def question(
-    words: Annotated[str, Query(alias="q", description="Words in any language.")] = "",
-    like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
-    time_s: Annotated[TimeS | None, Query(alias="t", description="Moment of that video in seconds.")] = None,
+def asked_filters(
     label: Annotated[str, Query(description="One of the videos' labels.")] = "",
     folder: Annotated[str, Query(description="Part of the URI, or a glob.")] = "",
     min_duration_s: Annotated[TimeS | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
@@ -73,10 +105,19 @@ def question(
     status: Annotated[
         Literal["ok", "partial"] | None, _OrEmpty, Query(description="Whether all of it decoded, or only a part.")
     ] = None,
+) -> Filters:
+    """Reads the filters of a request; an empty field of a form is no condition."""
+    return filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status)
+
+
+def question(
+    filters: Annotated[Filters, Depends(asked_filters)],
+    words: Annotated[str, Query(alias="q", description="Words in any language.")] = "",
+    like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
+    time_s: Annotated[TimeS | None, Query(alias="t", description="Moment of that video in seconds.")] = None,
     top: Annotated[int, Query(ge=1, le=MOST, description="Number of videos.")] = TOP,
 ) -> Question:
-    """Reads a question from a request; an empty field of a form is no condition, and words go before a video."""
-    filters = filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status)
+    """Reads a question from a request; words go before a video."""
     return Question(words, "", None, filters, top) if words.strip() else Question("", like, time_s, filters, top)
 
 
@@ -92,19 +133,27 @@ class Api:
 
     def router(self) -> APIRouter:
         """Returns the routes."""
-        router = APIRouter(tags=["catalog"])
-        add_get(router, "/search", self.search)
-        router.add_api_route("/search/picture", self.search_picture, methods=["POST"])
-        add_get(router, "/videos/{video_id}", self.video)
-        add_get(router, "/videos/{video_id}/frames", self.frames)
-        add_get(router, "/videos/{video_id}/scores", self.scores)
-        add_get(router, "/videos/{video_id}/thumbnails", self.thumbnails)
-        add_get(router, "/videos/{video_id}/poster", self.poster, response_class=Response)
-        add_get(router, "/videos/{video_id}/picture", self.picture, response_class=Response)
-        add_get(router, "/videos/{video_id}/file", self.file, response_class=Response)
-        add_get(router, "/videos/{video_id}/proxy", self.proxy, response_class=Response)
-        add_get(router, "/runs", self.runs)
-        add_get(router, "/failures", self.failures)
+        router = APIRouter(tags=["catalog"], dependencies=TOKENS, responses=NOT_ANSWERED)
+        asked: Described = {400: CANNOT_BE_ASKED}
+        known: Described = {404: NO_SUCH_VIDEO}
+        image: Described = {200: IMAGE, **known}
+        media: Described = {200: MEDIA, 206: MEDIA_RANGE, 416: NO_SUCH_RANGE, **known}
+        sent: Described = {413: {"model": Problem, "description": "The picture is too large."}, **asked}
+        of_video = "/videos/{video_id}"
+        add_get(router, "/search", self.search, response_model=list[FoundVideo], responses=asked)
+        router.add_api_route(
+            "/search/picture", self.search_picture, methods=["POST"], response_model=list[FoundVideo], responses=sent
+        )
+        add_get(router, of_video, self.video, response_model=Video, responses=known)
+        add_get(router, f"{of_video}/frames", self.frames, response_model=Frames, responses=known)
+        add_get(router, f"{of_video}/scores", self.scores, response_model=Scores, responses={**asked, **known})
+        add_get(router, f"{of_video}/thumbnails", self.thumbnails, response_model=list[Thumbnail], responses=known)
+        add_get(router, f"{of_video}/poster", self.poster, response_class=Response, responses=image)
+        add_get(router, f"{of_video}/picture", self.picture, response_class=Response, responses=image)
+        add_get(router, f"{of_video}/file", self.file, response_class=Response, responses=media)
+        add_get(router, f"{of_video}/proxy", self.proxy, response_class=Response, responses=media)
+        add_get(router, "/runs", self.runs, response_model=list[RunRecord])
+        add_get(router, "/failures", self.failures, response_model=list[Failure])
         return router
 
     def search(self, asked: Asked) -> list[dict[str, Any]]:
@@ -117,14 +166,23 @@ class Api:
         return _hits(answer(self._view.snapshot(), asked))
 
     def search_picture(
-        self, picture: UploadFile, top: Annotated[int, Query(ge=1, le=MOST)] = TOP
+        self,
+        picture: UploadFile,
+        filters: Annotated[Filters, Depends(asked_filters)],
+        top: Annotated[int, Query(ge=1, le=MOST)] = TOP,
     ) -> list[dict[str, Any]]:
-        """Returns the videos that look like a picture (JPEG, PNG, WebP and others; at most 20 MiB), best first."""
+        """Returns the videos that look like a picture (JPEG, PNG, WebP and others; at most 20 MiB), best first.
+
+        The filters are those of `search`.
+        """
         rgb = sent_picture(self._stills, picture)
-        return _hits(answer_picture(self._view.snapshot(), rgb, top))
+        return _hits(answer_picture(self._view.snapshot(), rgb, top, filters))
 
     def video(self, video_id: str) -> dict[str, Any]:
-        """Returns a video's latest row, without its embedding, and whether browsers play it and it has a proxy."""
+        """Returns a video's latest row, without its embedding, and whether browsers play it and it has a proxy.
+
+        A video that failed has no row: the answer is 404, and its detail names the reason. See `failures`.
+        """
         snapshot = self._view.snapshot()
         row = row_of(snapshot, video_id)
         return {**row, "playable": is_playable(row), "proxy": snapshot.proxy_of(row) is not None}
@@ -211,10 +269,13 @@ def row_of(snapshot: Snapshot, video_id: str) -> dict[str, Any]:
     """Returns a video's row.
 
     Raises:
-        HTTPException: the catalog has no such video.
+        HTTPException: the catalog has no such video, or it failed, so it has no row but one of `failures`.
     """
     row = snapshot.video(video_id)
     if row is None:
+        failure = snapshot.failure(video_id)
+        if failure is not None:
+            raise HTTPException(404, printable(f"this video failed: {failure['reason']}: {failure['message']}"))
         raise HTTPException(404, "the catalog has no such video")
     return row
 

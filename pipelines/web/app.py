@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Header, Query, UploadFile
+from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, UploadFile
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -74,6 +74,7 @@ class Site:
         router.add_api_route("/", self.search_picture, methods=["POST"])
         add_get(router, "/videos/{video_id}", self.video)
         add_get(router, "/nights", self.nights)
+        add_get(router, "/nights/{run_id}", self.night)
         add_get(router, "/failures", self.failures)
         add_get(router, "/labels", self.labels)
         return router
@@ -89,13 +90,24 @@ class Site:
         return self._pages.picture(snapshot, answer_picture(snapshot, sent_picture(self._stills, picture)), language)
 
     def video(self, video_id: str, t: Annotated[TimeS, Query()] = 0.0, q: str = "", language: Language = None) -> str:
-        """Shows one video at a moment."""
+        """Shows one video at a moment, or why it failed."""
         snapshot = self._view.snapshot()
+        failure = None if snapshot.video(video_id) else snapshot.failure(video_id)
+        if failure is not None:
+            return self._pages.failed(failure, language)
         return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language)
 
-    def nights(self, language: Language = None) -> str:
-        """Shows the runs."""
-        return self._pages.nights(self._view.snapshot(), language)
+    def nights(self, before: str = "", language: Language = None) -> str:
+        """Shows the newest runs, or those before one."""
+        return self._pages.nights(self._view.snapshot(), before, language)
+
+    def night(self, run_id: str, language: Language = None) -> str:
+        """Shows what one run did."""
+        snapshot = self._view.snapshot()
+        report = snapshot.night(run_id)
+        if report is None:
+            raise HTTPException(404, "the catalog has no such run")
+        return self._pages.night(snapshot, report, language)
 
     def failures(self, language: Language = None) -> str:
         """Shows the videos that fail."""

@@ -1,14 +1,20 @@
 """The pages for people, rendered on the server."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
 from models.errors import ReelbeamError
 from pipelines.pages.advice import ADVICE
+from pipelines.pages.charts import Chart
 from pipelines.pages.night import charts_of_nights
 from pipelines.pages.templating import environment
+from pipelines.web import chinese_failures
 from pipelines.web.questions import (
     MOST,
     TOP,
@@ -22,9 +28,11 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import Snapshot
-from pipelines.web.words import language_of, translated
-from transforms.catalog.night_report import NIGHTS
+from pipelines.web.words import CHINESE_LINES, language_of, many, noun, translated, units_in
+from transforms.catalog.night_report import NIGHTS, NightReport
+from transforms.catalog.runs import RunRecord
 from transforms.retrieval.search import Hit
+from transforms.storage import printable
 from transforms.video.failures import REASONS
 from transforms.video.playable import is_playable
 
@@ -34,13 +42,26 @@ DRAWN: Final = 12
 STRIP: Final = 60
 """Stored pictures of a filmstrip, at most; those of a longer video are spread over it."""
 
+FAILURES: Final = 500
+"""Failures of each reason on the page of failures, at most."""
+
+RUNS: Final = 200
+"""Runs in the table of nights, at most."""
+
 BEST_MOMENTS: Final = 5
 """Moments that are named beside the curve of scores."""
 
 EMPTY: Final = Answer([], 0)
 
+QUANTITIES: Final = ("bytes", "speed", "time")
+"""Filters that write a number with a unit."""
+
 FAILED: Final = {404: "There is no such page.", 503: "The catalog cannot be read now."}
 """What the headline of a failure says, by its status code."""
+
+
+NOT_ASKED: Final = "This cannot be asked."
+"""The headline of all other failures."""
 
 
 class Pages:
@@ -48,6 +69,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._environment = environment("pipelines.web", "templates")
+        self._environment.filters.update({name: _in_language(self._environment.filters[name]) for name in QUANTITIES})
 
     def search(self, snapshot: Snapshot, asked: Question, language: str | None) -> tuple[str, int]:
         """The page with a question and its answers; without a question it lists the newest videos.
@@ -67,7 +89,7 @@ class Pages:
 
     def picture(self, snapshot: Snapshot, found: Answer, language: str | None) -> str:
         """The page with the answers to a picture."""
-        return self._answers(snapshot, Question(), language, found=found)
+        return self._answers(snapshot, Question(), language, found=found, by_picture=True)
 
     def _answers(
         self,
@@ -78,10 +100,11 @@ class Pages:
         found: Answer = EMPTY,
         newest: Sequence[dict[str, Any]] = (),
         error: str = "",
+        by_picture: bool = False,
     ) -> str:
         facets = snapshot.facets.counts(asked.filters, only_live=not asked.is_empty)
         shown = len(found.hits) + len(newest)
-        more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) else None
+        more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) and not by_picture else None
         return self._render(
             "search.html",
             language,
@@ -95,6 +118,7 @@ class Pages:
             facets=facets,
             address=partial(address_of, asked),
             more=more,
+            by_picture=by_picture,
             top=None if asked.top == TOP else asked.top,
         )
 
@@ -115,7 +139,7 @@ class Pages:
             row=row,
             time_s=time_s,
             playable=playable,
-            proxy=not playable and snapshot.proxy_of(row) is not None,
+            proxy=snapshot.proxy_of(row) is not None,
             strip=stored or drawn,
             is_stored=bool(stored),
             ranges=[one for one in row["label_ranges"] or [] if one["ranges"]],
@@ -126,16 +150,42 @@ class Pages:
             best=sorted(zip(scores, times_s, strict=True), reverse=True)[:BEST_MOMENTS],
         )
 
-    def nights(self, snapshot: Snapshot, language: str | None) -> str:
-        """The page of all runs, newest first."""
-        runs = snapshot.runs
+    def failed(self, row: dict[str, Any], language: str | None) -> str:
+        """The page of a video that failed, from its row of `failures`."""
+        return self._render("failed.html", language, row=row)
+
+    def nights(self, snapshot: Snapshot, before: str, language: str | None) -> str:
+        """The page of the newest runs, newest first.
+
+        Args:
+            snapshot: the catalog.
+            before: a run id: only earlier runs are shown; "" for all.
+            language: the request's `Accept-Language` header.
+        """
+        runs = [run for run in snapshot.runs if not before or run.run_id < before]
         return self._render(
-            "nights.html", language, runs=list(reversed(runs)), charts=list(charts_of_nights(runs[-NIGHTS:]))
+            "nights.html",
+            language,
+            runs=runs[: -RUNS - 1 : -1],
+            more=len(runs) - RUNS,
+            under_way=None if before else snapshot.under_way(),
+            charts=_charts(runs[-NIGHTS:], language_of(language)),
+        )
+
+    def night(self, snapshot: Snapshot, report: NightReport, language: str | None) -> str:
+        """The page of what one run did."""
+        return self._render(
+            "night.html",
+            language,
+            run=report.run,
+            report=report,
+            most=max(report.labels.values(), default=0),
+            has_page=lambda video_id: bool(snapshot.video(video_id) or snapshot.failure(video_id)),
         )
 
     def failures(self, snapshot: Snapshot, language: str | None) -> str:
         """The page of the videos that fail, by reason."""
-        return self._render("failures.html", language, rows=snapshot.failures, reasons=REASONS, advice=ADVICE)
+        return self._render("failures.html", language, rows=snapshot.failures, most=FAILURES)
 
     def labels(self, snapshot: Snapshot, language: str | None) -> str:
         """The page of what the archive shows, each with a picture."""
@@ -153,17 +203,44 @@ class Pages:
             line: what is wrong, in English.
             language: the request's `Accept-Language` header.
         """
-        return self._render("error.html", language, headline=FAILED.get(code, "This cannot be asked."), line=line)
+        return self._render("error.html", language, headline=FAILED.get(code, NOT_ASKED), line=line)
 
     def _render(self, template: str, language: str | None, **values: Any) -> str:
         chosen = language_of(language)
         return self._environment.get_template(template).render(
             lang=chosen,
             t=lambda text: translated(text, chosen),
+            many=lambda number, things: many(number, things, chosen),
+            noun=lambda number, things: noun(number, things, chosen),
+            said=lambda line: _said(line, chosen),
+            reasons=REASONS if chosen == "en" else chinese_failures.REASONS,
+            advice=ADVICE if chosen == "en" else chinese_failures.ADVICE,
             moment_link=_moment_link,
             picture=_picture,
             **values,
         )
+
+
+def _in_language(quantity: Callable[[float], str]) -> Callable[[Context, float], str]:
+    """Makes a filter that writes a quantity in the language of the page."""
+
+    @pass_context
+    def write(context: Context, value: float) -> str:
+        return units_in(quantity(value), context["lang"])
+
+    return write
+
+
+def _charts(runs: Sequence[RunRecord], language: str) -> list[Chart]:
+    return list(charts_of_nights(runs, lambda text: translated(text, language), lambda text: units_in(text, language)))
+
+
+def _said(line: str, language: str) -> Markup:
+    """Returns a line that says what is wrong, in a language where it is known, and marked as English elsewhere."""
+    if language == "en":
+        return Markup("{}").format(printable(line))
+    known = CHINESE_LINES.get(line)
+    return Markup('<span lang="en">{}</span>').format(printable(line)) if known is None else Markup("{}").format(known)
 
 
 def _moment_link(video_id: str, time_s: float, words: str = "") -> str:

@@ -105,10 +105,12 @@ def answer(snapshot: Snapshot, question: Question) -> Answer:
     return Answer(hits, likely(scores, search.typical_score(query), len(search.index.table)))
 
 
-def answer_picture(snapshot: Snapshot, rgb: NDArray[np.uint8], top: int = TOP) -> Answer:
+def answer_picture(
+    snapshot: Snapshot, rgb: NDArray[np.uint8], top: int = TOP, filters: Filters | None = None
+) -> Answer:
     """Returns the videos that look like an upright RGB picture, uint8 [height, width, 3]. Errors as `answer`."""
     search = _index(snapshot)
-    hits = search.find(search.picture(rgb), top_k=top)
+    hits = search.find(search.picture(rgb), top_k=top, filters=filters)
     return Answer(hits, len(hits))
 
 

@@ -17,9 +17,10 @@ from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import current_index_id
 from transforms.archive.roots import Roots
 from transforms.catalog.latest import latest_failures, latest_videos
-from transforms.catalog.night_report import commonest_labels
+from transforms.catalog.night_report import NightReport, commonest_labels, night_report
 from transforms.catalog.proxies import find_proxy
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
+from transforms.catalog.status import unfinished_run
 from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
@@ -101,6 +102,30 @@ class Snapshot:
         """The latest failure of each video that failed, sorted by URI."""
         rows: list[dict[str, Any]] = latest_failures(self.readable(), self.run_id).to_pylist()
         return rows
+
+    def failure(self, video_id: str) -> dict[str, Any] | None:
+        """Returns the latest failure of a video, or None if its latest outcome is no failure."""
+        return self._failures.get(video_id)
+
+    @cached_property
+    def _failures(self) -> dict[str, dict[str, Any]]:
+        return {row["video_id"]: row for row in self.failures}
+
+    def night(self, run_id: str) -> NightReport | None:
+        """Returns what a run did, without posters, or None if the catalog has no such run."""
+        if run_id not in {run.run_id for run in self.runs}:
+            return None
+        return night_report(self.readable(), run_id, with_posters=False)
+
+    def under_way(self) -> dict[str, Any] | None:
+        """Returns the run that was started and not committed, as in `CatalogStatus`; None where there is none.
+
+        It is looked for anew each time. None also if the catalog cannot be read now.
+        """
+        try:
+            return unfinished_run(self.catalog)
+        except (OSError, ReelbeamError):
+            return None
 
     @cached_property
     def labels(self) -> list[tuple[str, int]]:
@@ -184,9 +209,18 @@ class CatalogView:
     def _take(self, old: Snapshot | None) -> Snapshot:
         catalog = Catalog.open(self._root)
         runs, index_id = self._finished(catalog), self._index_id(catalog)
-        if old is not None and old.index_id == index_id:
-            search = old.search
-        else:
-            search = None if index_id is None else CatalogSearch.open(self._root, **self._options)
+        search = self._opened(index_id, old.search if old is not None else None)
         videos = latest_videos(catalog, list(VIDEO_COLUMNS), runs[-1].run_id)
         return Snapshot(catalog, runs, index_id, search, videos)
+
+    def _opened(self, index_id: str | None, old: CatalogSearch | None) -> CatalogSearch | None:
+        """Opens the index unless it is open; if it cannot be opened, an old one stays, and a new night tries again."""
+        if index_id is None or (old is not None and old.index.manifest.index_id == index_id):
+            return None if index_id is None else old
+        try:
+            return CatalogSearch.open(self._root, **self._options)
+        except (OSError, ReelbeamError) as error:
+            if old is None:
+                raise
+            _LOG.warning("the new index cannot be opened; the old one answers: %s", error)
+            return old

@@ -1,5 +1,6 @@
 """The words of the pages in English and Chinese."""
 
+import re
 from typing import Final
 
 CHINESE: Final[dict[str, str]] = {
@@ -9,7 +10,6 @@ CHINESE: Final[dict[str, str]] = {
     "Failures": "失败",
     "What do you look for?": "想找什么？",
     "Search with a picture": "用图片搜索",
-    "Picture": "图片",
     "Filters": "筛选",
     "Label": "标签",
     "Name or folder": "文件名或文件夹",
@@ -23,9 +23,9 @@ CHINESE: Final[dict[str, str]] = {
     "Nothing found": "没有找到",
     "Like": "相似于",
     "More like this": "更多相似的",
+    "like this moment": "与此刻相似的",
     "More like this moment": "更多与此刻相似的",
     "Videos like it": "相似的视频",
-    "There is no index yet. Run: reelbeam index": "还没有索引。请运行：reelbeam index",
     "What is seen when": "何时看到什么",
     "How well each moment fits": "每一刻的符合程度",
     "Technical data": "技术信息",
@@ -41,6 +41,7 @@ CHINESE: Final[dict[str, str]] = {
     "Only a part of this video decodes.": "这个视频只能解码一部分。",
     "The archive no longer has this file.": "档案里已经没有这个文件。",
     "Your browser cannot play this format; these are its pictures.": "浏览器不能播放这种格式；下面是它的画面。",
+    "This file cannot be played here; these are its pictures.": "这个文件在这里不能播放；下面是它的画面。",
     "A small copy without sound: your browser cannot play the original.": "浏览器不能播放原文件；这是无声的小副本。",
     "run": "运行",
     "began": "开始",
@@ -55,7 +56,6 @@ CHINESE: Final[dict[str, str]] = {
     "speed": "速度",
     "videos": "个视频",
     "nights": "夜",
-    "reason": "原因",
     "message": "说明",
     "What to do": "怎么办",
     "No video fails.": "没有失败的视频。",
@@ -68,11 +68,75 @@ CHINESE: Final[dict[str, str]] = {
     "Status": "状态",
     "Length": "时长",
     "Resolution": "分辨率",
+    "Changed": "修改时间",
+    "last day": "最近一天",
+    "last week": "最近一周",
+    "last month": "最近一月",
+    "last year": "最近一年",
+    "older": "更早",
     "This catalog has no stored pictures of this video.": "目录库里没有存储这个视频的画面。",
     "They are drawn from the archive.": "画面临时从档案的文件里取出。",
+    "nothing to do": "无事可做",
+    "video processed": "处理的视频",
+    "speed, times real time": "速度（实时的倍数）",
+    "failed videos": "失败的视频",
+    "{title}: highest {highest} ({name}), newest {newest}": "{title}：最高 {highest}（{name}），最新 {newest}",
     "Skip to the results": "跳到结果",
+    "failures by reason": "失败原因",
+    "and {number} more": "还有 {number} 个",
+    "and {runs} before these": "还有{runs}更早",
+    "A run that began at {time} is not finished; it has {frames} so far.": (
+        "{time} 开始的一次运行还没有完成；目前有{frames}。"
+    ),
+    "This video failed": "这个视频处理失败",
+    "attempts": "尝试",
+    "first seen": "首次发现",
+    "last seen": "最近一次",
+    "frames": "帧",
+    "runs": "次运行",
+    "Night of {day}": "{day} 的夜间运行",
+    "Run {run} on {host}: began {time}, took {length}.": "运行 {run}，主机 {host}：{time} 开始，用时 {length}。",
+    "Figures of this run": "这次运行的数字",
+    "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed.": (
+        "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed}。"
+    ),
+    "{number} of the unchanged failed too often and are left alone until they change.": (
+        "未变的文件中有 {number} 个失败次数过多，改动之前不再尝试。"
+    ),
+    "The catalog then held {videos}, {length} of video.": "此后目录库有{videos}，共 {length}。",
+    "Decoded in part": "部分解码",
+    "New or changed": "新的或改动过的",
+    "Gone from the archive": "档案里已经没有的",
+    "Their rows stay in the catalog. If a disk is not mounted, mount it: the next night finds them again.": (
+        "它们的数据仍在目录库里。如果是磁盘没有挂载，请挂载：下一夜会重新找到它们。"
+    ),
+    "What the archive shows most": "档案里最常见的内容",
+    "{share} of {length}": "{length} 的 {share}",
+    "shows": "内容",
 }
 """Chinese for each English text of the templates."""
+
+
+CHINESE_LINES: Final[dict[str, str]] = {
+    "There is no index yet. Run: reelbeam index": "还没有索引。请运行：reelbeam index",
+    "the catalog has no such video": "目录库里没有这个视频",
+    "the catalog has no such run": "目录库里没有这次运行",
+    "the index does not have this video yet": "索引里还没有这个视频",
+    "this is no picture that can be read": "这不是可以读取的图片",
+}
+"""Chinese for the lines that say what is wrong and that people see most; others stay English and are marked so."""
+
+CHINESE_UNITS: Final[dict[str, str]] = {"s": "秒", "min": "分钟", "h": "小时", "x": "倍", "B": "字节"}
+"""Chinese for the units of `pipelines.terminal.units`; kB, MB, GB and TB are the same in both languages."""
+
+SINGULAR: Final[dict[str, str]] = {
+    "videos": "video",
+    "results": "result",
+    "nights": "night",
+    "frames": "frame",
+    "runs": "run",
+}
+"""What English calls one of the things that pages count."""
 
 
 def language_of(accepted: str | None) -> str:
@@ -97,3 +161,27 @@ def translated(text: str, language: str) -> str:
         KeyError: the text has no translation; a test renders every page in both languages.
     """
     return text if language == "en" else CHINESE[text]
+
+
+def many(number: int, things: str, language: str) -> str:
+    """Returns a number with what it counts: 1 video, 2 videos.
+
+    Args:
+        number: how many.
+        things: a key of `SINGULAR`.
+        language: ``en`` or ``zh``.
+    """
+    return f"{number:,} {noun(number, things, language)}"
+
+
+def noun(number: int, things: str, language: str) -> str:
+    """Returns what a number counts: video for 1, videos for others. Arguments are those of `many`."""
+    return SINGULAR[things] if number == 1 and language == "en" else translated(things, language)
+
+
+def units_in(quantity: str, language: str) -> str:
+    """Returns a number with its unit, as `pipelines.terminal.units` writes it, in a language."""
+    found = re.fullmatch(r"([\d.,]+) ?(\w+)", quantity)
+    if language == "en" or found is None or found[2] not in CHINESE_UNITS:
+        return quantity
+    return f"{found[1]} {CHINESE_UNITS[found[2]]}"

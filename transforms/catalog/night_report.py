@@ -38,6 +38,9 @@ _VIDEO_COLUMNS: Final = (
 )
 
 
+_FAILURE_COLUMNS: Final = ("video_id", "uri", "reason", "message", "attempts")
+
+
 @dataclass(frozen=True)
 class Listed:
     """The first rows of a list.
@@ -89,12 +92,13 @@ class NightReport:
     posters: dict[str, bytes]
 
 
-def night_report(catalog: Catalog, run_id: str | None = None) -> NightReport:
+def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: bool = True) -> NightReport:
     """Read what a report of a run shows; no embeddings are read.
 
     Args:
         catalog: the catalog.
         run_id: the run; by default the newest.
+        with_posters: whether to read the posters; without them `NightReport.posters` is empty.
 
     Raises:
         CatalogError: the catalog has no run yet, or none of this id, or a file is missing or damaged.
@@ -112,6 +116,7 @@ def night_report(catalog: Catalog, run_id: str | None = None) -> NightReport:
     is_partial = pc.equal(videos["status"], "partial")
     processed, partial = _listed(videos.filter(pc.invert(is_partial)), "uri"), _listed(videos.filter(is_partial), "uri")
     unfinished = catalog.unfinished() if wanted == ids[-1] else None
+    pictured = [row["video_id"] for row in [*partial.rows, *processed.rows]] if with_posters else []
     return NightReport(
         run=nights[-1],
         nights=nights,
@@ -120,10 +125,10 @@ def night_report(catalog: Catalog, run_id: str | None = None) -> NightReport:
         labels=dict(commonest_labels(known["labels"])[:LABELS]),
         processed=processed,
         partial=partial,
-        failures=_listed(_rows(catalog, "failures", wanted, ("uri", "reason", "message", "attempts")), "reason", "uri"),
+        failures=_listed(_rows(catalog, "failures", wanted, _FAILURE_COLUMNS), "reason", "uri"),
         gone=_listed(_gone_since(catalog, nights[-1]), "uri"),
         unfinished=unfinished.run_id if unfinished else None,
-        posters=_posters(catalog, wanted, [row["video_id"] for row in [*partial.rows, *processed.rows]]),
+        posters=_posters(catalog, wanted, pictured) if pictured else {},
     )
 
 

@@ -67,7 +67,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         failures=dict(Counter(failures["reason"].to_pylist()).most_common()),
         gone=len(latest.gone_ids(catalog)),
         ignored=next((run.ignored for run in reversed(runs) if run.ignored is not None), None),
-        unfinished=_unfinished(catalog),
+        unfinished=unfinished_run(catalog),
         index=_index(catalog),
         proxies=len(list_proxies(catalog)),
     )
@@ -101,7 +101,8 @@ def _sizes(catalog: Catalog) -> dict[str, int]:
     return dict(sizes.most_common())
 
 
-def _unfinished(catalog: Catalog) -> dict[str, Any] | None:
+def unfinished_run(catalog: Catalog) -> dict[str, Any] | None:
+    """Returns the run that was started and not committed, as in `CatalogStatus`; None where there is none."""
     run = catalog.unfinished()
     if run is None:
         return None

@@ -1,5 +1,6 @@
 """Counts how many videos each choice of each filter would leave."""
 
+import datetime
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ DURATIONS: Final[tuple[tuple[Seconds, Seconds], ...]] = (
 
 HEIGHTS: Final = (480, 720, 1080, 2160)
 """Smallest height of each choice, in pixels."""
+
+AGES: Final = (("day", 1), ("week", 7), ("month", 30), ("year", 365))
+"""Name and number of days of each choice of dates; what is not of the last one is older."""
 
 STATUSES: Final = ("ok", "partial")
 
@@ -60,6 +64,18 @@ class HeightChoice(NamedTuple):
     videos: int
 
 
+class DateChoice(NamedTuple):
+    """A range of days of change (UTC), None where it is open, and the number of videos that it would leave.
+
+    `name` is one of `AGES` for the last so many days with today, or ``older`` for all before.
+    """
+
+    name: str
+    since: datetime.date | None
+    until: datetime.date | None
+    videos: int
+
+
 @dataclass(frozen=True)
 class FacetCounts:
     """Numbers of videos, each as if its own filter were not set and all other filters were.
@@ -70,6 +86,7 @@ class FacetCounts:
         folders: their globs as of `Filters.uri`, with the videos below them, fullest first.
         durations: all of `DURATIONS`.
         heights: all of `HEIGHTS`.
+        dates: all of `AGES`, and what is older.
         statuses: all of `STATUSES`.
     """
 
@@ -78,6 +95,7 @@ class FacetCounts:
     folders: list[Choice]
     durations: list[DurationChoice]
     heights: list[HeightChoice]
+    dates: list[DateChoice]
     statuses: list[Choice]
 
 
@@ -93,20 +111,22 @@ class Facets:
         self._live = ~videos["gone"].to_numpy()
         self._labels = _labels_of(videos["labels"])
         self._folders = _folders_of(videos["uri"].to_pylist())
-        self._kept: LRUCache[tuple[Filters, bool], FacetCounts] = LRUCache(KEPT_COUNTS)
+        self._kept: LRUCache[tuple[Filters, bool, datetime.date], FacetCounts] = LRUCache(KEPT_COUNTS)
         self._changing = threading.Lock()
 
-    def counts(self, filters: Filters, *, only_live: bool = False) -> FacetCounts:
+    def counts(self, filters: Filters, *, only_live: bool = False, today: datetime.date | None = None) -> FacetCounts:
         """Returns how many videos each choice would leave.
 
         Args:
             filters: those that are set.
             only_live: leave out videos that the archive no longer has, as the index does.
+            today: the day (UTC) that the choices of dates count from; by default the present one.
         """
-        key = (filters, only_live)
+        day = today or datetime.datetime.now(datetime.UTC).date()
+        key = (filters, only_live, day)
         with self._changing:
             kept = self._kept.get(key)
-        counted = self._counted(filters, only_live) if kept is None else kept
+        counted = self._counted(filters, only_live, day) if kept is None else kept
         with self._changing:
             self._kept[key] = counted
         return counted
@@ -118,7 +138,7 @@ class Facets:
             keep &= met
         return np.flatnonzero(keep)
 
-    def _counted(self, filters: Filters, only_live: bool) -> FacetCounts:
+    def _counted(self, filters: Filters, only_live: bool, today: datetime.date) -> FacetCounts:
         everything = self._live if only_live else np.ones(len(self._videos), bool)
         met = conditions(self._videos, filters)
 
@@ -129,7 +149,7 @@ class Facets:
                     keep &= rows
             return keep
 
-        durations, heights, statuses = others("duration"), others("height"), others("status")
+        durations, heights, dates, statuses = (others(name) for name in ("duration", "height", "date", "status"))
         return FacetCounts(
             videos=int(others("").sum()),
             labels=self._labels.counts(others("label"), filters.label),
@@ -139,6 +159,10 @@ class Facets:
                 for span in DURATIONS
             ],
             heights=[HeightChoice(one, self._number(heights, Filters(min_height=one))) for one in HEIGHTS],
+            dates=[
+                DateChoice(name, since, until, self._number(dates, Filters(since=since, until=until)))
+                for name, since, until in _spans(today)
+            ],
             statuses=[Choice(one, self._number(statuses, Filters(status=one))) for one in STATUSES],
         )
 
@@ -146,6 +170,13 @@ class Facets:
         """Returns how many of some rows meet one condition."""
         (met,) = conditions(self._videos, one).values()
         return int((keep & met).sum())
+
+
+def _spans(today: datetime.date) -> list[tuple[str, datetime.date | None, datetime.date | None]]:
+    """Returns the name, the first and the last day of each choice of dates."""
+    firsts = [(name, today - datetime.timedelta(days=days - 1)) for name, days in AGES]
+    older = firsts[-1][1] - datetime.timedelta(days=1)
+    return [*((name, first, None) for name, first in firsts), ("older", None, older)]
 
 
 @dataclass(frozen=True)

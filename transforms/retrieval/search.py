@@ -98,6 +98,7 @@ class CatalogSearch:
         self.bundle = bundle
         self._text_model = text_model
         self._label_texts = label_texts
+        self._statuses: tuple[str, pa.Array] | None = None
 
     @classmethod
     def open(
@@ -293,15 +294,20 @@ class CatalogSearch:
             return None
         table = self.index.table
         if filters.status is not None:
-            table = table.append_column("status", self._statuses)
+            table = table.append_column("status", self._statuses_at(self.catalog.run_ids()[-1]))
         return matching(table, filters, self.bundle.spec.labels)
 
-    @computed_once
-    def _statuses(self) -> pa.Array:
-        """The status of each row of the index's table, which has none; null for a video that the catalog dropped."""
-        videos = latest_videos(self.catalog, ["status"])
-        rows = pc.index_in(self.index.table["video_id"].combine_chunks(), videos["video_id"].combine_chunks())
-        return videos["status"].combine_chunks().take(rows)
+    def _statuses_at(self, run_id: str) -> pa.Array:
+        """The status of each row of the index's table, which has none; null for a video that the catalog dropped.
+
+        It is kept until there is a newer run: an open index may outlive nights.
+        """
+        known = self._statuses
+        if known is None or known[0] != run_id:
+            videos = latest_videos(self.catalog, ["status"], run_id)
+            rows = pc.index_in(self.index.table["video_id"].combine_chunks(), videos["video_id"].combine_chunks())
+            known = self._statuses = run_id, videos["status"].combine_chunks().take(rows)
+        return known[1]
 
     @computed_once
     def _words_model(self) -> TextModel:

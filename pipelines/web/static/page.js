@@ -5,9 +5,33 @@ const player = document.querySelector("video[data-start]");
 
 if (player) {
   const start = Number(player.dataset.start);
-  player.addEventListener("loadedmetadata", () => { if (start > 0) player.currentTime = start; }, { once: true });
+  let wanted = start;
+  // The original may be of a kind that browsers play and not play here: then the proxy is tried, then a line says so.
+  const note = document.querySelector("[data-note=proxy]");
+  const giveUp = () => {
+    const proxy = player.dataset.proxy;
+    if (proxy) {
+      delete player.dataset.proxy;
+      player.src = proxy;
+      note.hidden = false;
+    } else {
+      player.removeAttribute("src");
+      player.load();
+      player.hidden = true;
+      if (note) note.hidden = true;
+      document.querySelector("[data-note=dead]").hidden = false;
+    }
+  };
+  player.addEventListener("error", giveUp);
+  player.addEventListener("loadedmetadata", () => {
+    if (!player.videoWidth) giveUp();  // only its sound can be played
+    else if (wanted > 0) player.currentTime = wanted;
+  });
+  player.addEventListener("timeupdate", () => { if (player.readyState >= 1) wanted = player.currentTime; });
+  if (player.error) giveUp();  // it failed before this script began
   for (const link of document.querySelectorAll("a[data-seek]")) {
     link.addEventListener("click", (event) => {
+      if (player.hidden) return;
       event.preventDefault();
       player.currentTime = Number(link.dataset.seek);
       player.focus();
@@ -16,9 +40,10 @@ if (player) {
   }
   const moment = document.querySelector("a[data-moment]");
   if (moment) {
-    moment.addEventListener("click", () => {
-      moment.href = `/?like=${moment.dataset.moment}&t=${player.currentTime.toFixed(3)}`;
-    });
+    const follow = () => {
+      if (!player.hidden) moment.href = `/?like=${moment.dataset.moment}&t=${player.currentTime.toFixed(3)}`;
+    };
+    for (const event of ["timeupdate", "seeked"]) player.addEventListener(event, follow);
   }
 }
 
@@ -43,13 +68,22 @@ if (form) {
 }
 
 // The filmstrip of a card: the picture follows the pointer along it, and the arrow keys while its name has the focus.
+// The card's links lead to the moment that it shows, until the pointer or the focus leaves the card.
 // Times of the stored pictures are fetched once, when they are first wanted.
 for (const card of document.querySelectorAll(".card")) {
   const shot = card.querySelector("a.shot[data-video]");
   if (!shot) continue;
   const picture = shot.querySelector("img");
   const length = shot.querySelector(".length");
-  const still = { src: picture.getAttribute("src"), length: length?.textContent };
+  const name = card.querySelector(".name");
+  const more = card.querySelector(".more");
+  const links = [shot, name, ...(more ? [more] : [])];
+  const still = {
+    src: picture.getAttribute("src"),
+    length: length?.textContent,
+    hrefs: links.map((link) => link.getAttribute("href")),
+    hidden: more?.hidden,
+  };
   const place = `/api/v1/videos/${shot.dataset.video}`;
   let strip = null;
   let times = [];
@@ -67,12 +101,16 @@ for (const card of document.querySelectorAll(".card")) {
     shown = Math.min(Math.max(number, 0), times.length - 1);
     picture.src = `${place}/picture?t=${times[shown].toFixed(3)}`;
     if (length) length.textContent = clock(times[shown]);
+    for (const link of links) link.href = at(link, times[shown]);
+    if (more) more.hidden = false;
   };
   const restore = () => {
     if (shown < 0) return;
     shown = -1;
     picture.src = still.src;
     if (length) length.textContent = still.length;
+    links.forEach((link, number) => link.setAttribute("href", still.hrefs[number]));
+    if (more) more.hidden = still.hidden;
   };
   let share = 0;
   let inside = false;
@@ -88,18 +126,22 @@ for (const card of document.querySelectorAll(".card")) {
     share = (event.clientX - box.left) / box.width;
     follow();
   });
-  shot.addEventListener("pointerleave", () => {
-    inside = false;
-    restore();
-  });
-  const name = card.querySelector(".name");
+  shot.addEventListener("pointerleave", () => { inside = false; });
+  card.addEventListener("pointerleave", restore);
   name.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     fetched().then(() => show(shown + step));
   });
-  name.addEventListener("blur", restore);
+  card.addEventListener("focusout", (event) => { if (!card.contains(event.relatedTarget)) restore(); });
+}
+
+// The address of a link with another moment.
+function at(link, seconds) {
+  const address = new URL(link.href);
+  address.searchParams.set("t", seconds.toFixed(3));
+  return address.pathname + address.search;
 }
 
 function clock(seconds) {

@@ -1,0 +1,192 @@
+"""What the JSON API answers: the models that its OpenAPI document describes."""
+
+import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Time = datetime.datetime
+Status = Literal["ok", "partial"]
+
+
+class Described(BaseModel):
+    """A model whose fields are described by the texts below them."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Label(Described):
+    """A label with its score."""
+
+    label: str
+    score: float
+    """Higher is surer."""
+
+
+class FoundRange(Described):
+    """A time range that fits a question."""
+
+    start_s: float
+    """Seconds after the first frame."""
+    end_s: float
+    """Seconds after the first frame."""
+    score: float
+    """Best score in the range: a cosine."""
+
+
+class FoundVideo(Described):
+    """A video that answers a question."""
+
+    video_id: str
+    uri: str
+    score: float
+    """Cosine of the question and the video's best moments."""
+    likely: bool
+    """False if it is merely the nearest and probably does not show the words."""
+    duration_s: float | None
+    """Length in seconds."""
+    ranges: list[FoundRange]
+    """Best first."""
+    labels: list[Label]
+    """Best first, at most five."""
+
+
+class Range(Described):
+    """A time range."""
+
+    start_s: float
+    """Seconds after the first frame."""
+    end_s: float
+    """Seconds after the first frame."""
+
+
+class LabelRanges(Described):
+    """When a label is seen."""
+
+    label: str
+    ranges: list[Range]
+
+
+class Video(Described):
+    """The latest row of a video in the catalog."""
+
+    video_id: str
+    uri: str
+    size_bytes: int | None
+    modified: Time | None
+    """Time of the file's last change."""
+    fingerprint: str | None
+    """Tells versions of the file apart."""
+    title: str | None
+    """Title that the file holds."""
+    container: str | None
+    """FFmpeg's name of the container."""
+    stream: int | None
+    """Number of the video stream that was decoded."""
+    codec: str | None
+    """FFmpeg's name of the codec."""
+    width: int | None
+    """Pixels, upright."""
+    height: int | None
+    """Pixels, upright."""
+    rotation: int | None
+    """Degrees by which the stored pictures are turned to be upright."""
+    fps: float | None
+    """Frames a second."""
+    duration_s: float | None
+    """Length in seconds."""
+    frames_sampled: int | None
+    """Frames that the catalog has."""
+    coverage: float | None
+    """Share of the wanted frames that decoded: 0 to 1."""
+    status: Status | None
+    """Whether all of it decoded, or only a part."""
+    error: str | None
+    """Reason code, if only a part decoded."""
+    message: str | None
+    """What it means, in one line."""
+    labels: list[Label] | None
+    """Best first."""
+    label_ranges: list[LabelRanges] | None
+    """When each label is seen."""
+    model: str | None
+    """Name of the model that made the row."""
+    sampling: str | None
+    """How frames were chosen."""
+    processed_at: Time | None
+    run_id: str
+    """The run that made the row."""
+    gone: bool
+    """Whether the archive no longer has the file."""
+    playable: bool
+    """Whether current browsers play the file, by its container and codec."""
+    proxy: bool
+    """Whether there is a small H.264 copy."""
+
+
+class Frame(Described):
+    """A sampled frame."""
+
+    pts: int
+    """Time stamp in units of the stream."""
+    time_s: float
+    """Seconds after the first frame."""
+    labels: list[Label] | None
+    """Best first."""
+
+
+class Frames(Described):
+    """Some of a video's sampled frames."""
+
+    total: int
+    """Number of all its sampled frames."""
+    frames: list[Frame]
+    """In order of time."""
+
+
+class Scores(Described):
+    """How well a video's moments fit some words; both lists have one value a moment."""
+
+    time_s: list[float]
+    """Seconds after the first frame."""
+    score: list[float]
+    """Cosines."""
+
+
+class Thumbnail(Described):
+    """A stored picture."""
+
+    pts: int
+    """Time stamp in units of the stream."""
+    time_s: float
+    """Seconds after the first frame."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    poster: bool
+    """Whether it stands for the video."""
+
+
+class Failure(Described):
+    """The latest failure of a video."""
+
+    video_id: str
+    uri: str
+    stage: str
+    """Step that failed: `probe`, `decode` or `infer`."""
+    reason: str
+    """Reason code."""
+    message: str | None
+    """What it means, in one line."""
+    attempts: int
+    """Nights on which it failed."""
+    first_seen: Time
+    last_seen: Time
+
+
+class Problem(Described):
+    """Why a request is not answered."""
+
+    detail: str
+    """One line for a person."""
