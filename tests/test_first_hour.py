@@ -70,7 +70,7 @@ NO_ARCHIVE = {
     "missing": ("no such file or folder: ", "missing"),
     "empty": ("no videos found in ", "is the path right"),
     "papers": ("no videos found in ", "1 .pdf", "--include"),
-    "@list.txt": ("cannot read the list list.txt: there is no such file or folder",),
+    "@list.txt": ("cannot read the list /", "/list.txt: there is no such file or folder"),
     "nowhere://x": ("no file system for nowhere:// here",),
 }
 
