@@ -132,3 +132,22 @@ def _threshold(scores: Floats, positive: NDArray[np.bool_], wanted_precision: fl
     most = reached[hits[reached] == hits[reached].max()][0]
     below = ranked[most + 1] if most + 1 < len(ranked) else 0.0
     return float((ranked[most] + below) / 2)
+
+
+def calibrate(
+    logits: Sequence[Floats], targets: Floats, multi_label: bool, wanted_precision: float
+) -> tuple[float, tuple[float, ...]]:
+    """Fits what turns a trained model's logits into scores and labels, on examples that it did not learn from.
+
+    Args:
+        logits: of n examples, each [T, L].
+        targets: 0 or 1 for each example and class, [n, L].
+        multi_label: whether an example may have several classes.
+        wanted_precision: see `thresholds_for`.
+
+    Returns:
+        The temperature, and a threshold for each class.
+    """
+    temperature = fit_temperature(logits, targets, multi_label)
+    scores = example_scores(logits, temperature, multi_label)
+    return temperature, thresholds_for(scores, targets, wanted_precision)

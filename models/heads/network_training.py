@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.heads.augmentation import Augmentation, augment, centre
-from models.heads.calibration import example_scores, fit_temperature, thresholds_for
+from models.heads.calibration import calibrate
 from models.heads.early_stopping import EarlyStopping, Limits, Watcher, class_weights, example_weight
 from models.heads.errors import HeadError
 from models.heads.labels_table import Example
@@ -117,9 +117,9 @@ def train_network(
         raise HeadError("training gave no finite numbers: lower the learning rate")
     model.set_weights(early_stopping.best_weights)
     logits = clip_logits(model, clips, val_indices)
-    temperature = fit_temperature(logits, clips.targets[val_indices], clips.multi_label)
-    scores = example_scores(logits, temperature, clips.multi_label)
-    thresholds = thresholds_for(scores, clips.targets[val_indices], settings.wanted_precision)
+    temperature, thresholds = calibrate(
+        logits, clips.targets[val_indices], clips.multi_label, settings.wanted_precision
+    )
     return Trained(
         model,
         temperature,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.heads.architectures import Architecture, Kind, build, finished
-from models.heads.calibration import example_scores, fit_temperature, thresholds_for
+from models.heads.calibration import calibrate
 from models.heads.early_stopping import EarlyStopping, Limits, Watcher, class_weights, example_weight
 from models.heads.errors import HeadError
 from models.heads.feature_set import FeatureSet
@@ -119,9 +119,7 @@ def train_head(
     )
     model = _fitted(features, train_indices, settings, settings.limits.epochs, early_stopping)
     logits = example_logits(model, features, val_indices)
-    temperature = fit_temperature(logits, targets[val_indices], features.multi_label)
-    scores = example_scores(logits, temperature, features.multi_label)
-    thresholds = thresholds_for(scores, targets[val_indices], settings.wanted_precision)
+    temperature, thresholds = calibrate(logits, targets[val_indices], features.multi_label, settings.wanted_precision)
     if all(example.split != "val" for example in features.examples):
         train_indices = np.sort(np.concatenate([train_indices, val_indices]))
         model = _fitted(features, train_indices, settings, early_stopping.best_epoch, None)
