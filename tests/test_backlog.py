@@ -31,6 +31,8 @@ from transforms.catalog.runs import Catalog, RunConfig
 from transforms.storage import unfenced, video_id_of
 from transforms.video.segments import Video
 
+pytestmark = pytest.mark.slow
+
 OTHER_FILES = replace(CONFIG, chunk_frames=7)
 OTHER_ROWS = replace(CONFIG, top_labels=1)
 OTHER_DTYPE = replace(CONFIG, embedding_dtype="float16")

@@ -109,6 +109,7 @@ def accuracy(trained: Trained, held_out: FeatureSet) -> float:
     return float((scores.argmax(axis=1) == held_out.targets.argmax(axis=1)).mean())
 
 
+@pytest.mark.slow
 def test_in_a_scene_out_of_distribution_clothes_do_not_count() -> None:
     """Where it learned, clothes tell the act; in the strange scene they mislead as often as not."""
     settings = TrainingSettings(TEMPORAL, Limits(40, 10), batch_examples=16)

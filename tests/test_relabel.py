@@ -21,6 +21,8 @@ from tests.tables import contents, leftovers, without_segments
 from transforms.catalog.runs import Catalog
 from transforms.retrieval.search import CatalogSearch, Filters
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("crane", "none", "train")
 
 

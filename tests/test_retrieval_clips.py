@@ -31,7 +31,10 @@ from transforms.catalog.runs import Catalog
 from transforms.retrieval.relevance import likely
 from transforms.retrieval.search import CatalogSearch, Query
 
-pytestmark = pytest.mark.skipif(not CAPTIONED.is_dir(), reason=f"no captioned clips in {CAPTIONED}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CAPTIONED.is_dir(), reason=f"no captioned clips in {CAPTIONED}"),
+]
 
 
 class Clips(NamedTuple):

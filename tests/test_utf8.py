@@ -12,6 +12,8 @@ from tests.command_line import ROOT, Finished
 from tests.conftest import run_command
 from transforms.catalog.runs import Catalog
 
+pytestmark = pytest.mark.slow
+
 POSIX = {"LC_ALL": "POSIX", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8 = {"LC_ALL": "C.UTF-8"}
 NAMES = ("Die Kühe — naïve.avi", "猫.avi", "\u05d0\u05d1.avi")

@@ -72,6 +72,7 @@ def test_a_cached_bundle_needs_no_tensorflow(bundle: ModelBundle, cache: Path, m
     assert not tensorflow
 
 
+@pytest.mark.slow
 def test_two_processes_may_make_the_same_bundle_at_once(bundle: ModelBundle, tmp_path: Path) -> None:
     answers = [answer(process) for process in [in_a_process(tmp_path, "placeholder") for _ in range(2)]]
     assert [found[0] for found in answers] == [bundle.fingerprint] * 2
