@@ -132,3 +132,23 @@ def test_a_video_in_part_says_what_to_do(client: TestClient) -> None:
     assert "3 frames do not decode" in page and "Compare it with a backup." in page
     whole = client.get(f"/videos/{video_id_of('/videos/new.mp4')}").text
     assert "What to do" not in whole
+
+
+def test_a_catalog_of_the_first_version_is_shown(shared: Path) -> None:
+    """Its tables have no thumbnails and lack columns; every page that a page leads to opens all the same."""
+    view = CatalogView(str(shared / "catalog-v1"))
+    with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
+        found = client.get("/?q=a+black+swan").text
+        assert found.count('class="card"') == 5
+        todo, seen = ["/", "/nights", "/failures", "/labels", "/?q=a+black+swan"], set()
+        while todo:
+            path = todo.pop()
+            seen.add(path)
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            if path.startswith("/videos/"):
+                assert "This catalog has no stored pictures of this video." in answer.text
+            links = set(re.findall(r'href="(/(?:videos|nights)/[^"?#]+)"', answer.text))
+            todo += sorted(links - seen - set(todo))
+        assert sum(path.startswith("/videos/") for path in seen) == 6  # the night that lost one names it
+        assert sum(path.startswith("/nights/") for path in seen) == 2

@@ -231,7 +231,7 @@ def test_a_catalog_that_vanishes_is_said_in_one_line(
         answer = client.get(place)
         assert answer.status_code == 503 and "cannot be read" in answer.json()["detail"]
         assert "\n" not in answer.json()["detail"]
-    for language, headline in (("en", "The catalog cannot be read now."), ("zh", "\u73b0\u5728")):
+    for language, headline in (("en", "This cannot be answered now."), ("zh", "\u73b0\u5728")):
         answer = client.get(f"/videos/{video_id}", headers={"accept-language": language})
         assert answer.status_code == 503 and answer.headers["content-type"].startswith("text/html")
         assert headline in answer.text and "cannot be read" in answer.text and "Traceback" not in answer.text

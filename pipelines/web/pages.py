@@ -56,7 +56,7 @@ EMPTY: Final = Answer([], 0)
 QUANTITIES: Final = ("bytes", "speed", "time")
 """Filters that write a number with a unit."""
 
-FAILED: Final = {404: "There is no such page.", 503: "The catalog cannot be read now."}
+FAILED: Final = {404: "There is no such page.", 503: "This cannot be answered now."}
 """What the headline of a failure says, by its status code."""
 
 

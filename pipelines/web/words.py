@@ -60,7 +60,7 @@ CHINESE: Final[dict[str, str]] = {
     "What to do": "怎么办",
     "No video fails.": "没有失败的视频。",
     "There is no such page.": "没有这个页面。",
-    "The catalog cannot be read now.": "现在无法读取目录库。",
+    "This cannot be answered now.": "现在无法回答。",
     "This cannot be asked.": "不能这样问。",
     "Nothing here fits these words well.": "没有很符合这些词的视频。",
     "Less likely": "可能性较小",
