@@ -3,36 +3,18 @@
 import json
 import shutil
 from base64 import b64decode
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests import videos
 from tests.conftest import Reelbeam, run_command
+from tests.html_pages import Page
 from transforms.catalog import night_report
 from transforms.catalog.latest import latest_failures, latest_thumbnails, latest_videos
 from transforms.catalog.runs import Catalog, CatalogError
 
 HOSTILE = 'a <script>alert("1")</script> & \u202egpj.mp4'
-
-
-class Page(HTMLParser):
-    """The text of a page, and its elements."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.elements and self.elements[-1][0] != "style":
-            self.words.append(data)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """`reelbeam index`, `search` and `evaluate retrieval` as people and programs run them, on the demo's real clips."""
 
+import csv
 import json
 import shutil
 import threading
@@ -17,6 +18,7 @@ from pipelines.commands.demo_archive import demo_archive
 from pipelines.commands.main import cli
 from tests import videos
 from tests.conftest import assert_whole
+from tests.html_pages import Page
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch, Hit, Query
 
@@ -230,9 +232,16 @@ def test_figures_of_queries_whose_videos_are_known(catalog: Path, tmp_path: Path
     )
     command = ["evaluate", "retrieval", "--catalog", catalog, "--queries", queries]
     figures = json.loads(succeed(*command, "--json"))
-    assert list(figures) == ["r@1", "r@5", "r@10", "mrr", "median_rank", "queries", "videos"]
+    assert list(figures) == ["r@1", "r@5", "r@10", "mrr", "median_rank", "queries", "videos", "intervals"]
     assert (figures["r@5"], figures["queries"], figures["videos"]) == (1.0, 3, 3) and figures["r@1"] >= 0.6
-    assert succeed(*command).split()[:4] == ["r@1", f"{figures['r@1']:.3f}", "r@5", "1.000"]
+    low, high = figures["intervals"]["r@1"]
+    assert succeed(*command).splitlines()[0].split() == [
+        "r@1",
+        f"{figures['r@1']:.3f}",
+        f"({low:.3f}",
+        "to",
+        f"{high:.3f})",
+    ]
     assert json.loads(succeed(*command, "--json", "--text-weight", "0.2"))["queries"] == 3
     for content, said in (
         ('{"swan.mp4": ["a swan"]}', "0 videos of the index end in 'swan.mp4'"),
@@ -244,6 +253,30 @@ def test_figures_of_queries_whose_videos_are_known(catalog: Path, tmp_path: Path
         queries.write_text(content)
         assert_refused(1, said, *command)
     assert_refused(1, "cannot read the queries", *command[:-1], tmp_path / "nowhere.json")
+
+
+def test_the_report_of_an_evaluation(catalog: Path, tmp_path: Path) -> None:
+    """Worst first, with the first answers as pictures, each of which is in the page once."""
+    queries = tmp_path / "queries.json"
+    wanted = {
+        "bikes.mp4": ["people ride bicycles", "a <b>bicycle</b>"],
+        "/carphone_pristine.mp4": "people ride bicycles",
+    }
+    queries.write_text(json.dumps(wanted))
+    command = ["evaluate", "retrieval", "--catalog", catalog, "--queries", queries, "--report", tmp_path / "out"]
+    assert f"report: {tmp_path / 'out'}/report.html" in succeed(*command)
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert figures == json.loads(succeed(*command[:-2], "--json"))
+    rows = list(csv.DictReader((tmp_path / "out" / "ranks.csv").open(newline="")))
+    ranks = [int(row["rank"]) for row in rows]
+    assert sorted(ranks, reverse=True) == ranks and ranks[0] > 1
+    assert rows[0]["uri"].endswith("carphone_pristine.mp4") and rows[0]["found_1"].endswith("bikes.mp4")
+    page = Page(tmp_path / "out" / "report.html")
+    assert [tag for tag, attrs in page.elements if attrs.get("class") == "right"] == ["li"] * 3
+    shown = [str(attrs["class"]).split()[1] for _, attrs in page.elements if "picture" in str(attrs.get("class"))]
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert len(shown) == 9 and text.count("url(data:image/webp;base64,") == len(set(shown))
+    assert "<b>bicycle</b>" in page.text and not {tag for tag, _ in page.elements} & {"script", "link", "img"}
 
 
 def test_what_cannot_be_indexed_or_has_no_index_is_one_line(tmp_path: Path) -> None:

@@ -135,21 +135,35 @@ def _print(figures: dict[str, Any], report: str | None) -> None:
     help="JSON: {end of a URI: [queries that should find it first]}.",
 )
 @click.option("--text-weight", type=click.FloatRange(0, 1), default=0.0, show_default="off", help="As for search.")
+@click.option("--report", metavar="FOLDER", help="Folder for report.html, figures.json and ranks.csv.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def retrieval(catalog: str, queries: Path, text_weight: float, as_json: bool) -> None:
+def retrieval(catalog: str, queries: Path, text_weight: float, report: str | None, as_json: bool) -> None:
     """Measure recall@k, mean reciprocal rank and median rank for queries whose videos are known."""  # fmt: skip
     with cannot_run():
-        from transforms.retrieval.evaluation import evaluate_retrieval
+        from transforms.retrieval.evaluation import figures_of, judge
         from transforms.retrieval.search import CatalogSearch
         from transforms.storage import absolute
 
-        asked = _read(queries)
-        figures = evaluate_retrieval(CatalogSearch.open(absolute(catalog)), asked, text_weight=text_weight)
+        search = CatalogSearch.open(absolute(catalog))
+        judged = judge(search, _read(queries), text_weight=text_weight)
+        figures = figures_of(judged, len(search.index.table))
+        if report is not None:
+            from pipelines.jobs.retrieval_report import write_retrieval_report
+
+            write_retrieval_report(search, judged, figures, absolute(report), text_weight)
     if as_json:
         click.echo(json_text(figures))
     else:
-        for name, value in figures.items():
-            click.echo(f"{name:12} {value:.3f}" if isinstance(value, float) else f"{name:12} {value}")
+        _print_retrieval(figures, report)
+
+
+def _print_retrieval(figures: dict[str, Any], report: str | None) -> None:
+    for name, (low, high) in figures["intervals"].items():
+        click.echo(f"{name:12} {figures[name]:.3f}   ({low:.3f} to {high:.3f})")
+    for name in ("queries", "videos"):
+        click.echo(f"{name:12} {figures[name]}")
+    if report is not None:
+        click.echo(f"report: {report}/report.html")
 
 
 def _read(path: Path) -> dict[str, list[str]]:

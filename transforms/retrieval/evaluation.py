@@ -1,25 +1,46 @@
 """Measures how well a catalog's search finds the right videos for known queries."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from models.retrieval.errors import RetrievalError
-from models.retrieval.metrics import retrieval_figures
-from transforms.retrieval.search import CatalogSearch
+from models.retrieval.metrics import retrieval_figures, retrieval_intervals
+from transforms.retrieval.search import CatalogSearch, Query
+
+
+class JudgedQuery(NamedTuple):
+    """A query whose video is known.
+
+    Attributes:
+        query: the words, as `CatalogSearch.find` takes them.
+        uri: of the video that should come first.
+        rank: where that video stands among all, from 1.
+    """
+
+    query: Query
+    uri: str
+    rank: int
 
 
 def evaluate_retrieval(
     search: CatalogSearch, queries: Mapping[str, Sequence[str]], *, text_weight: float = 0.0
-) -> dict[str, float | int]:
-    """Ranks all videos of the index for each query and measures where the right video stands.
+) -> dict[str, Any]:
+    """Ranks all videos of the index for each query and measures where the right video stands; see `figures_of`.
+
+    Arguments and errors as `judge`.
+    """
+    return figures_of(judge(search, queries, text_weight=text_weight), len(search.index.table))
+
+
+def judge(
+    search: CatalogSearch, queries: Mapping[str, Sequence[str]], *, text_weight: float = 0.0
+) -> list[JudgedQuery]:
+    """Ranks all videos of the index for each query.
 
     Args:
         search: the open catalog.
         queries: maps the end of a video's URI to the queries in words that should find that video.
         text_weight: as for `CatalogSearch.find`.
-
-    Returns:
-        ``r@1``, ``r@5`` and ``r@10`` (shares from 0 to 1), ``mrr``, ``median_rank`` (1 is the best), and the numbers of
-        ``queries`` and ``videos``.
 
     Raises:
         RetrievalError: there is no query, or the end of a URI fits no video or several.
@@ -30,8 +51,27 @@ def evaluate_retrieval(
         raise RetrievalError("there is no query to measure: the file should map ends of URIs to lists of queries")
     questions = search.many_words([text for text, _ in asked])
     rankings = (search.ranking(question, text_weight=text_weight) for question in questions)
-    ranks = [1 + ranking.index(target) for ranking, (_, target) in zip(rankings, asked, strict=True)]
-    return retrieval_figures(ranks, len(uris)).to_json()
+    return [
+        JudgedQuery(question, target, 1 + ranking.index(target))
+        for question, ranking, (_, target) in zip(questions, rankings, asked, strict=True)
+    ]
+
+
+def figures_of(judged: Sequence[JudgedQuery], videos: int) -> dict[str, Any]:
+    """Measures a search by its judged queries.
+
+    Args:
+        judged: the queries, at least one.
+        videos: number of videos that were ranked.
+
+    Returns:
+        ``r@1``, ``r@5`` and ``r@10`` (shares from 0 to 1), ``mrr``, ``median_rank`` (1 is the best), the numbers of
+        ``queries`` and ``videos``, and ``intervals``: for each metric the bounds of its 95 % interval over resampled
+        videos.
+    """
+    ranks = [one.rank for one in judged]
+    intervals = retrieval_intervals(ranks, [one.uri for one in judged])
+    return {**retrieval_figures(ranks, videos).to_json(), "intervals": intervals}
 
 
 def _one(uris: Sequence[str], suffix: str) -> str:
