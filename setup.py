@@ -34,6 +34,8 @@ CORE = [
     "uvicorn>=0.32",
     "python-multipart>=0.0.20",
     "cachetools>=5.5",
+    "prometheus-client>=0.21",
+    "requests>=2.32",
 ]
 JOINT = ["keras-hub>=0.32"]
 PANDAS = ["pandas>=2.2"]
@@ -54,7 +56,7 @@ TEST = [
 ]
 # Tests in a real browser: with Debian's chromium, which is no Python package.
 BROWSER = ["playwright>=1.49", "axe-playwright-python>=0.1.4"]
-LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil", "types-cachetools"]
+LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil", "types-cachetools", "types-requests"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.30"]
 DEMO = ["scikit-video==1.1.11"]
 # The speed benchmark's peers: into an environment of their own, because Ray would come along everywhere else.

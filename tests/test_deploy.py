@@ -1,17 +1,21 @@
 """What lies in deploy/: scripts and Dockerfiles pass their linters, and every option in them is one the code has."""
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
 from pipelines.beam_options import beam_options
 from pipelines.commands.classify import command as classify
+from pipelines.commands.main import cli
 from tests.conftest import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -114,3 +118,73 @@ def test_the_cluster_on_kubernetes_is_sized_whole() -> None:
     assert int(given["decode-workers"]) == spec["taskManager"]["resource"]["cpu"]
     assert given["flink_master"] == f"{cluster['metadata']['name']}-rest:8081"
     assert given["environment_options"].endswith("/bin/reelbeam-worker")
+
+
+@pytest.fixture
+def systemd_units(tmp_path: Path) -> Path:
+    """The units with this environment's `reelbeam` and with a user and folders that exist."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze")
+    program = Path(sys.executable).parent / "reelbeam"
+    for unit in (DEPLOY / "systemd").iterdir():
+        text = unit.read_text().replace("/opt/reelbeam/bin/reelbeam", str(program))
+        (tmp_path / unit.name).write_text(text)
+    return tmp_path
+
+
+def test_systemd_takes_the_units(systemd_units: Path) -> None:
+    units = [systemd_units / f"reelbeam-nightly.{kind}" for kind in ("service", "timer")]
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    broken = units[0].read_text().replace("Type=oneshot", "Type=onceshot")
+    units[0].write_text(broken)
+    done = subprocess.run(["systemd-analyze", "verify", units[0]], capture_output=True, text=True, check=False)
+    assert "onceshot" in done.stderr, "the check must be able to fail"
+
+
+def test_the_units_commands_are_commands_of_the_code() -> None:
+    unit = (DEPLOY / "systemd" / "reelbeam-nightly.service").read_text()
+    commands = [shlex.split(line.replace("%%", "%")) for line in re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)]
+    assert [words[1] for words in commands] == ["classify", "index"]
+    for words in commands:
+        command = cli.get_command(click.Context(cli), words[1])
+        assert command is not None
+        known = {name for one in command.params for name in one.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+    variables = set(re.findall(r"\$\{(\w+)\}", unit))
+    settings = (DEPLOY / "systemd" / "nightly.env").read_text()
+    assert variables == set(re.findall(r"^(\w+)=", settings, re.MULTILINE))
+
+
+def test_systemd_starts_the_night(systemd_units: Path, clips: Path, tmp_path: Path) -> None:
+    """The service's own commands and limits, with its folders put under the test's."""
+    running = subprocess.run(["systemctl", "is-system-running"], capture_output=True, text=True, check=False)
+    if running.stdout.strip() not in ("running", "degraded") or os.getuid() != 0:
+        pytest.skip(f"systemd does not run this machine ({running.stdout.strip()})")
+    unit = (systemd_units / "reelbeam-nightly.service").read_text()
+    left_out = ("User", "EnvironmentFile", "Environment", "StateDirectory", "CacheDirectory", "WorkingDirectory")
+    settings = [
+        line for line in unit.split("[Service]\n")[1].splitlines()
+        if "=" in line and not line.startswith(("#", "ExecStart", "Type", *left_out))
+    ]  # fmt: skip
+    for command in re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE):
+        words = (
+            command.replace("${REELBEAM_ARCHIVE}", str(clips))
+            .replace("/var/lib/reelbeam", str(tmp_path))
+            .replace("%%", "%")
+        )
+        properties = [word for setting in settings for word in ("-p", setting)]
+        properties += [
+            "-p",
+            f"ReadWritePaths={tmp_path}",
+            "-p",
+            f"BindPaths={tmp_path}",
+            "-p",
+            f"BindReadOnlyPaths={clips}",
+        ]
+        done = subprocess.run(
+            ["systemd-run", "--wait", "--collect", "--pipe", *properties, *shlex.split(words)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "index.json").read_text())["exit_code"] == 0

@@ -1,7 +1,6 @@
 """`reelbeam classify`: runs the nightly job."""
 
 import logging
-import sys
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +12,7 @@ from pipelines.jobs.memory import return_freed_memory
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.logs import log
+from pipelines.terminal.monitoring import Monitoring, monitoring_options
 from pipelines.terminal.quiet import stderr_to_devnull
 from transforms.archive.selection import LEFT_OUT, Selection
 from transforms.video.bounds import DEFAULT, Bounds
@@ -235,6 +235,7 @@ class HintType(click.ParamType):
     help="Exit with 3 if more of the processed videos fail.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done and write nothing.")
+@monitoring_options
 @job_options
 def command(context: click.Context, **chosen: Any) -> None:
     """Classify a video archive into Parquet tables.
@@ -249,11 +250,14 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.beam_options import beam_options
 
         beam_options(context.args, command)
-    with cannot_run():
-        if chosen["dry_run"]:
+    if chosen["dry_run"]:
+        with cannot_run():
             _dry_run(chosen)
-        else:
-            _run(chosen, context.args)
+        return
+    with cannot_run():
+        monitoring = Monitoring.of("classify", chosen)
+    with monitoring, cannot_run():
+        _run(chosen, context.args, monitoring)
 
 
 def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int) -> Any:
@@ -294,7 +298,7 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
     )
 
 
-def _run(chosen: dict[str, Any], beam_arguments: list[str]) -> None:
+def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitoring) -> None:
     from models.visual.bundle import prepare
     from pipelines.jobs.classify.night import run_night
     from pipelines.terminal.outcome_log import log_outcomes
@@ -313,14 +317,17 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str]) -> None:
         click.echo("the template is written; its job commits the run itself", err=True)
         return
     log_outcomes(Catalog(request.catalog), record)
-    summary = summary_of(record, request.catalog, resumed)
+    summary = monitoring.summary = summary_of(record, request.catalog, resumed)
     if chosen["as_json"]:
         click.echo(json_text(summary))
     else:
         print_summary(summary)
     if too_many_failed(record.counts.failed, record.counts.ok + record.counts.partial, chosen["max_failed"]):
-        log(logging.ERROR, f"{record.counts.failed} videos failed, more than --max-failed allows")
-        sys.exit(EXIT_TOO_MANY_FAILED)
+        said = f"{record.counts.failed} videos failed, more than --max-failed allows"
+        log(logging.ERROR, said)
+        ended = SystemExit(EXIT_TOO_MANY_FAILED)
+        ended.add_note(said)
+        raise ended
 
 
 def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:

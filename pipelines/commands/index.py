@@ -8,6 +8,7 @@ import click
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
+from pipelines.terminal.monitoring import Monitoring, monitoring_options
 
 
 @click.command("index", context_settings=PASSED_ON)
@@ -27,6 +28,7 @@ from pipelines.terminal.json_text import json_text
     help="recall@10 that an ivfpq index is tuned to reach.",
 )
 @click.option("--rebuild", is_flag=True, help="Build from scratch, to merge shards or to change the model.")
+@monitoring_options
 @job_options
 def command(context: click.Context, **chosen: Any) -> None:
     """Build the retrieval index, or add what is new to it.
@@ -35,13 +37,16 @@ def command(context: click.Context, **chosen: Any) -> None:
     """  # fmt: skip
     options = start(context, chosen)
     with cannot_run():
+        monitoring = Monitoring.of("index", chosen)
+    with monitoring, cannot_run():
         from pipelines.jobs.index import IndexRequest, run_index
         from transforms.storage import absolute
 
         request = IndexRequest(absolute(chosen["catalog"]), chosen["kind"], chosen["recall"], chosen["rebuild"])
         summary = run_index(request, options)
+        monitoring.summary = asdict(summary)
         if chosen["as_json"]:
-            click.echo(json_text(asdict(summary)))
+            click.echo(json_text(monitoring.summary))
         else:
             _print(summary)
 

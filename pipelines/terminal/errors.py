@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
 from models.errors import ReelbeamError
-from pipelines.terminal.interrupts import EXIT_INTERRUPTED
+from pipelines.terminal.interrupts import EXIT_INTERRUPTED, SAID
 from pipelines.terminal.logs import LOG, log, logs_json
 from transforms.storage import printable, reason_of
 
@@ -33,7 +33,9 @@ def cannot_run() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)  # `interrupts` says why
+        ended = SystemExit(EXIT_INTERRUPTED)  # `interrupts` says why
+        ended.add_note(SAID)
+        raise ended from None
     except Exception as error:
         line = _known_line(error)
         if line is None and logs_json():
@@ -44,14 +46,16 @@ def cannot_run() -> Iterator[None]:
         _stop(line)
 
 
-def _stop(line: str) -> None:
+def _stop(line: str) -> NoReturn:
     for advice, with_flag in FLAGS.items():
         line = line.replace(advice, with_flag)
     if logs_json():
         log(logging.ERROR, line)
     else:
         click.echo(f"reelbeam: {printable(line)}", err=True)
-    sys.exit(1)
+    ended = SystemExit(1)
+    ended.add_note(line)  # for `monitoring`
+    raise ended
 
 
 def _known_line(error: BaseException) -> str | None:
