@@ -6,9 +6,12 @@ network.
 """
 
 import contextlib
+import io
 import json
 import shutil
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +47,34 @@ def download(model: KnownModel, folder: Path) -> None:
         ModelError: keras-hub is not installed, or the download fails.
     """
     fetch = _preset if model.source == "keras-hub preset" else _application
-    # The libraries print progress; standard output is for what the command says.
-    with contextlib.redirect_stdout(sys.stderr):
-        fetch(model.name, folder)
+    progress = _Progress()
+    try:
+        with contextlib.redirect_stdout(progress):
+            fetch(model.name, folder)
+    finally:
+        progress.end()
+
+
+class _Progress(io.TextIOBase):
+    """Takes the progress that libraries print to standard error: standard output is for what a command says."""
+
+    def __init__(self) -> None:
+        self._line_is_open = False
+
+    def write(self, text: str) -> int:
+        """Write a piece of progress."""
+        if text:
+            self._line_is_open = not text.endswith("\n")
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush standard error."""
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """End a line that a library left open."""
+        if self._line_is_open:
+            self.write("\n")
 
 
 def _preset(name: str, folder: Path) -> None:
@@ -66,7 +94,21 @@ def _preset(name: str, folder: Path) -> None:
         for file in _shards(folder):
             _copy(preset_utils.get_file(name, file), folder / file)
     except Exception as error:  # the hubs' clients raise many types
-        raise ModelError(f"cannot download {name}: {first_line(error)}") from error
+        raise ModelError(f"cannot download {name}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Say in a few words why a download failed; the libraries' messages name every retry."""
+    if any(isinstance(one, socket.gaierror | ConnectionError | TimeoutError) for one in _chain(error)):
+        return "its server cannot be reached"
+    return first_line(error)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _copy_if_there(preset_utils: Any, name: str, file: str, folder: Path) -> None:
@@ -98,5 +140,5 @@ def _application(name: str, folder: Path) -> None:
     try:
         model = getattr(keras.applications, name)(weights="imagenet")
     except Exception as error:  # a download raises many types
-        raise ModelError(f"cannot download {name}: {first_line(error)}") from error
+        raise ModelError(f"cannot download {name}: {_reason(error)}") from error
     model.save_weights(folder / WEIGHTS_FILE)

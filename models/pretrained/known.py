@@ -81,7 +81,7 @@ def find_known(name: str) -> KnownModel:
     """
     models = known_models()
     if name not in models:
-        nearest = suggest(name, models, count=3)
+        nearest = suggest(name, models, count=3) or [one for one in models if name.lower() in one.lower()][:3]
         hint = f"did you mean {', '.join(nearest)}?" if nearest else "`reelbeam models` lists all"
         raise ModelError(f"unknown model {name!r}; {hint}")
     return models[name]

@@ -11,8 +11,10 @@ import numpy as np
 
 from models.atomic_file import atomic_path
 from models.cache import cache_folder
-from models.visual.bundle import ModelBundle
+from models.pretrained.known import find_known
+from models.visual.bundle import ModelBundle, prepare
 from models.visual.engines.opening import open_engine
+from models.visual.errors import ModelError
 
 _MEASURED_S = 3.0
 """Least time that a measurement takes; what runs once before is not counted."""
@@ -34,6 +36,19 @@ class Speed(msgspec.Struct, frozen=True):
     threads: int
     fingerprint: str
     machine: str
+
+
+def measure_by_name(name: str) -> Speed:
+    """Measure a model that has a name, prepared as a night on this machine would, and remember its speed.
+
+    Raises:
+        ModelError: There is no such model, it does not see pictures, or its weights are not here.
+    """
+    if find_known(name).task == "text":
+        raise ModelError(f"{name} reads words only; a model that sees pictures has a speed in frames")
+    speed = measure(prepare(name))
+    remember(name, speed)
+    return speed
 
 
 def measure(bundle: ModelBundle) -> Speed:

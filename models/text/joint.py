@@ -18,6 +18,9 @@ from models.pretrained.sums import fingerprint_of_folder
 from models.text.spec import TextModelError
 
 _BATCH = 32
+_NO_PICTURE = np.zeros((1, 1, 1, 3), np.float32)
+"""Stands for the pictures where only words are prepared: SigLIP's preprocessor takes no None."""
+
 _FAMILIES = {"CLIPBackbone": "CLIPPreprocessor", "SigLIPBackbone": "SigLIPPreprocessor"}
 
 
@@ -101,7 +104,7 @@ class JointTextModel:
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         with self._one_call:
-            tokens = self._towers.preprocessor({"prompts": texts, "images": None})["token_ids"]
+            tokens = self._towers.preprocessor({"prompts": texts, "images": _NO_PICTURE})["token_ids"]
             vectors = np.asarray(self._towers.backbone.get_text_embeddings(tokens), dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -52,12 +52,13 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
     Raises:
         ModelError: The weights do not fit, or none are here.
     """
+    file = weights or _downloaded(name)  # before Keras is imported, which takes seconds
     import keras
 
     # Each family has its own: Caffe's BGR and means, PyTorch's means and deviations, -1..1, or nothing if the model
     # includes it.
     prepare = getattr(keras.applications, MODULES[name]).preprocess_input
-    parts = take_apart(build(name, weights))
+    parts = take_apart(build(name, file))
     height, width = parts.model.input_shape[1:3]
     spec = VisualSpec(
         name,
