@@ -4,6 +4,8 @@ import csv
 import hashlib
 import http.server
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from tests.conftest import ROOT, Reelbeam
 from tests.presets import FAMILIES, SIDE
 
 CLIP = "clip_vit_base_patch32"
+PAGE = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -126,6 +129,32 @@ def test_the_list_says_what_is_known_of_each_model(cache: Path) -> None:
     assert listed["efficientnet_lite0"]["here"]
     line = next(line for line in command("models").stdout.splitlines() if line.startswith(CLIP))
     assert line.split() == [CLIP, "classes,", "words", "151.3", "M", "512", "MIT"]
+
+
+def test_the_documentation_s_table_is_that_of_the_command() -> None:
+    from models.pretrained.overview import Entry
+    from pipelines.commands.models import _row  # the words of the list
+
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| ([\d.]+) \| (\d+) \| (\S+) \|$", PAGE, re.MULTILINE)
+    assert len(rows) > 10
+    for name, *cells in rows:
+        _, tells, parameters, size, licence, *_ = _row(Entry(known_models()[name], False, 0, None))
+        assert cells == [tells, parameters.removesuffix(" M"), size, licence], name
+
+
+def test_what_the_documentation_derives_from_the_published_figures() -> None:
+    """R@1 of a search before 27 random ones of 670 videos, from its R@1, R@5 and R@10 before all: bounds."""
+    all_videos, others = 670, 26
+
+    def first(rank: int) -> float:
+        """Probability that none of the videos that come before the right one are among the others."""
+        return math.comb(all_videos - rank, others) / math.comb(all_videos - 1, others)
+
+    shares = (0.370, 0.641 - 0.370, 0.738 - 0.641, 1 - 0.738)
+    low, high = (sum(share * first(rank) for share, rank in zip(shares, ranks, strict=True))
+                 for ranks in ((1, 5, 10, all_videos), (1, 2, 6, 11)))  # fmt: skip
+    assert f"between {low:.0%} and {high:.0%} for R@1" in " ".join(PAGE.split())
+    assert round(0.370 * all_videos, -1) == 250 and round(0.678 * 27) == 18
 
 
 # --- copies of weights
