@@ -32,6 +32,7 @@ from pipelines.commands.main import cli
 from tests import videos
 from tests.conftest import ROOT, Reelbeam
 from tests.presets import FAMILIES, SIDE
+from transforms.catalog.bundles import copy_bundle, local_bundle
 
 CLIP = "clip_vit_base_patch32"
 PAGE = (ROOT / "docs/models.md").read_text(encoding="utf-8")
@@ -258,6 +259,39 @@ def test_two_who_get_the_same_model_download_it_once(cache: Path, monkeypatch: p
     assert sorted(got) == [False, True] and len(downloads) == 1
 
 
+def make_bundle(folder: Path, *, joint: bool) -> Path:
+    """As much of a bundle as copying needs."""
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text("{}")
+    (folder / "graph.pb").write_bytes(b"graph")
+    if joint:
+        (folder / JOINT / "assets").mkdir(parents=True)
+        (folder / JOINT / "assets" / "words.txt").write_text("dog cat")
+        note_sums(folder / JOINT)
+    return folder
+
+
+def test_a_catalog_of_an_earlier_release_gets_the_text_tower(tmp_path: Path) -> None:
+    source, new = make_bundle(tmp_path / "source", joint=True), tmp_path / "new"
+    old = make_bundle(tmp_path / "old", joint=False)
+    (old / "graph.pb").write_bytes(b"its own")
+    for target in (new, old):
+        copy_bundle(str(source), str(target))
+        assert (target / JOINT / "assets" / "words.txt").read_text() == "dog cat"
+        check_sums(target / JOINT)
+    assert (new / "graph.pb").read_bytes() == b"graph"
+    assert (old / "graph.pb").read_bytes() == b"its own", "what is there is not copied again"
+
+
+def test_workers_fetch_the_model_without_its_text_tower(bucket: str, cache: Path, tmp_path: Path) -> None:
+    copy_bundle(str(make_bundle(tmp_path / "source", joint=True)), f"{bucket}/catalog/models/abc")
+    local = local_bundle(f"{bucket}/catalog/models/abc")
+    assert sorted(path.name for path in local.rglob("*")) == ["graph.pb", "spec.json"]
+    copy_bundle(f"{bucket}/catalog/models/abc", str(local))
+    check_sums(local / JOINT)
+    assert (local / JOINT / SUMS).exists()
+
+
 # --- keras-hub's presets
 
 
@@ -423,6 +457,27 @@ def test_one_option_is_all_that_a_night_and_its_searches_need(
     assert reelbeam("search", "--catalog", catalog, "a dog", "--json").json[0]["uri"] == wanted
 
 
+@pytest.mark.slow
+def test_a_head_on_a_joint_model_keeps_its_text_tower(hub: dict[str, Path], cache: Path, tmp_path: Path) -> None:
+    """After relabelling, the index belongs to the head's bundle; words still reach the backbone's embeddings."""
+    from models.heads import saved
+    from models.heads.architectures import Architecture, build, finished
+    from models.heads.out_of_distribution import Statistics
+    from models.visual.backbone import Backbone, fingerprint_of_key
+
+    getting.get(CLIP)
+    sidecar_path(weights_folder(CLIP)).write_text(json.dumps({"labels": ["dog", "cat"]}))
+    architecture = Architecture("linear", hidden=8, window_frames=5)
+    model = finished(build(architecture, 2, Statistics(np.full(8, 0.1, np.float32), 0.3, 0.1), 1), architecture, None)
+    backbone = Backbone(CLIP, None, fingerprint_of_key(registry.find(CLIP).key))
+    about = saved.SavedHead(kind="linear", labels=("a", "b"), thresholds=(0.3, 0.4), backbone=backbone)
+    saved.save(model, about, tmp_path / "head.keras")
+    bundle = prepare(str(tmp_path / "head.keras"), device="cpu")
+    assert bundle.joint and not bundle.lacks_joint_preset
+    assert bundle.joint_preset is not None
+    assert fingerprint_of_folder(bundle.joint_preset) == fingerprint_of_folder(hub[CLIP])
+
+
 def film(archive: Path, number: int) -> None:
     noise = np.random.default_rng(number).integers(0, 256, (24, 120, 160, 3), dtype=np.uint8)
     videos.encode(archive / f"{number}.mp4", videos.RECIPES["h264_bframes"], 1, (160, 120), noise)
@@ -478,7 +533,7 @@ class _Sends(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def keras_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Stands in for Keras's server of weights, with random ones of MobileNetV2; Keras keeps its copy in a temporary folder."""
     import h5py
     import keras
@@ -502,17 +557,19 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_a_keras_application_is_downloaded_once_and_computes_what_keras_computes(server: Server, cache: Path) -> None:
+def test_a_keras_application_is_downloaded_once_and_computes_what_keras_computes(
+    keras_server: Server, cache: Path
+) -> None:
     import keras
 
-    server.cut_short = True
+    keras_server.cut_short = True
     assert "cannot download MobileNetV2" in one_line(command("models", "get", "MobileNetV2"))
     assert not is_here("MobileNetV2")
-    server.cut_short = False
+    keras_server.cut_short = False
     done = command("models", "get", "MobileNetV2")
     assert done.exit_code == 0, done.output
     assert done.stdout.count("\n") == 1, "progress is on standard error"
-    server.shutdown()
+    keras_server.shutdown()
     bundle = prepare("MobileNetV2", device="cpu")
     pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     model = keras.applications.MobileNetV2(weights="imagenet")  # from Keras's own copy
@@ -523,13 +580,13 @@ def test_a_keras_application_is_downloaded_once_and_computes_what_keras_computes
 
 @pytest.mark.slow
 def test_an_unreachable_server_is_said_in_a_few_words(
-    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+    keras_server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from keras.src.applications import mobilenet_v2
 
-    unused = server.url()
-    server.shutdown()
-    server.server_close()
+    unused = keras_server.url()
+    keras_server.shutdown()
+    keras_server.server_close()
     monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", unused)
     said = one_line(command("models", "get", "MobileNetV2"))
     assert said.startswith("reelbeam: cannot download MobileNetV2: its server cannot be reached; where there is")

@@ -45,7 +45,10 @@ def command(context: click.Context, as_json: bool) -> None:
     help="Copy them from this folder instead: one that `models get` made elsewhere, or a keras-hub preset.",
 )
 def get_command(name: str, copy: Path | None) -> None:
-    """Download the weights of a model, load them once, and note their checksums."""  # fmt: skip
+    """Download the weights of a model.
+
+    They are loaded once, and their checksums noted. Nothing counts as there before that.
+    """  # fmt: skip
     quiet()
     with cannot_run():
         from models.pretrained.get import get
@@ -69,7 +72,10 @@ def _import_quietly() -> None:
 @command.command("check")
 @click.argument("name")
 def check_command(name: str) -> None:
-    """Compare the weights of a model with the checksums that were noted when they were got."""  # fmt: skip
+    """Compare weights with their checksums.
+
+    The checksums were noted when the weights were got, and travel in their folder.
+    """  # fmt: skip
     with cannot_run():
         from models.pretrained.get import check
 
@@ -80,7 +86,10 @@ def check_command(name: str) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def measure_command(name: str, as_json: bool) -> None:
-    """Measure how fast one process of a night computes a model here; the list shows it from then on."""  # fmt: skip
+    """Measure a model's speed here.
+
+    That is the speed of one process of a night. The list shows it from then on.
+    """  # fmt: skip
     quiet()
     with cannot_run():
         from msgspec import to_builtins
