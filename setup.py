@@ -37,10 +37,10 @@ CORE = [
     "prometheus-client>=0.21",
     "requests>=2.32",
 ]
-JOINT = ["keras-hub>=0.32"]
+KERAS_HUB = ["keras-hub>=0.32"]
 PANDAS = ["pandas>=2.2"]
 TEST = [
-    *JOINT,
+    *KERAS_HUB,
     *PANDAS,
     "pytest>=8",
     "pytest-cov>=7",
@@ -98,7 +98,8 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "s3": ["apache-beam[aws]==2.77.0"],
         "gcp": ["apache-beam[gcp]==2.77.0"],
-        "joint": JOINT,
+        "models": KERAS_HUB,
+        "joint": KERAS_HUB,  # its name before there were more models of keras-hub
         "pandas": PANDAS,
         "test": TEST,
         "lint": LINT,

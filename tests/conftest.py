@@ -35,7 +35,7 @@ STARTS_PROCESSES = {"reelbeam", "server"}
 LONGEST_FIRST = (
     "test_flink.py", "test_object_store_commands.py", "test_exactness.py", "test_parameter_sets.py",
     "test_end_to_end_training.py", "test_own_classes.py", "test_takeover.py", "test_interrupts.py",
-    "test_heads_training.py", "test_browser.py", "test_nightly.py",
+    "test_heads_training.py", "test_browser.py", "test_nightly.py", "test_models_by_name.py",
 )  # fmt: skip
 """Files that take more than a minute. One that came last would keep one worker busy while the other has nothing."""
 

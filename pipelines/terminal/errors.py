@@ -22,6 +22,7 @@ FLAGS: Final = {
     "build the index again": "build the index again with --rebuild",
     "use precision float32": "use --precision float32",
     "leave out the weights": "leave out --weights",
+    "with the text model joint and the weights": "with --text-weights",
     "give a file of weights": "give a file with --weights",
 }
 """Advice in messages of `models`, which knows no command line, and the same advice with the flag to give."""

@@ -7,25 +7,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from models.visual.bundle import cache_folder
+from models.cache import cache_folder
+from models.pretrained.sums import SUMS
+from models.visual.bundle import JOINT, MARKER
 from models.visual.errors import ModelError
 from models.visual.sidecar import sidecar_path
 from transforms import storage
-
-MARKER = "spec.json"
-"""The file that makes a folder a bundle; it is written last."""
 
 
 def copy_bundle(source: str, target: str) -> None:
     """Copies a bundle file by file, unless it is there; several processes may do so at once.
 
+    A bundle that an earlier release published lacks the preset of a joint model: that is added.
+
     Raises:
         StorageError: it cannot be read or written.
     """
-    if storage.exists(storage.join(target, MARKER)):
+    if storage.exists(storage.join(source, JOINT, SUMS)):
+        _copy_folder(storage.join(source, JOINT), storage.join(target, JOINT), SUMS)
+    _copy_folder(source, target, MARKER)
+
+
+def _copy_folder(source: str, target: str, marker: str) -> None:
+    """Copies the files of a folder unless its marker is there, the marker last; leaves out what was copied before."""
+    if storage.exists(storage.join(target, marker)):
         return
-    for file in sorted(storage.list_files(source), key=lambda file: file.path.endswith(f"/{MARKER}")):
+    for file in sorted(storage.list_files(source), key=lambda file: file.path.endswith(f"/{marker}")):
         relative = file.path.removeprefix(source).lstrip("/")
+        if marker == MARKER and relative.startswith(f"{JOINT}/"):
+            continue
         _copy(file.path, storage.join(target, relative))
 
 
@@ -38,7 +48,8 @@ def local_bundle(folder: str) -> Path:
     if storage.is_local(folder):
         return Path(folder)
     target = cache_folder() / "models" / folder.rstrip("/").rsplit("/", 1)[-1]
-    copy_bundle(folder, str(target))
+    # Workers never read words; `prepare` adds a joint model's preset where it is wanted.
+    _copy_folder(folder, str(target), MARKER)
     return target
 
 

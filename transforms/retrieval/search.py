@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.cache import cache_folder
 from models.computed_once import computed_once
 from models.retrieval.errors import RetrievalError
 from models.retrieval.manifest import current_index_id
@@ -24,11 +25,12 @@ from models.retrieval.videos import VideoHit, VideoIndex
 from models.retrieval.words import JointWords, LabelSet, WordSpace
 from models.text.joint import JointTextModel
 from models.text.label_texts import imagenet_label_texts, label_vectors, read_label_texts, texts_of
-from models.text.registry import DEFAULT_TEXT_MODEL, open_text_model
+from models.text.registry import DEFAULT_TEXT_MODEL, JOINT_TEXT_MODEL, open_text_model
 from models.text.spec import TextModel
-from models.visual.bundle import ModelBundle, cache_folder, fingerprint_of_model
-from models.visual.engines.target import TARGETS
+from models.visual.backbone import fingerprint_of_key
+from models.visual.bundle import ModelBundle
 from models.visual.features import usable
+from models.visual.registry import find
 from transforms import storage
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
@@ -105,7 +107,7 @@ class CatalogSearch:
         cls,
         root: str,
         *,
-        text_model: str = DEFAULT_TEXT_MODEL,
+        text_model: str | None = None,
         text_weights: Path | None = None,
         label_texts: Path | None = None,
     ) -> "CatalogSearch":
@@ -113,8 +115,9 @@ class CatalogSearch:
 
         Args:
             root: the catalog's folder, a local path.
-            text_model: a name of `models.text.registry`.
-            text_weights: the text model's weights, if it does not bring its own.
+            text_model: a name of `models.text.registry`; None for the one that belongs to the index: the text tower of
+                a joint model, else the default.
+            text_weights: the folder of a joint model's preset, to use instead of the one in the catalog.
             label_texts: a table of texts for the visual model's classes (see `models.text.label_texts`).
 
         Raises:
@@ -127,7 +130,7 @@ class CatalogSearch:
         catalog = Catalog.open(root)
         index = VideoIndex.open(Path(catalog.path("index")), leave_out=("words", "words_vector"))
         bundle = ModelBundle.open(Path(catalog.model_folder(index.manifest.model_fingerprint)))
-        return cls(catalog, index, bundle, open_text_model(text_model, text_weights), label_texts)
+        return cls(catalog, index, bundle, _text_model(bundle, text_model, text_weights), label_texts)
 
     @property
     def is_current(self) -> bool:
@@ -352,12 +355,28 @@ class CatalogSearch:
 
         Vectors of a text tower can be compared only with those of the image tower that it was trained with.
         """
-        made = [fingerprint_of_model(str(preset), precision, device=device) for precision, device in TARGETS]
-        if self.bundle.fingerprint not in made:
+        if preset == self.bundle.joint_preset:
+            return
+        if self.bundle.backbone.fingerprint != fingerprint_of_key(find(str(preset)).key):
             raise RetrievalError(
                 f"the index holds vectors of {self.bundle.spec.name}, not of {preset}: "
                 f"classify the archive with the model {preset}"
             )
+
+
+def _text_model(bundle: ModelBundle, name: str | None, weights: Path | None) -> TextModel:
+    """Opens the text model that is named, else the one that belongs to the bundle's embeddings."""
+    if name is not None or weights is not None:
+        return open_text_model(name or JOINT_TEXT_MODEL, weights)
+    if bundle.lacks_joint_preset:
+        raise RetrievalError(
+            f"{bundle.spec.name} is a joint model, and this catalog is of a release that kept no text tower: search "
+            f"with the text model joint and the weights {bundle.backbone.model}; the next night that finds new videos "
+            "keeps it in the catalog"
+        )
+    if bundle.joint_preset is not None:
+        return open_text_model(JOINT_TEXT_MODEL, bundle.joint_preset)
+    return open_text_model(DEFAULT_TEXT_MODEL)
 
 
 def _hit(hit: VideoHit) -> Hit:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from models.text.joint import fingerprint_of_preset, is_joint_preset, load_image_tower
+from models.pretrained.sums import fingerprint_of_folder
+from models.text.joint import is_joint_preset, load_image_tower
 from models.text.spec import TextModelError
 from models.visual.errors import ModelError
 from models.visual.labels import imagenet_labels
@@ -24,7 +25,7 @@ __all__ = ["is_joint_preset", "key", "load"]
 def key(folder: Path) -> str:
     """Return a key of everything that decides the model's numbers: the preset's files and the labels."""
     sidecar = sidecar_path(folder)
-    return f"joint|{fingerprint_of_preset(folder)}|{sidecar.read_text(encoding='utf-8') if sidecar.exists() else ''}"
+    return f"joint|{fingerprint_of_folder(folder)}|{sidecar.read_text(encoding='utf-8') if sidecar.exists() else ''}"
 
 
 def load(folder: Path) -> LoadedModel:

@@ -1,11 +1,12 @@
-"""Models of `keras.applications`, with weights from a file or ImageNet's from Keras's own download."""
+"""Models of `keras.applications`, with weights from a file, or ImageNet's that `reelbeam models get` downloaded."""
 
 import hashlib
 from pathlib import Path
 from typing import Any, Final
 
+from models.pretrained.store import WEIGHTS_FILE, require
+from models.pretrained.sums import check_sums
 from models.visual.architectures.keras_parts import load_weights, take_apart
-from models.visual.errors import ModelError, first_line
 from models.visual.labels import imagenet_labels
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing, VisualSpec
@@ -37,7 +38,7 @@ USUAL_PIXELS = 224
 
 
 def key(name: str, weights_digest: str) -> str:
-    """Return a key of what decides a model's numbers: its weights (Keras checks its own downloads) and its labels."""
+    """Return a key of what decides a model's numbers: its weights (ImageNet's are always the same) and its labels."""
     return f"{name}|{weights_digest or 'imagenet'}|{hashlib.sha256(repr(imagenet_labels()).encode()).hexdigest()}"
 
 
@@ -46,17 +47,18 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
 
     Args:
         name: A constructor of `keras.applications`.
-        weights: A weights file for the 1,000 ImageNet classes; None to let Keras download its own.
+        weights: A weights file for the 1,000 ImageNet classes; None for the downloaded ones.
 
     Raises:
-        ModelError: The weights do not fit, or cannot be downloaded.
+        ModelError: The weights do not fit, or none are here.
     """
+    file = weights or _downloaded(name)  # before Keras is imported, which takes seconds
     import keras
 
     # Each family has its own: Caffe's BGR and means, PyTorch's means and deviations, -1..1, or nothing if the model
     # includes it.
     prepare = getattr(keras.applications, MODULES[name]).preprocess_input
-    parts = take_apart(build(name, weights))
+    parts = take_apart(build(name, file))
     height, width = parts.model.input_shape[1:3]
     spec = VisualSpec(
         name,
@@ -71,17 +73,17 @@ def build(name: str, weights: Path | None = None) -> Any:
     """Build the Keras model: pictures after the family's preprocessing -> scores [n, 1000].
 
     Raises:
-        ModelError: The weights do not fit, or cannot be downloaded.
+        ModelError: The weights do not fit, or none are given and none are here.
     """
+    file = weights or _downloaded(name)
     import keras
 
-    constructor = getattr(keras.applications, name)
-    if weights is not None:
-        model = constructor(weights=None, name=name)
-        load_weights(model, weights)
-        return model
-    try:
-        return constructor(weights="imagenet")
-    except Exception as error:  # a download raises many types
-        what = f"cannot download the weights of {name}; give a file of weights"
-        raise ModelError(f"{what}: {first_line(error)}") from error
+    model = getattr(keras.applications, name)(weights=None, name=name)
+    load_weights(model, file)
+    return model
+
+
+def _downloaded(name: str) -> Path:
+    folder = require(name)
+    check_sums(folder)
+    return folder / WEIGHTS_FILE

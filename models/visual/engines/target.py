@@ -1,7 +1,6 @@
 """The target of a bundle: a device, and the precision of the arithmetic on it."""
 
 import ctypes
-from itertools import product
 from typing import Any, Literal, NamedTuple
 
 Device = Literal["auto", "cpu", "gpu"]
@@ -9,10 +8,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 TENSOR_CORES: tuple[int, int] = (7, 0)
 """Compute capability from which products in float16 are faster than in float32 (NVIDIA's Volta)."""
-
-
-TARGETS: tuple[tuple[Precision, Device], ...] = tuple(product(("float32", "bfloat16", "float16"), ("cpu", "gpu")))
-"""Every precision on every device."""
 
 
 class Target(NamedTuple):
