@@ -21,7 +21,7 @@ from models.visual.hedging import (
     imagenet_parents,
 )
 from models.visual.labels import imagenet_labels
-from tests.benchmarks.best_labels import PUBLISHED_TOP_1, by_bonus, by_floor, calibrate, measure, read
+from tests.held_out_stills import PUBLISHED_TOP_1, by_bonus, by_floor, calibrate, measure, read
 
 ANIMALS = {"cat": "pet", "dog": "pet", "pet": "animal", "lion": "animal"}
 CLASSES = ("cat", "dog", "lion", "car")
