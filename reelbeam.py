@@ -458,12 +458,16 @@ class Catalog:
             >>> catalog.label_frames("/videos/cam1.mp4", model="tank.keras", top_labels=1)["labels"][0].as_py()
             [{'label': 'train_in_out', 'score': 0.98}]
         """
+        from models.heads.saved import has_independent_classes
+        from models.visual.hedging import hedging_for
         from transforms.catalog.heads import frames_labelled_by, head_for
         from transforms.catalog.labelled_videos import newest_config
 
         config = newest_config(self._stored)
         head = head_for(self._stored, config, os.fspath(model))
-        return frames_labelled_by(self._stored, config, _uri_of(uri), head, top_labels)
+        independent = has_independent_classes(os.fspath(model))
+        hedging = hedging_for(head, config.hedging.accuracy, dict(config.hedging.parents), independent=independent)
+        return frames_labelled_by(self._stored, config, _uri_of(uri), head, top_labels, hedging)
 
     def verify(self, progress: Callable[[str], Any] | None = None) -> list[Finding]:
         """Check every file, row and count of the catalog, and its index against its tables. Reads every file.

@@ -33,6 +33,8 @@ def frame_rows(uri: str, frames: int, seed: int = 0) -> pa.Table:
             "time_s": np.arange(frames, dtype=np.float64),
             "embedding": pa.array(list(rng.random((frames, SIZE), np.float32)), pa.list_(pa.float32(), SIZE)),
             "labels": [[{"label": "crane", "score": one}] for one in score.to_pylist()],
+            "best_label": ["crane"] * frames,
+            "best_label_score": score,
         },
         schema=schemas.frames_schema(SIZE),
     )
@@ -62,6 +64,8 @@ def video_row(uri: str, frames: pa.Table, config: RunConfig = CONFIG, **changes:
         "message": None,
         "embedding": mean / np.linalg.norm(mean),
         "labels": [{"label": "crane", "score": 0.5}],
+        "best_label": "crane",
+        "best_label_score": 0.5,
         "label_ranges": [{"label": "crane", "ranges": [{"start_s": 0.0, "end_s": len(frames) - 1.0}]}],
         "model": config.model,
         "model_fingerprint": config.model_fingerprint,

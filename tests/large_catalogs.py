@@ -37,7 +37,7 @@ def grow(root: str, videos: int, frames_per_video: int, archive: Path, seed: int
     """
     catalog = Catalog.open(root)
     newest = catalog.runs()[-1]
-    real = pa.concat_tables(latest_frames(catalog, ["embedding", "labels"]))
+    real = pa.concat_tables(latest_frames(catalog, ["embedding", "labels", "best_label", "best_label_score"]))
     pictures = latest_thumbnails(catalog).to_pylist()
     run = catalog.start_run(
         newest.config, [*newest.archives, str(archive)], datetime.fromisoformat(newest.started_at) + timedelta(days=1)
@@ -84,7 +84,10 @@ def _frames(uri: str, real: pa.Table, run: StartedRun, count: int, rng: np.rando
         "pts": pa.array(np.arange(count) * 512),
         "time_s": np.arange(count, dtype=np.float64),
         "embedding": pa.FixedSizeListArray.from_arrays(flat, run.config.embedding_size),
-        "labels": real["labels"].take(pa.array(chosen)).combine_chunks(),
+        **{
+            name: real[name].take(pa.array(chosen)).combine_chunks()
+            for name in ("labels", "best_label", "best_label_score")
+        },
     }
     return pa.table(columns, schema=schema)
 
@@ -99,7 +102,7 @@ def _video(uri: str, like: dict[str, Any], run: StartedRun, count: int, rng: np.
     length_s = float(count)
     ranges = [{"label": like["labels"][0]["label"], "ranges": [{"start_s": 0.0, "end_s": length_s / 2}]}]
     changed = {
-        "labels": like["labels"],
+        **{name: like[name] for name in ("labels", "best_label", "best_label_score")},
         "label_ranges": ranges,
         "height": int(rng.choice([240, 480, 720, 1080, 2160])),
         "duration_s": length_s,

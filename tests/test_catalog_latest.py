@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.visual.hedging import Hedging
 from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, write_night
 from transforms.catalog import schemas
 from transforms.catalog.latest import (
@@ -19,6 +20,7 @@ from transforms.catalog.latest import (
     latest_frames,
     latest_videos,
 )
+from transforms.catalog.night_report import commonest_labels
 from transforms.catalog.runs import Catalog
 from transforms.catalog.verify import verify
 from transforms.storage import video_id_of
@@ -26,6 +28,8 @@ from transforms.storage import video_id_of
 OTHER_MODEL = replace(CONFIG, model_fingerprint="e" * 16)
 OTHER_LABELS = replace(CONFIG, top_labels=1)
 OTHER_DTYPE = replace(CONFIG, embedding_dtype="float16")
+OTHER_ACCURACY = replace(CONFIG, hedging=Hedging(0.95))
+OTHER_NAMES = replace(CONFIG, hedging=Hedging(parents=(("crane", "bird"), ("heron", "bird"))))
 
 
 @pytest.fixture
@@ -114,7 +118,7 @@ NIGHTS = st.lists(
         st.dictionaries(st.sampled_from("abcde"), st.integers(1, 3), max_size=4),
         st.sets(st.sampled_from("abcdef"), max_size=3),
         st.sets(st.sampled_from("abcdef"), max_size=2),
-        st.sampled_from([CONFIG, CONFIG, OTHER_MODEL, OTHER_LABELS, OTHER_DTYPE]),
+        st.sampled_from([CONFIG, CONFIG, OTHER_MODEL, OTHER_LABELS, OTHER_DTYPE, OTHER_ACCURACY, OTHER_NAMES]),
     ),
     min_size=1,
     max_size=4,
@@ -151,11 +155,14 @@ def test_nights_of_an_earlier_release_are_read_beside_new_ones(catalog, monkeypa
     with monkeypatch.context() as earlier:
         videos_schema = schemas.videos_schema
         earlier.setattr(schemas, "videos_schema", lambda size: of_an_earlier_release(videos_schema(size)))
+        frames_schema = schemas.frames_schema
+        earlier.setattr(schemas, "frames_schema", lambda *kind: of_an_earlier_release(frames_schema(*kind)))
         earlier.setattr(schemas, "FAILURES", of_an_earlier_release(schemas.FAILURES))
         commit_night(catalog, {"/a": 3, "/b": 3}, failed=["/c", "/d"])
     assert verify(catalog) == []
     assert latest_videos(catalog)["stream"].to_pylist() == [None, None]
     assert latest_failures(catalog)["stream"].to_pylist() == [None, None]
+    assert latest_videos(catalog)["best_label"].null_count == 2
     commit_night(catalog, {"/b": 5}, failed=["/d"], skipped=2)
     assert verify(catalog) == []
     for videos in (latest_videos(catalog), latest_videos(catalog, ["stream"]), by_sql(catalog)):
@@ -164,6 +171,9 @@ def test_nights_of_an_earlier_release_are_read_beside_new_ones(catalog, monkeypa
             {"uri": "/b", "stream": 0},
         ]
     assert latest_failures(catalog)["uri"].to_pylist() == ["/c", "/d"]
+    frames = pa.concat_tables(latest_frames(catalog, ["uri", "best_label"])).to_pylist()
+    assert sorted((row["uri"], row["best_label"] or "") for row in frames) == [("/a", "")] * 3 + [("/b", "crane")] * 5
+    assert commonest_labels(latest_videos(catalog)) == [("crane", 1)]
     assert latest_videos(catalog).to_pylist() == by_sql(catalog).to_pylist()
 
 
@@ -171,7 +181,10 @@ def test_catalog_of_the_first_release_is_whole(shared):
     first = Catalog(str(shared / "catalog-v1"))
     assert verify(first) == []
     videos = latest_videos(first)
-    assert len(videos) == 6 and videos["stream"].null_count == 6
+    assert len(videos) == 6 and videos["stream"].null_count == videos["best_label"].null_count == 6
+    assert all(part["best_label"].null_count == len(part) for part in latest_frames(first))
+    assert commonest_labels(videos), "the first labels stand for best labels that no run has written"
+    assert first.newest_run().config.hedging.key == ""
     assert latest_failures(first).column_names == [*schemas.FAILURES.names, "run_id"]
 
 

@@ -61,6 +61,7 @@ def test_texts_are_dictionaries_and_floats_are_not(tmp_path):
         "video_id",
         "uri",
         "labels.list.element.label",
+        "best_label",
     ]
 
 

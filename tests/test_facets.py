@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         ("modified", pa.timestamp("us", tz="UTC")),
         ("status", pa.string()),
         ("labels", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
+        ("best_label", pa.string()),
         ("gone", pa.bool_()),
     ]
 )
@@ -41,6 +42,7 @@ rows = st.fixed_dictionaries(
         "modified": moments | st.sampled_from([MONTH_AGO, YEARS_AGO]),
         "status": st.sampled_from(["ok", "partial"]),
         "labels": st.none() | st.lists(st.sampled_from(LABELS), max_size=3),
+        "best_label": st.none() | st.sampled_from([*LABELS, "animal"]),
         "gone": st.booleans(),
     }
 )
@@ -49,7 +51,7 @@ globs = st.sampled_from(
 )
 some_filters = st.builds(
     Filters,
-    label=st.none() | st.sampled_from([*LABELS, "cow"]),
+    label=st.none() | st.sampled_from([*LABELS, "animal", "cow"]),
     uri=st.none() | globs,
     min_duration_s=st.none() | st.sampled_from([10.0, 60.0]),
     max_duration_s=st.none() | st.sampled_from([60.0, 600.0]),
@@ -67,12 +69,17 @@ def table_of(videos: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(labelled, SCHEMA)
 
 
+def labels_of(row: dict[str, Any]) -> set[str]:
+    """The labels of a video, with its best label."""
+    return {*(row["labels"] or []), *([row["best_label"]] if row["best_label"] else [])}
+
+
 def meets(row: dict[str, Any], filters: Filters) -> bool:
     """The conditions, one video at a time."""
     length_s, height, day = row["duration_s"], row["height"], row["modified"].date()
     return all(
         [
-            filters.label is None or filters.label in (row["labels"] or []),
+            filters.label is None or filters.label in labels_of(row),
             filters.uri is None or fnmatchcase(row["uri"], filters.uri) or fnmatchcase(row["uri"], f"*/{filters.uri}"),
             filters.min_duration_s is None or (length_s is not None and length_s >= filters.min_duration_s),
             filters.max_duration_s is None or (length_s is not None and length_s <= filters.max_duration_s),
@@ -97,7 +104,7 @@ def test_each_choice_says_how_many_videos_it_would_leave(
 
     assert found.videos == left()
     assert {one.value: one.videos for one in found.labels if one.videos} == {
-        label: left(label=label) for label in LABELS if left(label=label)
+        label: left(label=label) for label in (*LABELS, "animal") if left(label=label)
     }
     assert filters.label is None or filters.label in [one.value for one in found.labels]
     assert [one.videos for one in found.labels] == sorted((one.videos for one in found.labels), reverse=True)

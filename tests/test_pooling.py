@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from models.visual.hedging import Hedging
 from transforms.catalog import schemas
 from transforms.catalog.chunks import SegmentOutcome, chunk_path
 from transforms.catalog.frames import FrameReader, embeddings_of
@@ -244,7 +245,7 @@ def test_the_tail_is_counted_after_the_last_segment_that_tells_an_end() -> None:
 
 
 def settings(folder: Path, **changes: Any) -> PoolSettings:
-    config = replace(RunConfig("tiny", "f" * 16, "1fps", 1, "float32", 2), **changes)
+    config = replace(RunConfig("tiny", "f" * 16, "1fps", 1, "float32", 2, hedging=Hedging(floor=0.5)), **changes)
     return PoolSettings(str(folder), config, {"x": 0.5, "y": 0.5}, processed_at_s=NOON_S + 60)
 
 
@@ -257,6 +258,7 @@ def write_chunk(folder: Path, chunk_id: str, scores: list[float], dtype: str = "
             "video_id": ["v"] * count, "uri": ["/v"] * count, "segment": pa.array([0] * count, pa.int32()),
             "pts": list(range(count)), "time_s": [float(i) for i in range(count)], "embedding": embedding,
             "labels": [[{"label": "x", "score": s}, {"label": "y", "score": s / 2}] for s in scores],
+            "best_label": pa.nulls(count), "best_label_score": pa.nulls(count),
         },
         schema=schema,
     )  # fmt: skip
@@ -318,6 +320,8 @@ def test_the_row_of_a_whole_video(tmp_path: Path) -> None:
         "message": None,
         "labels": [{"label": "x", "score": 0.5625}],
         "label_ranges": [{"label": "x", "ranges": [{"start_s": 0.0, "end_s": 1.0}, {"start_s": 3.0, "end_s": 3.0}]}],
+        "best_label": "x",
+        "best_label_score": 0.5625,
         "model": "tiny",
         "model_fingerprint": "f" * 16,
         "sampling": "1fps",

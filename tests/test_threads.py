@@ -15,6 +15,7 @@ from models.visual.engines.head import HeadEngine
 from models.visual.engines.interpreters import Interpreters
 from models.visual.engines.opening import Engine, open_engine
 from models.visual.engines.tensorflow import TensorFlowEngine
+from models.visual.hedging import Hedging
 from tests.test_engine import SmallDevice, identical, pictures
 from tests.test_relabel import make_head
 from transforms.catalog import schemas
@@ -70,10 +71,11 @@ def test_a_labeller_that_workers_share_labels_each_video_as_it_does_alone(head: 
         columns = {
             "video_id": [str(number)] * len(at), "uri": [f"/{number}"] * len(at), "segment": at * 0, "pts": at,
             "time_s": at, "embedding": list(video), "labels": [[]] * len(at),
+            "best_label": [None] * len(at), "best_label_score": [None] * len(at),
         }  # fmt: skip
         return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names})
 
-    labeller = SequenceLabeller(head.path, 2)
+    labeller = SequenceLabeller(head.path, 2, Hedging(floor=0.1))
     videos = [rows(number, video) for number, video in enumerate(made_up_videos(60, size))]
     alone = [labeller.label(video)[0] for video in videos]
     found = [rows for rows, _ in at_once(labeller.label, videos)]

@@ -151,7 +151,10 @@ class _RelabelBatch(beam.DoFn):
             records = [schemas.describe_file(path, table) for table, path in paths.items() if storage.exists(path)]
         else:
             labeller = self._labeller.acquire(
-                lambda: SequenceLabeller(local_bundle(settings.bundle), settings.config.top_labels), tag=settings.bundle
+                lambda: SequenceLabeller(
+                    local_bundle(settings.bundle), settings.config.top_labels, settings.config.hedging
+                ),
+                tag=settings.bundle,
             )
             records = relabel_batch(batch, settings, labeller, self._attempt.require)
         duration_s = sum(video.columns["duration_s"] or 0 for video in batch.videos)

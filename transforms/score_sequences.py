@@ -81,7 +81,10 @@ class _ScoreTodoList(beam.DoFn):
         number, packed = element
         settings = self._settings
         labeller = self._labeller.acquire(
-            lambda: SequenceLabeller(local_bundle(settings.bundle), settings.config.top_labels), tag=settings.bundle
+            lambda: SequenceLabeller(
+                local_bundle(settings.bundle), settings.config.top_labels, settings.config.hedging
+            ),
+            tag=settings.bundle,
         )
         in_order = unpack_outcomes(packed)
         placed, record = score_todo_list(in_order, settings, labeller, self._attempt.require)

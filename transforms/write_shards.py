@@ -30,12 +30,17 @@ INDEX_COLUMNS = pa.schema(
         ("height", pa.int32()),
         ("modified", pa.timestamp("us", tz="UTC")),
         ("labels", _LABELS),
+        ("best_label", pa.string()),
+        ("best_label_score", pa.float32()),
         ("words", pa.string()),
         # A list of variable length, because Arrow's Parquet reader loses the size of fixed-size lists that are null.
         ("words_vector", pa.list_(pa.float32())),
     ]
 )
 """Columns of a video that reelbeam adds to the index: searches filter by them and show them."""
+
+
+_SHOWN = ("width", "height", "modified", "labels", "best_label", "best_label_score")
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def _own_columns(video: IndexedVideo, text_model: TextModel) -> dict[str, Any]:
     words = words_of(video.uri, video.columns["title"])
     return {
         "run_id": video.run_id,
-        **{name: video.columns[name] for name in ("width", "height", "modified", "labels")},
+        **{name: video.columns[name] for name in _SHOWN},
         "words": words,
         "words_vector": text_model.encode_passages([words])[0] if words else None,
     }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.heads.errors import LabelsError
+from models.suggestions import suggest
 
 Floats = NDArray[np.floating[Any]]
 
@@ -52,12 +53,41 @@ def root_of(label: str, parents: Mapping[str, str]) -> str:
     Raises:
         LabelsError: The label is its own ancestor.
     """
+    return (label, *ancestors_of(label, parents))[-1]
+
+
+def ancestors_of(label: str, parents: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the ancestors of a label, its parent first; none for a label without parent.
+
+    Raises:
+        LabelsError: The label is its own ancestor.
+    """
     seen = [label]
     while seen[-1] in parents:
         seen.append(parents[seen[-1]])
         if seen[-1] in seen[:-1]:
             raise LabelsError(f"the hierarchy goes round: {' is a '.join(seen)}")
-    return seen[-1]
+    return tuple(seen[1:])
+
+
+def check_names(parents: Mapping[str, str], labels: Sequence[str], path: str) -> None:
+    """Check that a hierarchy belongs to a model's classes: each name without children is one of them.
+
+    Args:
+        parents: The parent of each child.
+        labels: The model's classes.
+        path: Where the table was read; for the message.
+
+    Raises:
+        LabelsError: A name is no class and has no children, or the table has no rows.
+    """
+    if not parents:
+        raise LabelsError(f"{path} has no rows")
+    unknown = sorted(set(parents) - set(parents.values()) - set(labels))
+    if unknown:
+        near = suggest(unknown[0], labels)
+        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
+        raise LabelsError(f"{path}: {unknown[0]!r} is no class of the model and the parent of none{hint}")
 
 
 def roll_up(

@@ -95,6 +95,19 @@ def is_head(path: Path) -> bool:
         return HEAD_ENTRY in archive.namelist()
 
 
+def has_independent_classes(model: str) -> bool:
+    """Tell whether a model is a classifier of this project whose classes do not exclude each other.
+
+    Args:
+        model: A name of the registry, or a path.
+
+    Raises:
+        ModelError: The file is of a newer version.
+    """
+    path = Path(model)
+    return path.is_file() and is_head(path) and read(path).multi_label
+
+
 def read(path: Path) -> SavedHead:
     """Read a file's description without importing TensorFlow.
 

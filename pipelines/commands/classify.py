@@ -2,11 +2,12 @@
 
 import logging
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
+from pipelines.commands.label_options import label_options
 from pipelines.jobs.cores import cores_of_process
 from pipelines.jobs.memory import return_freed_memory
 from pipelines.terminal.errors import cannot_run
@@ -17,6 +18,9 @@ from pipelines.terminal.quiet import stderr_to_devnull
 from transforms.archive.selection import LEFT_OUT, Selection
 from transforms.video.bounds import DEFAULT, Bounds
 from transforms.video.sampling import Sampling, SamplingError
+
+if TYPE_CHECKING:
+    from models.visual.hedging import Hedging
 
 EXIT_TOO_MANY_FAILED = 3
 
@@ -113,6 +117,7 @@ class HintType(click.ParamType):
     help="<rate>fps, keyframes, every:<n> or count:<n>.",
 )
 @click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for each frame.")
+@label_options
 @click.option(
     "--segment-seconds",
     type=click.FloatRange(0.1),
@@ -260,7 +265,7 @@ def command(context: click.Context, **chosen: Any) -> None:
         _run(chosen, context.args, monitoring)
 
 
-def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int) -> Any:
+def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int, hedging: "Hedging") -> Any:
     from pipelines.jobs.classify.request import NightRequest
     from transforms.archive.listing import absolute_archive
     from transforms.catalog.runs import RunConfig
@@ -281,6 +286,7 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
             chunk_frames=chosen["chunk_frames"],
             thumbnail_seconds=str(Fraction(str(chosen["thumbnail_seconds"]))),
             thumbnail_height=chosen["thumbnail_height"],
+            hedging=hedging,
         ),
         decoders=DecoderSettings(
             workers=chosen["decode_workers"],
@@ -301,6 +307,7 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
 def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitoring) -> None:
     from models.visual.bundle import prepare
     from pipelines.jobs.classify.night import run_night
+    from pipelines.jobs.hedging import read_hedging
     from pipelines.terminal.outcome_log import log_outcomes
     from pipelines.terminal.progress import watch
     from pipelines.terminal.summary import print_summary, summary_of
@@ -311,7 +318,8 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
         bundle = prepare(local_model(chosen["model"]), precision=chosen["precision"], weights=chosen["weights"])
     if bundle.note:
         log(logging.WARNING, bundle.note)
-    request = _request(chosen, bundle.fingerprint, bundle.spec.embedding_size)
+    hedging = read_hedging(bundle, chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
+    request = _request(chosen, bundle.fingerprint, bundle.spec.embedding_size, hedging)
     record, resumed = run_night(request, bundle, beam_arguments, watch)
     if record is None:
         click.echo("the template is written; its job commits the run itself", err=True)
@@ -345,12 +353,16 @@ def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
 
 def _dry_run(chosen: dict[str, Any]) -> None:
     from models.visual.bundle import fingerprint_of_model
+    from models.visual.hedging import Hedging
     from pipelines.jobs.classify.dry_run import plan_night
+    from pipelines.jobs.hedging import read_parents
     from pipelines.terminal.summary import print_plan
     from transforms.catalog.bundles import local_model
 
     fingerprint = fingerprint_of_model(local_model(chosen["model"]), chosen["precision"], chosen["weights"])
-    plan = plan_night(_request(chosen, fingerprint, embedding_size=0))
+    # The plan needs to know only which earlier rows would be the same: the floor, which the model decides, does not.
+    parents = tuple(sorted(read_parents(chosen["hierarchy"]).items()))
+    plan = plan_night(_request(chosen, fingerprint, 0, Hedging(chosen["label_accuracy"], parents=parents)))
     if chosen["as_json"]:
         click.echo(json_text(plan))
     else:

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.commands.label_options import label_options
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.monitoring import Monitoring, monitoring_options
@@ -14,6 +15,7 @@ from pipelines.terminal.quiet import import_tensorflow
 @click.command("relabel", context_settings=PASSED_ON)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
 @click.option("--model", required=True, metavar="FILE", help="A head that `reelbeam train` saved.")
+@label_options
 @monitoring_options
 @job_options
 def command(context: click.Context, **chosen: Any) -> None:
@@ -30,7 +32,9 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.terminal.summary import print_summary, summary_of
         from transforms.storage import absolute
 
-        request = RelabelRequest(absolute(chosen["catalog"]), chosen["model"])
+        request = RelabelRequest(
+            absolute(chosen["catalog"]), chosen["model"], chosen["label_accuracy"], chosen["hierarchy"]
+        )
         import_tensorflow(verbose=chosen["verbose"])
         record, resumed = run_relabel(request, options, watch)
         summary = monitoring.summary = summary_of(record, request.catalog, resumed)

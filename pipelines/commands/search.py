@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--image", metavar="FILE", help="Ask with a picture.")
 @click.option("--video", metavar="FILE", help="Ask with a video.")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Number of videos to show.")
-@click.option("--label", help="Only videos with this label.")
+@click.option("--label", help="Only videos with this label, or this best label.")
 @click.option("--uri", metavar="GLOB", help="Only videos whose URI, or its end after a slash, matches.")
 @click.option("--min-duration", type=float, metavar="SECONDS", help="Only videos of at least this length.")
 @click.option("--max-duration", type=float, metavar="SECONDS", help="Only videos of at most this length.")
@@ -112,6 +112,8 @@ def _as_json(rank: int, hit: "Hit") -> dict[str, Any]:
         "video_id": hit.video_id,
         "uri": hit.uri,
         "ranges": [one._asdict() for one in hit.ranges],
+        "best_label": hit.best_label,
+        "best_label_score": hit.best_label_score,
         "labels": hit.labels,
     }
 
@@ -128,10 +130,18 @@ def _print(hits: "list[Hit]") -> None:
         out.print("nothing found")
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (("", "right"), ("score", "right"), ("where", "left"), ("labels", "left"), ("video", "left")):
+    for name, justify in (
+        ("", "right"),
+        ("score", "right"),
+        ("where", "left"),
+        ("shows", "left"),
+        ("labels", "left"),
+        ("video", "left"),
+    ):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for rank, hit in enumerate(hits, start=1):
         where = ", ".join(f"{clock(one.start_s)}-{clock(math.ceil(one.end_s))}" for one in hit.ranges[:3])
         labels = ", ".join(one["label"] for one in hit.labels[:2])
-        table.add_row(str(rank), f"{hit.score:.3f}", where, escape(printable(labels)), escape(printable(hit.uri)))
+        texts = (hit.best_label or "-", labels, hit.uri)
+        table.add_row(str(rank), f"{hit.score:.3f}", where, *(escape(printable(text)) for text in texts))
     print_table(out, table)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transforms.catalog.status import CatalogStatus
 
 
+LABELS_SHOWN = 8
+"""Best labels that are shown, with their numbers of videos."""
+
+
 @click.command("status")
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -42,6 +46,8 @@ def _print(status: "CatalogStatus") -> None:
     partial = f" ({status.partial} partial)" if status.partial else ""
     length = human_time(status.video_hours * 3600)
     print_paragraph(out, f"{status.videos} videos{partial}, {length} of video, {status.frames} frames")
+    if status.best_labels:
+        print_paragraph(out, f"shows: {escape(printable(_shown(status)))}")
     total = sum(status.size_bytes.values())
     parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in status.size_bytes.items())
     print_paragraph(out, f"{human_bytes(total)} on disk: {parts}")
@@ -61,6 +67,15 @@ def _print(status: "CatalogStatus") -> None:
             "give the same classify command again to finish it",
         )
     print_table(out, _runs_table(status.runs))
+
+
+def _shown(status: "CatalogStatus") -> str:
+    """Returns the commonest best labels in words, and how many videos they leave out."""
+    first = list(status.best_labels.items())[:LABELS_SHOWN]
+    rest = sum(status.best_labels.values()) - sum(count for _, count in first)
+    unsure = status.videos - sum(status.best_labels.values())
+    parts = [*first, *([("other names", rest)] if rest else []), *([("nothing sure", unsure)] if unsure else [])]
+    return ", ".join(f"{name} {count}" for name, count in parts)
 
 
 def _runs_table(runs: list[dict[str, Any]]) -> Table:

@@ -11,7 +11,9 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from models.visual.bundle import ModelBundle
+from models.visual.hedging import ACCURACY
 from pipelines.jobs.classify.graph import metrics_of
+from pipelines.jobs.hedging import read_hedging
 from transforms.catalog import latest, schemas
 from transforms.catalog.attempt import Attempt
 from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
@@ -27,10 +29,19 @@ from transforms.write_files_table import WriteFilesTable
 
 @dataclass(frozen=True)
 class RelabelRequest:
-    """The request for relabelling; see `reelbeam relabel --help`."""
+    """The request for relabelling; see `reelbeam relabel --help`.
+
+    Attributes:
+        catalog: the catalog's folder.
+        model: the head's file.
+        label_accuracy: wanted share of right best labels.
+        hierarchy: path of a table of broader names; None for none.
+    """
 
     catalog: str
     model: str
+    label_accuracy: float = ACCURACY
+    hierarchy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,18 +71,24 @@ def run_relabel(
         CatalogLocked: another command holds the catalog.
         CatalogLockLost: another command took the catalog over; nothing is committed.
         HeadError: the model is no head, or takes another backbone's embeddings.
+        LabelsError: the hierarchy cannot be read, or is not one of the head's classes.
         ModelError: the head cannot be loaded.
         StorageError: a file of the catalog cannot be read or written.
     """
     began = time.monotonic()
     catalog = Catalog.open(request.catalog)
     bundle = head_for(catalog, newest_config(catalog), request.model)
+    hedging = read_hedging(bundle, request.model, request.label_accuracy, request.hierarchy)
     with CatalogLock(catalog.root, "reelbeam relabel") as lock:
         newest = catalog.newest_run()
         assert newest is not None
         # Nothing is decoded: readers find the thumbnails in the runs that decoded the videos.
         config = replace(
-            newest.config, model=request.model, model_fingerprint=bundle.fingerprint, thumbnail_seconds="0"
+            newest.config,
+            model=request.model,
+            model_fingerprint=bundle.fingerprint,
+            thumbnail_seconds="0",
+            hedging=hedging,
         )
         todo = _todo(catalog, config)
         unfinished = catalog.unfinished()

@@ -47,6 +47,10 @@ class FoundVideo(Described):
     """Length in seconds."""
     ranges: list[FoundRange]
     """Best first."""
+    best_label: str | None
+    """The name to show: a label, or a broader name. Null if nothing can be said."""
+    best_label_score: float | None
+    """Its score."""
     labels: list[Label]
     """Best first, at most five."""
 
@@ -105,6 +109,10 @@ class Video(Described):
     """Reason code, if only a part decoded."""
     message: str | None
     """What it means, in one line."""
+    best_label: str | None
+    """The name to show: a label, or a broader name. Null if nothing can be said."""
+    best_label_score: float | None
+    """Its score."""
     labels: list[Label] | None
     """Best first."""
     label_ranges: list[LabelRanges] | None
@@ -131,6 +139,10 @@ class Frame(Described):
     """Time stamp in units of the stream."""
     time_s: float
     """Seconds after the first frame."""
+    best_label: str | None
+    """The name to show: a label, or a broader name. Null if nothing can be said."""
+    best_label_score: float | None
+    """Its score."""
     labels: list[Label] | None
     """Best first."""
 

@@ -93,7 +93,7 @@ TimeS = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
 
 
 def asked_filters(
-    label: Annotated[str, Query(description="One of the videos' labels.")] = "",
+    label: Annotated[str, Query(description="One of the videos' labels, or their best label.")] = "",
     folder: Annotated[str, Query(description="Part of the URI, or a glob.")] = "",
     min_duration_s: Annotated[TimeS | None, _OrEmpty, Query(description="Shortest length in seconds.")] = None,
     max_duration_s: Annotated[TimeS | None, _OrEmpty, Query(description="Longest length in seconds.")] = None,
@@ -195,7 +195,7 @@ class Api:
     ) -> dict[str, Any]:
         """Returns times and labels of a video's sampled frames, in order of time."""
         snapshot = self._view.snapshot()
-        names = ("pts", "time_s", "labels")
+        names = ("pts", "time_s", "best_label", "best_label_score", "labels")
         columns = frames_of(snapshot, row_of(snapshot, video_id)["uri"], list(names))
         rows = zip(*(columns[name][offset : offset + limit] for name in names), strict=True)
         return {"total": len(columns["pts"]), "frames": [dict(zip(names, row, strict=True)) for row in rows]}
@@ -309,6 +309,8 @@ def _hits(answer: Answer) -> list[dict[str, Any]]:
             "likely": number < answer.likely,
             "duration_s": hit.duration_s,
             "ranges": [one._asdict() for one in hit.ranges],
+            "best_label": hit.best_label,
+            "best_label_score": hit.best_label_score,
             "labels": hit.labels,
         }
         for number, hit in enumerate(answer.hits)

@@ -28,8 +28,8 @@ from pipelines.web.questions import (
     scores_over_time,
 )
 from pipelines.web.view import Snapshot
-from pipelines.web.words import CHINESE_LINES, language_of, many, noun, translated, units_in
-from transforms.catalog.night_report import NIGHTS, NightReport
+from pipelines.web.words import CHINESE_LINES, label_in, language_of, many, noun, translated, units_in
+from transforms.catalog.night_report import NIGHTS, NightReport, label_of_each
 from transforms.catalog.runs import RunRecord
 from transforms.retrieval.search import Hit
 from transforms.storage import printable
@@ -190,9 +190,10 @@ class Pages:
     def labels(self, snapshot: Snapshot, language: str | None) -> str:
         """The page of what the archive shows, each with a picture."""
         examples: dict[str, dict[str, Any]] = {}
-        for row in snapshot.videos.select(["video_id", "labels", "label_ranges"]).to_pylist():
-            for pair in (row["labels"] or [])[:1]:
-                examples.setdefault(pair["label"], row)
+        rows = snapshot.videos.select(["video_id", "label_ranges"]).to_pylist()
+        for row, label in zip(rows, label_of_each(snapshot.videos), strict=True):
+            if label is not None:
+                examples.setdefault(label, row)
         return self._render("labels.html", language, counts=snapshot.labels, examples=examples, picture_of=_picture_of)
 
     def failure(self, code: int, line: str, language: str | None) -> str:
@@ -212,6 +213,7 @@ class Pages:
             t=lambda text: translated(text, chosen),
             many=lambda number, things: many(number, things, chosen),
             noun=lambda number, things: noun(number, things, chosen),
+            label_name=lambda label: printable(label_in(label, chosen)),
             said=lambda line: _said(line, chosen),
             reasons=REASONS if chosen == "en" else chinese_failures.REASONS,
             advice=ADVICE if chosen == "en" else chinese_failures.ADVICE,

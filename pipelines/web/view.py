@@ -35,7 +35,7 @@ LOOK_AGAIN_S: Final = 2.0
 VIDEO_COLUMNS: Final = (
     "uri", "size_bytes", "modified", "fingerprint", "title", "container", "stream", "codec", "width", "height",
     "rotation", "fps", "duration_s", "frames_sampled", "coverage", "status", "error", "message", "labels",
-    "label_ranges", "model", "sampling", "processed_at",
+    "best_label", "best_label_score", "label_ranges", "model", "sampling", "processed_at",
 )  # fmt: skip
 """Columns of `videos` that pages need: all but embeddings and the model's fingerprint."""
 
@@ -130,7 +130,7 @@ class Snapshot:
     @cached_property
     def labels(self) -> list[tuple[str, int]]:
         """Best labels of the videos with their numbers, commonest first."""
-        return commonest_labels(self.videos["labels"])
+        return commonest_labels(self.videos)
 
     @computed_once
     def thumbnails(self) -> ThumbnailStore:

@@ -1,7 +1,12 @@
 """The words of the pages in English and Chinese."""
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from typing import Final
+
+from models.text.label_texts import imagenet_label_texts
+from models.visual.hedging import group_names_zh
 
 CHINESE: Final[dict[str, str]] = {
     "Search": "搜索",
@@ -113,6 +118,9 @@ CHINESE: Final[dict[str, str]] = {
     "What the archive shows most": "档案里最常见的内容",
     "{share} of {length}": "{length} 的 {share}",
     "shows": "内容",
+    "Shows": "内容",
+    "all labels": "全部标签",
+    "nothing sure": "无法确定",
 }
 """Chinese for each English text of the templates."""
 
@@ -161,6 +169,22 @@ def translated(text: str, language: str) -> str:
         KeyError: the text has no translation; a test renders every page in both languages.
     """
     return text if language == "en" else CHINESE[text]
+
+
+def label_in(label: str, language: str) -> str:
+    """Returns a label or a best label in a language; a user's own classes, which have no other names, stay.
+
+    Args:
+        label: as in the tables.
+        language: ``en`` or ``zh``.
+    """
+    return label if language == "en" else _chinese_labels().get(label, label)
+
+
+@cache
+def _chinese_labels() -> Mapping[str, str]:
+    classes = {name: text.other_names[0] for name, text in imagenet_label_texts().items() if text.other_names}
+    return {**classes, **group_names_zh()}
 
 
 def many(number: int, things: str, language: str) -> str:

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from models.visual.bundle import ModelBundle
 from models.visual.engines.opening import Engine, open_engine
 from models.visual.features import usable
+from models.visual.hedging import hedger
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.best_labels import with_best_labels
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.runs import RunConfig
 from transforms.catalog.schemas import FileRecord
@@ -352,7 +354,13 @@ class ChunkExtractor:
             _frame_rows(outcome, one.result, one.features, labels, self._schema())
             for outcome, one in zip(outcomes, rows, strict=True)
         ]
-        return pa.Table.from_batches(batches, self._schema())
+        return self._with_best_labels(pa.Table.from_batches(batches, self._schema()))
+
+    def _with_best_labels(self, rows: pa.Table) -> pa.Table:
+        """Adds the best labels; a temporal head's come later, with its labels."""
+        if self.bundle.reach_frames:
+            return rows
+        return with_best_labels(rows, hedger(self.bundle.spec.labels, self.settings.config.hedging))
 
 
 class _Rows(NamedTuple):
@@ -477,6 +485,7 @@ def _frame_rows(
         "time_s": pa.array(result.time_s),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values), type=dtype),
         "labels": label_lists(features, labels, schema.field("labels").type),
+        **{name: pa.nulls(n, kind) for name, kind in schemas.ADDED["frames"].items()},
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 

@@ -104,14 +104,14 @@ def _record_of(
     statuses: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     video_s, frames = 0.0, 0
-    columns = ["status", "duration_s", "frames_sampled", "labels"]
+    columns = ["status", "duration_s", "frames_sampled", "best_label"]
     for table in catalog.read_files("videos", run.run_id, columns):
         for row in table.to_pylist():
             statuses[row["status"]] += 1
             video_s += row["duration_s"] or 0.0
             frames += row["frames_sampled"]
-            if row["labels"]:
-                labels[row["labels"][0]["label"]] += 1
+            if row["best_label"] is not None:
+                labels[row["best_label"]] += 1
     failures: Counter[str] = Counter()
     for table in catalog.read_files("failures", run.run_id, ["reason"]):
         failures.update(table["reason"].to_pylist())

@@ -8,6 +8,7 @@ from models.heads import saved
 from models.heads.errors import HeadError
 from models.visual.bundle import ModelBundle, prepare
 from models.visual.errors import ModelError
+from models.visual.hedging import DEFAULT, Hedging
 from transforms.catalog import schemas
 from transforms.catalog.bundles import local_model
 from transforms.catalog.frames import are_usable
@@ -39,7 +40,9 @@ def head_for(catalog: Catalog, config: RunConfig, model: str) -> ModelBundle:
     return bundle
 
 
-def frames_labelled_by(catalog: Catalog, config: RunConfig, uri: str, head: ModelBundle, top_labels: int) -> pa.Table:
+def frames_labelled_by(
+    catalog: Catalog, config: RunConfig, uri: str, head: ModelBundle, top_labels: int, hedging: Hedging = DEFAULT
+) -> pa.Table:
     """Return the usable rows of `frames` of one video, in order of time, with the labels that a head gives them.
 
     Args:
@@ -48,6 +51,7 @@ def frames_labelled_by(catalog: Catalog, config: RunConfig, uri: str, head: Mode
         uri: the video's uri, as in the tables.
         head: the bundle that `head_for` returned.
         top_labels: labels kept for a frame.
+        hedging: what decides best labels.
 
     Raises:
         CatalogError: a file is missing or damaged, or no run has seen the video.
@@ -58,4 +62,4 @@ def frames_labelled_by(catalog: Catalog, config: RunConfig, uri: str, head: Mode
         return empty.replace_schema_metadata(None).append_column("run_id", pa.array([], pa.string()))
     rows = pa.concat_tables(parts).sort_by("time_s")
     rows = rows.filter(pa.array(are_usable(rows))).combine_chunks()
-    return SequenceLabeller(head.path, top_labels).label(rows)[0]
+    return SequenceLabeller(head.path, top_labels, hedging).label(rows)[0]

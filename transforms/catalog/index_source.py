@@ -13,7 +13,9 @@ from transforms.catalog import latest
 from transforms.catalog.frames import Rows
 from transforms.catalog.runs import Catalog
 
-VIDEO_COLUMNS = ["duration_s", "title", "width", "height", "modified", "labels", "frames_sampled"]
+VIDEO_COLUMNS = [
+    "duration_s", "title", "width", "height", "modified", "labels", "best_label", "best_label_score", "frames_sampled",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

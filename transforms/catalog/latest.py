@@ -16,10 +16,14 @@ from transforms.catalog.runs import Catalog, CatalogError, RunConfig, RunRecord
 
 LATEST_VIDEOS_SQL: Final = """
 WITH runs AS (
-    SELECT run_id, config AS rows_key
+    SELECT run_id, struct_pack(
+        model := config.model_fingerprint, sampling := config.sampling, top_labels := config.top_labels,
+        dtype := config.embedding_dtype, accuracy := coalesce(config.hedging.accuracy, 0.9),
+        parents := coalesce(CAST(config.hedging.parents AS VARCHAR), '[]')) AS rows_key
     FROM read_json('{catalog}/runs/*.json', columns = {{
         run_id: 'VARCHAR',
-        config: 'STRUCT(model_fingerprint VARCHAR, sampling VARCHAR, top_labels INTEGER, embedding_dtype VARCHAR)'}})
+        config: 'STRUCT(model_fingerprint VARCHAR, sampling VARCHAR, top_labels INTEGER, embedding_dtype VARCHAR,
+            hedging STRUCT(accuracy DOUBLE, parents VARCHAR[][]))'}})
 ), newest AS (
     SELECT * FROM runs ORDER BY run_id DESC LIMIT 1
 ), like_newest AS (
@@ -66,8 +70,8 @@ def _runs_until(catalog: Catalog, at: str | datetime | None) -> list[RunRecord]:
 def latest_videos(catalog: Catalog, columns: Sequence[str] | None = None, at: str | datetime | None = None) -> pa.Table:
     """Returns the row of `videos` of every video's newest outcome, with ``run_id`` and ``gone``, sorted by uri.
 
-    A video whose newest outcome is a failure has no row. Rows of different models, samplings, label counts or embedding
-    types are never mixed: only runs with the newest one's `RunConfig.rows_key` count.
+    A video whose newest outcome is a failure has no row. Rows of different models, samplings, label counts, embedding
+    types or settings of best labels are never mixed: only runs with the newest one's `RunConfig.rows_key` count.
 
     Args:
         catalog: the catalog.

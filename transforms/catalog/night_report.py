@@ -34,6 +34,7 @@ _VIDEO_COLUMNS: Final = (
     "duration_s",
     "frames_sampled",
     "coverage",
+    "best_label",
     "labels",
 )
 
@@ -70,7 +71,7 @@ class NightReport:
         video_s: seconds of video of those.
         labels: commonest best labels of those, with the number of videos, commonest first.
         processed: videos that this run processed, with the columns video_id, uri, status, error, message, duration_s,
-            frames_sampled, coverage and labels; partial ones are not among them.
+            frames_sampled, coverage, best_label and labels; partial ones are not among them.
         partial: the same of videos that decoded in part.
         failures: rows of `failures` that this run wrote, sorted by reason and uri.
         gone: rows of `gone` whose absence this run noticed first.
@@ -111,7 +112,7 @@ def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: b
         raise CatalogError(f"{catalog.root} has no run {wanted}; its newest is {ids[-1]}")
     until = ids[: ids.index(wanted) + 1]
     nights = [catalog.run(one) for one in until[-NIGHTS:]]
-    known = latest.latest_videos(catalog, ["duration_s", "labels"], at=wanted)
+    known = latest.latest_videos(catalog, ["duration_s", "best_label", "labels"], at=wanted)
     videos = _rows(catalog, "videos", wanted, _VIDEO_COLUMNS)
     is_partial = pc.equal(videos["status"], "partial")
     processed, partial = _listed(videos.filter(pc.invert(is_partial)), "uri"), _listed(videos.filter(is_partial), "uri")
@@ -122,7 +123,7 @@ def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: b
         nights=nights,
         videos=len(known),
         video_s=pc.sum(known["duration_s"]).as_py() or 0.0,
-        labels=dict(commonest_labels(known["labels"])[:LABELS]),
+        labels=dict(commonest_labels(known)[:LABELS]),
         processed=processed,
         partial=partial,
         failures=_listed(_rows(catalog, "failures", wanted, _FAILURE_COLUMNS), "reason", "uri"),
@@ -162,11 +163,22 @@ def _listed(rows: pa.Table, *order: str) -> Listed:
     return Listed(first.to_pylist(), len(rows))
 
 
-def commonest_labels(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
-    """Returns each video's best label with its number of videos, commonest first, those of equal number by name.
+def commonest_labels(videos: pa.Table) -> list[tuple[str, int]]:
+    """Returns each best label with its number of videos, commonest first, those of equal number by name.
+
+    Videos of which nothing can be said do not count. If no video has a best label, as after earlier releases, the first
+    labels count.
 
     Args:
-        labels: the column `labels` of `videos`.
+        videos: the columns ``best_label`` and ``labels`` of `videos`.
     """
-    best = Counter(pairs[0]["label"] for pairs in labels.to_pylist() if pairs)
+    best = Counter(label for label in label_of_each(videos) if label is not None)
     return sorted(best.items(), key=lambda item: (-item[1], item[0]))
+
+
+def label_of_each(videos: pa.Table) -> list[str | None]:
+    """Returns the label that `commonest_labels` counts of each video, or None. Argument as there."""
+    if videos["best_label"].null_count < len(videos):
+        best: list[str | None] = videos["best_label"].to_pylist()
+        return best
+    return [pairs[0]["label"] if pairs else None for pairs in videos["labels"].to_pylist()]

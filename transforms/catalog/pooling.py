@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.visual.hedging import Hedger, hedger
+from transforms.catalog.best_labels import as_columns
 from transforms.catalog.chunks import SegmentOutcome, chunk_path
 from transforms.catalog.frames import FrameReader, embeddings_of
 from transforms.catalog.runs import RunConfig
@@ -127,6 +129,10 @@ class Fold:
         means = ((label, score / self.frames) for label, score in self.scores.items())
         best = sorted(means, key=lambda pair: (-pair[1], pair[0]))[:count]
         return [{"label": label, "score": score} for label, score in best]
+
+    def best_label(self, hedger: Hedger) -> dict[str, Any]:
+        """Returns the columns ``best_label`` and ``best_label_score``: those of the mean scores of all labels."""
+        return as_columns(hedger.best((label, score / self.frames) for label, score in self.scores.items()))
 
     def ranges(self, label: str) -> list[dict[str, float]]:
         """Returns the stretches of frames in which the label was seen, as the times of their first and last frame."""
@@ -316,6 +322,7 @@ def _video_row(outcomes: list[SegmentOutcome], fold: Fold, verdict: Verdict, set
         "embedding": fold.embedding(),
         "labels": labels,
         "label_ranges": [{"label": one["label"], "ranges": fold.ranges(one["label"])} for one in labels],
+        **fold.best_label(hedger(tuple(settings.thresholds), settings.config.hedging)),
         "model": settings.config.model,
         "model_fingerprint": settings.config.model_fingerprint,
         "sampling": settings.config.sampling,

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.errors import ReelbeamError
+from models.visual.hedging import DEFAULT, Hedging
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.attempt import end_attempts
@@ -59,6 +60,8 @@ class RunConfig:
         thumbnail_seconds: a thumbnail is kept for each stretch of a video of this many seconds, as the text of a
             fraction; ``0`` for no thumbnails. Decides no rows of other tables. Runs of earlier releases wrote none.
         thumbnail_height: height of the thumbnails in pixels.
+        hedging: what decides best labels. Runs of earlier releases wrote none; they count as having the default, so
+            that an update does not process an archive again.
     """
 
     model: str
@@ -71,6 +74,7 @@ class RunConfig:
     chunk_frames: int = 2000
     thumbnail_seconds: str = "0"
     thumbnail_height: int = 160
+    hedging: Hedging = DEFAULT
 
     @property
     def has_thumbnails(self) -> bool:
@@ -83,13 +87,13 @@ class RunConfig:
         return Sampling.parse(self.sampling)
 
     @property
-    def rows_key(self) -> tuple[str, str, int, str]:
+    def rows_key(self) -> tuple[str, str, int, str, str]:
         """Equal for two configurations that give the same rows.
 
         Two things that must agree use it: which videos a night skips because an earlier one has their rows, and which
         rows readers see.
         """
-        return self.model_fingerprint, self.sampling, self.top_labels, self.embedding_dtype
+        return self.model_fingerprint, self.sampling, self.top_labels, self.embedding_dtype, self.hedging.key
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ class RunRecord:
         frames: number of frames sampled.
         elapsed_s: wall time in seconds; of a resumed run, that of the last start.
         metrics: Beam's counters and distributions by name.
-        labels: the ten most frequent top labels of the processed videos, with the number of videos.
+        labels: the ten most frequent best labels of the processed videos, with the number of videos; in runs of earlier
+            releases, the ten most frequent first labels.
         failures: number of processed videos that failed, by reason.
         files_sha256: hash of the run's `files` table.
         files_count: number of its rows.

@@ -19,6 +19,7 @@ ROW_GROUP_ROWS: Final = 1024
 
 _TIME = pa.timestamp("us", tz="UTC")
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
+_BEST_LABEL = {"best_label": pa.string(), "best_label_score": pa.float32()}
 _RANGES = pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64())]))
 _IDENTITY = [
     ("video_id", pa.string()),
@@ -38,7 +39,11 @@ def _versioned(table: str, fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
 
 
 def frames_schema(embedding_size: int, embedding_dtype: str = "float32") -> pa.Schema:
-    """Returns the schema of `frames`: one row for each sampled frame; the embedding is the model's, not normalised."""
+    """Returns the schema of `frames`: one row for each sampled frame; the embedding is the model's, not normalised.
+
+    ``best_label`` is the name to show (see `models.visual.hedging`): a label, or a broader name such as "animal" where
+    no single label is sure enough. It is null, as its score is, where nothing can be said.
+    """
     dtype = {"float32": pa.float32(), "float16": pa.float16()}[embedding_dtype]
     return _versioned(
         "frames",
@@ -50,12 +55,16 @@ def frames_schema(embedding_size: int, embedding_dtype: str = "float32") -> pa.S
             ("time_s", pa.float64()),
             ("embedding", pa.list_(dtype, embedding_size)),
             ("labels", _LABELS),
+            *_BEST_LABEL.items(),
         ],
     )
 
 
 def videos_schema(embedding_size: int) -> pa.Schema:
-    """Returns the schema of `videos`: one row for each video; the embedding is the L2-normalised mean of its frames."""
+    """Returns the schema of `videos`: one row for each video; the embedding is the L2-normalised mean of its frames.
+
+    ``best_label`` is as in `frames`, for the mean scores of all labels of the frames.
+    """
     return _versioned(
         "videos",
         [
@@ -77,6 +86,7 @@ def videos_schema(embedding_size: int) -> pa.Schema:
             ("embedding", pa.list_(pa.float32(), embedding_size)),
             ("labels", _LABELS),
             ("label_ranges", pa.list_(pa.struct([("label", pa.string()), ("ranges", _RANGES)]))),
+            *_BEST_LABEL.items(),
             ("model", pa.string()),
             ("model_fingerprint", pa.string()),
             ("sampling", pa.string()),
@@ -170,7 +180,11 @@ class FileRow(NamedTuple):
     infer_msec: int = 0
 
 
-ADDED: Final = {"videos": {"stream": pa.int32()}, "failures": {"stream": pa.int32()}}
+ADDED: Final[dict[str, dict[str, pa.DataType]]] = {
+    "frames": _BEST_LABEL,
+    "videos": {"stream": pa.int32(), **_BEST_LABEL},
+    "failures": {"stream": pa.int32()},
+}
 """Columns by table that files of earlier releases lack; they are read as null."""
 
 

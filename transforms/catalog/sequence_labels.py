@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from models.visual.bundle import ModelBundle
 from models.visual.engines.head import HeadEngine
 from models.visual.features import Features
+from models.visual.hedging import Hedger, Hedging
+from transforms.catalog.best_labels import with_best_labels
 from transforms.catalog.chunks import label_lists
 from transforms.catalog.frames import are_usable, embeddings_of
 from transforms.catalog.pooling import Fold, FrameRows
@@ -23,12 +25,14 @@ class SequenceLabeller:
     Args:
         bundle: folder of the head's bundle.
         top_labels: number of labels kept for a frame and a video.
+        hedging: what decides best labels.
     """
 
-    def __init__(self, bundle: Path, top_labels: int) -> None:
+    def __init__(self, bundle: Path, top_labels: int, hedging: Hedging) -> None:
         self.bundle = ModelBundle.open(bundle)
         self._engine = HeadEngine(self.bundle)
         self._top_labels = top_labels
+        self._hedger = Hedger(self.bundle.spec.labels, hedging)
         self._names = pa.array(self.bundle.spec.labels, pa.string())
 
     def label(self, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
@@ -38,8 +42,8 @@ class SequenceLabeller:
             rows: all its usable rows of `frames`, T of them in order of time.
 
         Returns:
-            The rows whose new scores are finite, with the head's labels in place of theirs; and for each given row
-            whether it is among them, bool [T].
+            The rows whose new scores are finite, with the head's labels and best labels in place of theirs; and for
+            each given row whether it is among them, bool [T].
         """
         embeddings = embeddings_of(rows["embedding"])
         features = top(Features(embeddings, self._engine.scores(embeddings)), self._top_labels)
@@ -47,19 +51,20 @@ class SequenceLabeller:
         kind = rows.schema.field("labels").type
         labelled = rows.set_column(index, rows.schema.field("labels"), label_lists(features, self._names, kind))
         keep = are_usable(labelled)
-        return (labelled if keep.all() else labelled.filter(pa.array(keep))), keep
+        left = labelled if keep.all() else labelled.filter(pa.array(keep))
+        return with_best_labels(left, self._hedger), keep
 
     def pooled(self, rows: pa.Table) -> dict[str, Any]:
-        """Returns the columns ``labels`` and ``label_ranges`` of a video with these rows of `frames`."""
-        return pooled_labels(rows, self.bundle.spec.threshold_of(), self._top_labels)
+        """Returns the columns of a video with these rows of `frames` that labels decide (see `pooled_labels`)."""
+        return pooled_labels(rows, self.bundle.spec.threshold_of(), self._top_labels, self._hedger)
 
 
-def pooled_labels(rows: pa.Table, thresholds: Mapping[str, float], top_labels: int) -> dict[str, Any]:
-    """Returns the columns ``labels`` and ``label_ranges`` of a video with these frames, all in order of time."""
+def pooled_labels(rows: pa.Table, thresholds: Mapping[str, float], top_labels: int, hedger: Hedger) -> dict[str, Any]:
+    """Returns ``labels``, ``label_ranges`` and the best label of a video with these frames, all in order of time."""
     fold = Fold()
     # The video's embedding does not change, so the fold gets embeddings of a single zero.
     nothing = np.zeros((len(rows), 1), np.float32)
     fold.add(FrameRows(rows["time_s"].to_numpy(), nothing, rows["labels"].to_pylist()), thresholds)
     labels = fold.labels(top_labels)
     ranges = [{"label": one["label"], "ranges": fold.ranges(one["label"])} for one in labels]
-    return {"labels": labels, "label_ranges": ranges}
+    return {"labels": labels, "label_ranges": ranges, **fold.best_label(hedger)}

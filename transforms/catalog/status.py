@@ -1,7 +1,7 @@
 """Counts what is in a catalog, for `reelbeam status`."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.compute as pc
@@ -34,6 +34,8 @@ class CatalogStatus:
             None where there is none.
         index: id of the index in use, or None.
         proxies: number of small copies for browsers, of whatever version of their videos.
+        best_labels: number of videos by best label, commonest first; videos of which nothing can be said, and those of
+            earlier releases, are not among them.
     """
 
     catalog: str
@@ -49,11 +51,12 @@ class CatalogStatus:
     unfinished: dict[str, Any] | None
     index: str | None
     proxies: int = 0
+    best_labels: dict[str, int] = field(default_factory=dict)
 
 
 def status_of(catalog: Catalog) -> CatalogStatus:
     """Reads a catalog's status without reading embeddings."""
-    videos = latest.latest_videos(catalog, ["status", "duration_s", "frames_sampled"])
+    videos = latest.latest_videos(catalog, ["status", "duration_s", "frames_sampled", "best_label"])
     failures = latest.latest_failures(catalog)
     runs = catalog.runs()
     return CatalogStatus(
@@ -70,6 +73,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         unfinished=unfinished_run(catalog),
         index=_index(catalog),
         proxies=len(list_proxies(catalog)),
+        best_labels=_best_labels(videos["best_label"].drop_null().to_pylist()),
     )
 
 
@@ -91,6 +95,10 @@ def _run(record: Any) -> dict[str, Any]:
         "model": record.config.model,
         "sampling": record.config.sampling,
     }
+
+
+def _best_labels(labels: list[str]) -> dict[str, int]:
+    return dict(sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0])))
 
 
 def _sizes(catalog: Catalog) -> dict[str, int]:

@@ -109,7 +109,7 @@ class Facets:
     def __init__(self, videos: pa.Table) -> None:
         self._videos = videos
         self._live = ~videos["gone"].to_numpy()
-        self._labels = _labels_of(videos["labels"])
+        self._labels = _labels_of(videos)
         self._folders = _folders_of(videos["uri"].to_pylist())
         self._kept: LRUCache[tuple[Filters, bool, datetime.date], FacetCounts] = LRUCache(KEPT_COUNTS)
         self._changing = threading.Lock()
@@ -204,15 +204,20 @@ class _Values:
         return found
 
 
-def _labels_of(labels: pa.ChunkedArray) -> _Values:
-    lists = labels.combine_chunks()
-    coded = pc.struct_field(lists.flatten(), "label").dictionary_encode()
+def _labels_of(videos: pa.Table) -> _Values:
+    """Returns the labels of each video, and its best label, which may be a broader name."""
+    lists = videos["labels"].combine_chunks()
+    best = videos["best_label"].combine_chunks()
+    said = best.is_valid()
+    names = pa.concat_arrays([pc.struct_field(lists.flatten(), "label"), best.filter(said)])
+    coded = names.dictionary_encode()
     found = coded.dictionary.to_pylist()
     order = sorted(range(len(found)), key=found.__getitem__)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    # A label counts once a video, also if a head gives it twice.
-    rows = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
+    # A label counts once a video, also if it is the best one, or if a head gives it twice.
+    listed = pc.list_parent_indices(lists).to_numpy()
+    rows = np.concatenate([listed, np.flatnonzero(said.to_numpy(zero_copy_only=False))]).astype(np.int64)
     pairs = np.unique(rows * len(found) + rank[coded.indices.to_numpy()])
     return _Values([found[code] for code in order], *np.divmod(pairs, max(len(found), 1)))
 

@@ -23,7 +23,7 @@ class Filters:
     """Conditions that a video must meet: all fields that are not None. An unknown value meets no condition.
 
     Attributes:
-        label: one of the video's labels.
+        label: one of the video's labels, or its best label, which may be a broader name.
         uri: a glob that matches the whole URI, or its end after a slash.
         min_duration_s: shortest length in seconds.
         max_duration_s: longest length in seconds.
@@ -57,10 +57,11 @@ def matching(table: pa.Table, filters: Filters, labels: Collection[str]) -> NDAr
         labels: every label that the model knows.
 
     Raises:
-        RetrievalError: the model does not know the filter's label.
+        RetrievalError: the filter's label is neither one of the model's nor the best label of a video.
     """
-    if filters.label is not None and filters.label not in labels:
-        nearest = suggest(filters.label, labels)
+    if filters.label is not None and filters.label not in labels and not _has_label(table, filters.label).any():
+        best = table["best_label"].unique().drop_null().to_pylist() if "best_label" in table.column_names else []
+        nearest = suggest(filters.label, [*labels, *best])
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise RetrievalError(f"the model has no label {filters.label!r}{hint}")
     keep = np.ones(len(table), bool)
@@ -107,6 +108,8 @@ def _has_label(table: pa.Table, label: str) -> NDArray[np.bool_]:
     hits = pc.equal(pc.struct_field(lists.flatten(), "label"), label)
     keep = np.zeros(len(table), bool)
     keep[pc.list_parent_indices(lists).filter(hits).to_numpy()] = True
+    if "best_label" in table.column_names:
+        keep |= pc.fill_null(pc.equal(table["best_label"], label), False).to_numpy()
     return keep
 
 

@@ -74,6 +74,9 @@ class Hit(NamedTuple):
         ranges: time ranges that fit the query, best first, in seconds from the first frame.
         labels: the `LABELS_SHOWN` best labels as ``{"label": ..., "score": ...}``, best first.
         duration_s: length in seconds; None if it is unknown.
+        best_label: the name to show: a label, or a broader name; None if nothing can be said, or if an earlier release
+            built the index.
+        best_label_score: its score; None without it.
     """
 
     score: float
@@ -82,6 +85,8 @@ class Hit(NamedTuple):
     ranges: tuple[Moment, ...]
     labels: list[dict[str, Any]]
     duration_s: float | None
+    best_label: str | None = None
+    best_label_score: float | None = None
 
 
 class CatalogSearch:
@@ -381,4 +386,5 @@ def _text_model(bundle: ModelBundle, name: str | None, weights: Path | None) -> 
 
 def _hit(hit: VideoHit) -> Hit:
     labels = hit.row["labels"][:LABELS_SHOWN]
-    return Hit(hit.score, hit.video_id, hit.uri, hit.ranges, labels, hit.row["duration_s"])
+    best = hit.row.get("best_label"), hit.row.get("best_label_score")
+    return Hit(hit.score, hit.video_id, hit.uri, hit.ranges, labels, hit.row["duration_s"], *best)
