@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 from models.retrieval.errors import RetrievalError
-from models.retrieval.words import JointWords, LabelSet, WordSpace
+from models.retrieval.scoring import unit
+from models.retrieval.words import CONCEPT_OFFSETS, RIDGE_SHRINKAGE, RIDGE_WEIGHT, JointWords, LabelSet, WordSpace
+from models.text.concepts import ConceptVectors
 from models.text.label_texts import LabelText, embed_labels
 from models.text.registry import open_text_model
 
@@ -26,9 +29,40 @@ def test_words_turn_into_the_weights_of_the_labels_they_fit(space):
     shares = words.label_shares(queries)
     assert shares.argmax(axis=1).tolist() == [0, 1, 2]
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
-    mixed = shares @ (kernel - kernel.mean(axis=1, keepdims=True)).T
-    expected = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
-    np.testing.assert_allclose(words.directions(queries), expected, atol=1e-5)
+    expected = unit(shares @ (kernel - kernel.mean(axis=1, keepdims=True)).T)
+    directions = words.directions(queries)
+    np.testing.assert_allclose(directions[2], expected[2], atol=1e-5)  # Chinese: the mix alone
+    assert all(0.9 < row @ mixed < 0.9999 for row, mixed in zip(directions[:2], expected[:2], strict=True))
+
+
+def test_the_regression_from_texts_to_weights_joins_in(space):
+    """Ridge regression by scikit-learn, which centres the weights too: they are centred already."""
+    words, kernel = space
+    vector = open_text_model().encode_queries(["a puppy plays outside"]).astype(float)
+    texts = embed_labels(LABELS, open_text_model())[0].astype(float)
+    weights = (kernel - kernel.mean(axis=1, keepdims=True)).T
+    scatter = (texts - texts.mean(axis=0)).var(axis=0).sum() * len(texts)
+    regression = Ridge(alpha=scatter * RIDGE_SHRINKAGE).fit(texts, weights)
+    mixed = unit(words.label_shares(["a puppy plays outside"]) @ weights)
+    expected = unit((1 - RIDGE_WEIGHT) * mixed + RIDGE_WEIGHT * unit(regression.predict(vector)))
+    np.testing.assert_allclose(words.directions(["a puppy plays outside"]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("query", "language"), [("a violinist", 0), ("\u62c9\u5c0f\u63d0\u7434\u7684\u4eba", 1)])
+def test_a_concept_hands_its_share_to_its_labels(space, query, language):
+    _, kernel = space
+    model = open_text_model()
+    anchors = unit(model.encode_passages(["a violinist", "\u62c9\u5c0f\u63d0\u7434\u7684\u4eba"]))
+    mix = np.array([[0.25, 0.75, 0.0]])
+    concepts = ConceptVectors((anchors[:1], anchors[1:]), (mix, mix))
+    texts = embed_labels(LABELS, model)
+    vector = unit(model.encode_queries([query]))[0].astype(float)
+    logits = [*(texts[language] @ vector / 0.01), anchors[language] @ vector / 0.01 + CONCEPT_OFFSETS[language]]
+    raised = np.exp(np.array(logits) - max(logits))
+    raised /= raised.sum()
+    assert raised[3] > 0.5, "the phrase itself fits best"
+    found = WordSpace(model, [LabelSet(texts, kernel)], concepts).label_shares([query])[0]
+    np.testing.assert_allclose(found, raised[:3] + raised[3] * mix[0], atol=1e-4)
 
 
 def test_the_formula_step_by_step(space):
