@@ -23,7 +23,7 @@ from tests import catalogs, videos
 from tests.conftest import run_command
 from tests.test_names import NAMES
 from transforms.catalog.runs import Catalog
-from transforms.retrieval import relevance
+from transforms.retrieval import search
 from transforms.storage import video_id_of
 
 pytestmark = pytest.mark.slow
@@ -184,7 +184,7 @@ def test_words_go_before_a_video(client: TestClient) -> None:
 def test_answers_that_probably_do_not_fit_are_folded(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     few = client.get("/api/v1/search", params={"q": "a hot air balloon"}).json()
     assert all(hit["likely"] for hit in few), "three videos are seen at a glance"
-    monkeypatch.setattr(relevance, "FEW_VIDEOS", 0)
+    monkeypatch.setattr(search, "FEW_VIDEOS", 0)
     for words in ("a rabbit in the grass", "\u5154\u5b50"):
         hits = client.get("/api/v1/search", params={"q": words}).json()
         assert hits[0]["likely"] and not hits[-1]["likely"]

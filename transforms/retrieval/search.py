@@ -292,16 +292,20 @@ class CatalogSearch:
         return None if number is None else self.index.frame_scores(query.direction, number)
 
     def typical_score(self, query: Query) -> float:
-        """Returns the score that a video has which does not fit a query: most videos do not.
+        """Returns the cosine that a video has which does not fit a query: most videos do not.
 
         This is the median cosine of the mean frames of `TYPICAL_VIDEOS` videos spread over the index; NaN if it is
         empty.
         """
+        rows = self._typical_rows
+        return float(np.median(np.einsum("nd,d->n", rows, query.direction))) if len(rows) else float("nan")
+
+    @computed_once
+    def _typical_rows(self) -> NDArray[np.float32]:
+        """Unit vectors of the mean frames of some videos, float32 [n, D]."""
         numbers = self.index.table["video"].to_numpy()
-        if not len(numbers):
-            return float("nan")
         spread = np.linspace(0, len(numbers) - 1, min(len(numbers), TYPICAL_VIDEOS)).astype(int)
-        return float(np.median(self.index.videos.scores_of(query.direction, numbers[spread])))
+        return self.index.videos.directions_of(numbers[spread])
 
     def ranking(self, query: Query, *, text_weight: float = 0.0) -> list[str]:
         """Returns the URIs of all videos in the order in which `find` would return them. Errors as `find`."""
