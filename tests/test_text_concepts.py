@@ -30,7 +30,7 @@ def test_no_phrase_stands_for_two_concepts():
 def test_the_shipped_vectors_are_those_of_the_shipped_table(tmp_path):
     concepts = imagenet_concepts()
     found = concept_vectors(concepts, LABELS, open_text_model(), tmp_path)
-    assert not list(tmp_path.iterdir()), "worked out again: run python -m models.text.label_texts"
+    assert not list(tmp_path.iterdir()), "worked out again: run python -m models.text.shipped_vectors"
     for anchors, mixes, language in zip(found.anchors, found.mixes, ("phrases", "other_phrases"), strict=True):
         count = sum(len(getattr(concept, language)) for concept in concepts)
         assert anchors.shape == (count, 384) and mixes.shape == (count, 1000)

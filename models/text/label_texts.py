@@ -22,8 +22,10 @@ from models.atomic_file import atomic_path
 from models.errors import ReelbeamError
 from models.text.spec import TextModel
 
-_SHIPPED = "imagenet_label_vectors.npz"
 _LIST_MARKS = str.maketrans("；", ";")
+
+SHIPPED = "imagenet_label_vectors.npz"
+"""The package's file of vectors; `models.text.shipped_vectors` makes it."""
 
 NAMES_IN_A_ROW = 3
 """Most synonyms in the list of names."""
@@ -185,7 +187,7 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _shipped(name: str, key: str) -> NDArray[np.float32] | None:
-    resource = files("models.text").joinpath(_SHIPPED)
+    resource = files("models.text").joinpath(SHIPPED)
     if not resource.is_file():
         return None
     with as_file(resource) as path, np.load(path) as stored:
@@ -215,20 +217,3 @@ def _one(row: Mapping[str, Any], column: str) -> str:
 def _many(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
     parts = (part.strip() for part in _one(row, column).translate(_LIST_MARKS).split(";"))
     return tuple(dict.fromkeys(part for part in parts if part))
-
-
-def ship(target: Path) -> None:
-    """Write the file of vectors that the package ships: ImageNet classes and concepts with the default text model."""
-    from models.text.concepts import CONCEPTS, concepts_key, embed_concepts, imagenet_concepts
-    from models.text.registry import open_text_model
-
-    model, texts, concepts = open_text_model(), list(imagenet_label_texts().values()), imagenet_concepts()
-    arrays = {"vectors": embed_labels(texts, model), CONCEPTS: embed_concepts(concepts, model)}
-    keys = {"vectors": content_key(texts, model), CONCEPTS: concepts_key(concepts, model)}
-    stored: dict[str, Any] = {name: array.astype(np.float16) for name, array in arrays.items()}
-    stored.update({f"{name}_key": np.array(key) for name, key in keys.items()})
-    np.savez(target, **stored)
-
-
-if __name__ == "__main__":
-    ship(Path(__file__).with_name(_SHIPPED))
