@@ -1,7 +1,7 @@
 """Makes the vectors of texts that the package ships: `python -m models.text.shipped_vectors`.
 
-With them a first search is fast. They are those of the ImageNet classes and concepts with the default text model. They must be made anew when a text, a
-concept's phrase or the text model changes; tests notice.
+With them a first search is fast. They are those of the ImageNet classes and concepts with the default text model. They
+must be made anew when a text, a concept's phrase or the text model changes; tests notice.
 """
 
 from pathlib import Path
