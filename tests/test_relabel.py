@@ -157,5 +157,5 @@ def test_search_goes_on_with_the_head_s_own_classes_too(heads: dict[str, Path], 
         assert search._mixtures is None, "the stored labels are the head's"
         assert all(hit.score == hit.cosine and 0 <= hit.relevance <= 1 for hit in hits)
         if own:
-            assert search._word_space.label_shares(["a crane"])[0].argmax() == 10, "the head's crane fits best"
+            assert search._word_space.meanings(["a crane"])[0].shares.argmax() == 10, "the head's crane fits best"
     assert_whole(root)

@@ -116,22 +116,6 @@ class WordSpace:
         vectors = unit(self._model.encode_queries(queries))
         return [self._meaning(query, vector) for query, vector in zip(queries, vectors, strict=True)]
 
-    def directions(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """Map each query to a direction in the visual space, float32 [n, D], of length one.
-
-        Raises:
-            RetrievalError: A query is empty.
-        """
-        return np.stack([meaning.direction for meaning in self.meanings(queries)])
-
-    def label_shares(self, queries: Sequence[str]) -> NDArray[np.float64]:
-        """Compute how much of each label a query means, float64 [n, L]; rows sum to 1.
-
-        Raises:
-            RetrievalError: A query is empty.
-        """
-        return np.stack([meaning.shares for meaning in self.meanings(queries)])
-
     def _meaning(self, query: str, vector: NDArray[np.float32]) -> Meaning:
         language = int(in_other_script(query))
         fits = _cosines(self.label_vectors[language], vector)
@@ -164,7 +148,7 @@ class JointWords:
         self._model = model
 
     def directions(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """Map each query to a direction in the visual space, as `WordSpace.directions` does.
+        """Map each query to a direction in the visual space.
 
         Returns:
             float32 [n, D], rows of length one.
