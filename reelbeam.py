@@ -324,8 +324,12 @@ class Catalog:
         filters: Filters | None = None,
         metric: Literal["cosine", "euclidean"] = "cosine",
         text_weight: float = 0.0,
+        min_relevance: float = 0.0,
     ) -> list[Hit]:
         """Find the videos that show what some words say.
+
+        There are always answers, also to words for what no video shows. Each has a `relevance`: the probability (0 to
+        1) that it shows what was asked for.
 
         This needs an index (`reelbeam index`) and a catalog on this machine's file system. The first call opens the
         index and keeps it open. When `reelbeam index` has built a new one, the next call opens that.
@@ -336,13 +340,16 @@ class Catalog:
             filters: which videos count.
             metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
             text_weight: share (0 to 1) that file name, title and subtitles have in the score; only with the cosine.
+            min_relevance: leaves out those of the ``top_k`` best videos whose relevance is less; 0.5 leaves the likely
+                ones.
 
         Returns:
             The best videos, best first, each with the time ranges where the thing is seen.
 
         Raises:
             NoIndexError: no index has been built.
-            RetrievalError: no words, an unknown label, or a catalog that is not on this machine's file system.
+            RetrievalError: no words, an unknown label, a least relevance for a joint model or beyond 0 to 1, or a
+                catalog that is not on this machine's file system.
             TextModelError: the text model is unknown or its package or weights are missing.
 
         Example:
@@ -351,8 +358,14 @@ class Catalog:
             ('/videos/skate.mp4', 12.0)
         """
         search = self._current_search()
-        query = search.words(words)
-        return search.find(query, top_k=top_k, metric=metric, filters=filters, text_weight=text_weight)
+        return search.find(
+            search.words(words),
+            top_k=top_k,
+            metric=metric,
+            filters=filters,
+            text_weight=text_weight,
+            min_relevance=min_relevance,
+        )
 
     def similar(
         self,

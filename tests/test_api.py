@@ -163,6 +163,9 @@ def test_search(catalog: reelbeam.Catalog) -> None:
     assert len(hits) == 4 and isinstance(hits[0], reelbeam.Hit) and isinstance(hits[0].ranges[0], reelbeam.Moment)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert catalog.search("a dog on a skateboard", top_k=2) == hits[:2]
+    least = hits[1].relevance
+    kept = [hit for hit in hits if hit.relevance >= least]
+    assert catalog.search("a dog on a skateboard", min_relevance=least) == kept and hits[1] in kept
     only = catalog.search("a dog on a skateboard", filters=reelbeam.Filters(uri="*.gif"), text_weight=0.5)
     assert names(only) == ["gif.gif"]
     with ThreadPoolExecutor(4) as pool:
@@ -274,6 +277,7 @@ def test_verify(catalog: reelbeam.Catalog, root: Path, tmp_path: Path) -> None:
         (lambda catalog, text: catalog.label_frames("/a.mp4", model="/none.keras"), "ModelError", "no model at"),
         (lambda catalog, text: catalog.search(""), "RetrievalError", "the query is empty"),
         (lambda catalog, text: catalog.search("x", top_k=0), "RetrievalError", "top_k=0"),
+        (lambda catalog, text: catalog.search("x", min_relevance=2), "RetrievalError", "it is from 0 to 1"),
         (lambda catalog, text: catalog.search("x", metric="dot"), "RetrievalError", "metric='dot'"),
         (lambda catalog, text: catalog.search("x", text_weight=2), "RetrievalError", "text_weight=2"),
         (

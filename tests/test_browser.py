@@ -22,7 +22,7 @@ from tests.conftest import run_command
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.proxies import proxy_path
 from transforms.catalog.runs import Catalog
-from transforms.retrieval import relevance
+from transforms.retrieval import search
 from transforms.storage import video_id_of
 
 pytestmark = pytest.mark.slow
@@ -250,7 +250,7 @@ def test_likes_of_the_whole_video_and_of_the_moment_of_the_player(page: Any) -> 
 
 
 def test_answers_that_probably_do_not_fit_are_behind_a_click(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relevance, "FEW_VIDEOS", 0)
+    monkeypatch.setattr(search, "FEW_VIDEOS", 0)
     page.goto("/?q=people+riding+bicycles")
     assert page.locator(".card:visible").count() == 1
     page.get_by_text("Less likely (2)").click()

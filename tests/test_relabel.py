@@ -154,6 +154,8 @@ def test_search_goes_on_with_the_head_s_own_classes_too(heads: dict[str, Path], 
         assert len(hits) == 4 and {pair["label"] for pair in hits[0].labels} == set(LABELS)
         sets = [labels for labels, _ in search.bundle.label_sets()]
         assert sets == [placeholder.LABELS, LABELS][: 1 + bool(own)], "the backbone's labels, and a linear head's own"
+        assert search._mixtures is None, "the stored labels are the head's"
+        assert all(hit.score == hit.cosine and 0 <= hit.relevance <= 1 for hit in hits)
         if own:
-            assert search._word_space.label_shares(["a crane"])[0].argmax() == 10, "the head's crane fits best"
+            assert search._word_space.meanings(["a crane"])[0].shares.argmax() == 10, "the head's crane fits best"
     assert_whole(root)

@@ -1,6 +1,5 @@
 """The whole way on real clips: decode, embed, index, ask. Skipped where the clips are not there."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,26 +9,24 @@ import numpy as np
 import pytest
 
 from models.retrieval.build import Source
-from models.retrieval.metrics import RetrievalFigures, retrieval_figures
 from models.retrieval.rows import VideoFrames
 from models.retrieval.videos import VideoIndex
-from models.retrieval.words import LabelSet, WordSpace
-from models.text.label_texts import imagenet_label_texts, label_vectors, texts_of
-from models.text.registry import open_text_model
 from models.visual.bundle import prepare
 from tests.retrieval_archives import index_night
 from tests.retrieval_clips import (
     ABSENT,
     ABSENT_CHINESE,
     CAPTIONED,
-    PRESENT_CHINESE,
+    OTHER_CLIPS,
     Model,
+    catalog_of,
     embed_clip,
     open_model,
+    questions,
 )
-from transforms.catalog.runs import Catalog
-from transforms.retrieval.relevance import likely
-from transforms.retrieval.search import CatalogSearch, Query
+from transforms.retrieval.evaluation import evaluate_retrieval
+from transforms.retrieval.relevance import LIKELY
+from transforms.retrieval.search import CatalogSearch
 
 pytestmark = [
     pytest.mark.slow,
@@ -50,64 +47,72 @@ def clips() -> Clips:
     return Clips(model, {name: embed_clip(path, model) for name, path in paths.items()}, paths)
 
 
-@pytest.fixture(scope="module")
-def words(clips) -> WordSpace:
-    model, labels = open_text_model(), clips.model.bundle.spec.labels
-    texts = texts_of(labels, [imagenet_label_texts()])
-    kernel, _ = clips.model.bundle.classifier()
-    return WordSpace(model, [LabelSet(label_vectors(texts, model, Path("unused")), kernel)])
-
-
 def open_index(root: Path, videos: list[VideoFrames]) -> VideoIndex:
     source = Source("efficientnet_lite0", "0" * 64, "1fps", 1.0, videos[0].embeddings.shape[1])
     index_night(root, "n0", videos, source=source)
     return VideoIndex.open(root)
 
 
-def measured(index: VideoIndex, words: WordSpace, captions: dict[str, list[str]]) -> RetrievalFigures:
-    total, ranks = len(index.table), []
-    for name, queries in captions.items():
-        for direction in words.directions(queries):
-            found = [hit.video_id for hit in index.search(direction, total)]
-            ranks.append(1 + found.index(name))
-    return retrieval_figures(ranks, total)
+@pytest.fixture(scope="module")
+def thirteen(tmp_path_factory) -> CatalogSearch:
+    return catalog_of(tmp_path_factory.mktemp("13"), CAPTIONED / "msvd" / "videos")
 
 
-def captions_of(kind: str) -> dict[str, list[str]]:
-    return json.loads((CAPTIONED / kind / "captions.json").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> CatalogSearch:
+    places = (CAPTIONED / kind / "videos" for kind in ("msvd", "prompted"))
+    return catalog_of(tmp_path_factory.mktemp("27"), *places)
 
 
-def test_captions_find_their_clips(clips, words, tmp_path):
-    msvd, prompted = captions_of("msvd"), captions_of("prompted")
-    few = open_index(tmp_path / "13", [clips.videos[name] for name in msvd])
-    many = open_index(tmp_path / "27", list(clips.videos.values()))
-    thirteen = measured(few, words, msvd)
-    assert thirteen.queries == 426 and thirteen.recall_at_1 >= 0.72 and thirteen.recall_at_5 >= 0.96
-    assert measured(many, words, msvd).recall_at_1 >= 0.63
-    fourteen = measured(many, words, prompted)
-    assert fourteen.queries == 14 and fourteen.recall_at_1 >= 0.70 and fourteen.recall_at_5 >= 0.95
+def test_captions_find_their_clips(thirteen, many):
+    few = evaluate_retrieval(thirteen, questions("msvd"))
+    assert (few["videos"], few["queries"]) == (13, 426)
+    assert few["r@1"] >= 0.78 and few["r@5"] >= 0.98
+    more = evaluate_retrieval(many, questions("msvd"))
+    assert more["videos"] == 27 and more["r@1"] >= 0.73 and more["r@5"] >= 0.96
+    prompted = evaluate_retrieval(many, questions("prompted"))
+    assert prompted["queries"] == 14 and prompted["r@1"] >= 0.78 and prompted["r@5"] >= 0.95
 
 
-def test_right_answers_stay_and_those_to_absent_things_are_folded(clips, words, tmp_path):
-    index = open_index(tmp_path, list(clips.videos.values()))
-    search = CatalogSearch(Catalog(str(tmp_path)), index, clips.model.bundle, open_text_model())
+@pytest.mark.parametrize(
+    ("name", "queries", "least"), [("present_chinese", 40, 0.74), ("present_chinese_aside", 18, 0.72)]
+)
+def test_chinese_questions_find_their_clips(many, name, queries, least):
+    found = evaluate_retrieval(many, questions(name))
+    assert found["queries"] == queries and found["r@1"] >= least and found["r@5"] >= 0.95
 
-    def unfolded(queries: list[str]) -> list[list[str]]:
-        found = []
-        for direction in words.directions(queries):
-            hits = index.search(direction, len(index.table))
-            typical = search.typical_score(Query(direction.astype(np.float32)))
-            count = likely([hit.score for hit in hits], typical, len(index.table))
-            found.append([hit.video_id for hit in hits[:count]])
-        return found
 
-    right = {query: name for name, queries in captions_of("msvd").items() for query in queries}
-    for expected, least in ((right, 0.95), (PRESENT_CHINESE, 0.9)):
-        kept = [name in found for name, found in zip(expected.values(), unfolded(list(expected)), strict=True)]
-        assert np.mean(kept) >= least
-    for absent in (ABSENT, ABSENT_CHINESE):
-        shown = sum(len(found) for found in unfolded(list(absent)))
-        assert 1 - shown / (len(absent) * len(index.table)) >= 0.93
+@pytest.mark.parametrize(("name", "first", "five"), [("aside_english", 0.41, 0.66), ("aside_chinese", 0.5, 0.75)])
+def test_questions_kept_aside_find_clips_of_other_kinds(tmp_path, name, first, five):
+    """Many of these clips show what ImageNet has no class for: test pictures, faces, cartoons, parking lots from above."""
+    places = [CAPTIONED / "msvd" / "videos", CAPTIONED / "prompted" / "videos", *OTHER_CLIPS]
+    found = evaluate_retrieval(catalog_of(tmp_path, *places), questions(name))
+    assert found["videos"] == 66 and found["r@1"] >= first and found["r@5"] >= five
+
+
+def likely_share(search: CatalogSearch, right: dict[str, list[str]]) -> float:
+    """The share of right answers that are likely."""
+    asked = [(text, video) for video, texts in right.items() for text in texts]
+    likely = []
+    for query, (_, video) in zip(search.many_words([text for text, _ in asked]), asked, strict=True):
+        hits = search.find(query, top_k=len(search.index.table))
+        likely.append(next(hit.likely for hit in hits if hit.uri.endswith(f"/{video}")))
+    return float(np.mean(likely))
+
+
+def nothing_likely_share(search: CatalogSearch, absent: list[str]) -> float:
+    """The share of questions to which no answer is likely."""
+    found = [search.find(query, min_relevance=LIKELY) for query in search.many_words(absent)]
+    return float(np.mean([not hits for hits in found]))
+
+
+def test_right_answers_are_likely_and_those_to_absent_things_are_not(many):
+    assert likely_share(many, questions("msvd")) >= 0.9
+    assert likely_share(many, questions("prompted")) >= 0.8
+    assert likely_share(many, questions("present_chinese")) >= 0.9
+    assert likely_share(many, questions("present_chinese_aside")) >= 0.88  # the constants were not fitted to these
+    assert len(ABSENT) == 100 and nothing_likely_share(many, ABSENT) >= 0.8
+    assert len(ABSENT_CHINESE) == 40 and nothing_likely_share(many, ABSENT_CHINESE) >= 0.72
 
 
 def test_a_frame_of_the_archive_finds_its_own_video_first(clips, tmp_path):

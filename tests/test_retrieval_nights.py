@@ -76,6 +76,27 @@ def test_an_approximate_index_that_grew_gives_the_scores_of_an_exact_one(tmp_pat
     assert (ids >> 24 != 10).all()  # a video that is gone is not nominated either
 
 
+def test_what_is_added_counts_in_an_approximate_index_too(tmp_path):
+    approximate, exact = grown_large(tmp_path / "a", "ivfpq"), grown_large(tmp_path / "b", "flat")
+    names, exact_names = dict(pairs_of(approximate)), dict(pairs_of(exact))
+    added = np.linspace(-1, 1, len(approximate.table))
+    most = {name for (_, name), more in zip(pairs_of(approximate), added, strict=True) if more > 0.9}
+    for query in QUERIES:
+        direction = approximate.direction(query)
+        found = approximate.rank(direction, 5, None, added)
+        score_of = {exact_names[number]: score for score, number in exact.rank(direction, 60, None, added)}
+        assert len({names[number] for _, number in found} & set(list(score_of)[:5])) >= 4
+        # A video's best frame may be missed, never its mean or what is added.
+        for score, number in found:
+            assert score_of[names[number]] - 0.05 < score <= score_of[names[number]]
+        only = np.array([number for number, name in pairs_of(approximate) if name in most])
+        assert {names[number] for _, number in approximate.rank(direction, 60, only, added)} == most
+
+
+def pairs_of(index: VideoIndex) -> list[tuple[int, str]]:
+    return list(zip(index.table["video"].to_pylist(), index.table["video_id"].to_pylist(), strict=True))
+
+
 def test_an_interrupted_build_leaves_the_old_index_answering(tmp_path):
     first = index_night(tmp_path, "n0", [made_up_video("a"), made_up_video("b")])
     before = answers(VideoIndex.open(tmp_path))

@@ -51,6 +51,36 @@ def test_ranking_is_that_of_scoring_every_video(index, seed, top_k):
     np.testing.assert_allclose([hit.score for hit in hits], [-score for score, _ in truth], atol=1e-5)
 
 
+ADDITIONS = st.sampled_from([0.0, 0.02, 0.3, 3.0])
+
+
+@given(seed=st.integers(0, 10**6), top_k=st.sampled_from([1, 7, 60]), size=ADDITIONS, share=st.sampled_from([1, 3]))
+def test_what_is_added_counts_in_the_ranking_of_all_videos(index, seed, top_k, size, share):
+    rng = np.random.default_rng(seed)
+    query = unit(rng.standard_normal(24))
+    numbers = index.table["video"].to_numpy()
+    added = size * rng.standard_normal(len(numbers))
+    allowed = rng.permutation(numbers)[: len(numbers) // share]
+    cosine_of = {name: -score for score, name in by_hand(query)}
+    names = index.table["video_id"].to_pylist()
+    total_of = {number: cosine_of[name] + more for number, name, more in zip(numbers, names, added, strict=True)}
+    truth = sorted(allowed.tolist(), key=lambda number: -total_of[number])[:top_k]
+    found = index.rank(query, top_k, None if share == 1 else allowed, added)
+    np.testing.assert_allclose([score for score, _ in found], [total_of[number] for number in truth], atol=1e-5)
+    assert [number for _, number in found] == truth or np.diff(sorted(total_of.values())).min() < 1e-5
+
+
+def test_a_hit_tells_its_cosine_whatever_was_added(index):
+    query = unit(np.random.default_rng(2).standard_normal(24))
+    added = np.linspace(1, -1, 200)
+    cosine_of = {name: -score for score, name in by_hand(query)}
+    for score, number in index.rank(query, 10, None, added):
+        hit = index.hit(query, number, score)
+        assert hit.score == score
+        np.testing.assert_allclose(hit.cosine, cosine_of[hit.video_id], atol=1e-5)
+        assert index.hit(query, number, score, "euclidean").cosine == hit.cosine
+
+
 def test_a_frame_finds_its_video_and_its_moment(index):
     for video in VIDEOS[:40]:
         hit = index.search(index.direction(video.embeddings[-1]), 1)[0]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from models.retrieval.errors import RetrievalError
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.commands.main import cli
 from tests import videos
@@ -83,9 +84,11 @@ def test_json_has_the_shape_that_programs_rely_on(ask: Callable[..., list[dict]]
     assert names(hits)[0] == "bikes.mp4" and len(hits) == 3
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     scores = [hit["score"] for hit in hits]
-    assert scores == sorted(scores, reverse=True) and -1 <= scores[-1] <= scores[0] <= 1
+    assert scores == sorted(scores, reverse=True)
     for hit in hits:
-        assert list(hit) == ["rank", "score", "video_id", "uri", "ranges", "labels"]
+        assert list(hit)[:7] == ["rank", "score", "cosine", "relevance", "likely", "video_id", "uri"]
+        assert list(hit)[7:] == ["ranges", "best_label", "best_label_score", "labels"]
+        assert -1 <= hit["cosine"] <= 1 and 0 <= hit["relevance"] <= 1
         assert hit["ranges"] and all(list(one) == ["start_s", "end_s", "score"] for one in hit["ranges"])
         assert all(one["start_s"] < one["end_s"] for one in hit["ranges"])
         assert hit["labels"] and all(list(one) == ["label", "score"] for one in hit["labels"])
@@ -118,11 +121,50 @@ def test_filters(ask: Callable[..., list[dict]]) -> None:
     assert ask("something", "--until", "1999-01-01") == [] and len(ask("something", "--until", "2999-01-01")) == 3
 
 
+def test_less_relevant_answers_are_left_out_where_that_is_asked_for(ask: Callable[..., list[dict]]) -> None:
+    everything = ask("people ride bicycles in a city")
+    least = sorted(hit["relevance"] for hit in everything)[1]
+    kept = ask("people ride bicycles in a city", "--min-relevance", least)
+    assert kept == [hit for hit in everything if hit["relevance"] >= least] and len(kept) == 2
+    assert ask("people ride bicycles in a city", "--min-relevance", "1") == []
+
+
+def test_the_table_shows_less_likely_answers_last(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    asked = ("search", "--catalog", catalog, "people ride bicycles in a city")
+    assert "less likely" not in succeed(*asked), "three are seen at a glance"
+    monkeypatch.setattr("transforms.retrieval.search.FEW_VIDEOS", 0)
+    lines = succeed(*asked).splitlines()
+    (fold,) = [number for number, line in enumerate(lines) if "less likely" in line]
+    assert any("bikes.mp4" in line for line in lines[1:fold])
+    assert any("carphone_pristine.mp4" in line for line in lines[fold:])
+
+
+def test_pictures_and_videos_have_no_relevance(ask: Callable[..., list[dict]], catalog: Path, picture: Path) -> None:
+    hits = ask("--image", picture)
+    assert all(hit["relevance"] is None and hit["likely"] and hit["cosine"] == hit["score"] for hit in hits)
+    refused = reelbeam("search", "--catalog", catalog, "--image", picture, "--min-relevance", "0.5")
+    assert refused.exit_code == 2 and "--min-relevance is for queries in words" in refused.output
+    search = CatalogSearch.open(str(catalog))
+    with pytest.raises(RetrievalError, match="only for queries in words"):
+        search.find(search.image(str(picture)), min_relevance=0.5)
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(RetrievalError, match="from 0 to 1"):
+            search.find(search.words("a dog"), min_relevance=wrong)
+
+
+def test_labels_add_to_the_cosine_of_english_words_only(catalog: Path) -> None:
+    search = CatalogSearch.open(str(catalog))
+    for words, adds in (("a cyclist in the street", True), ("\u8857\u4e0a\u9a91\u8f66\u7684\u4eba", False)):
+        for hit in search.find(search.words(words)):
+            assert (hit.score != hit.cosine) is adds
+
+
 def test_euclidean_is_the_distance_that_belongs_to_the_cosine(ask: Callable[..., list[dict]]) -> None:
     cosines, distances = ask("a car"), ask("a car", "--metric", "euclidean")
     assert names(cosines) == names(distances)
     np.testing.assert_allclose(
-        [hit["score"] for hit in distances], [(2 - 2 * hit["score"]) ** 0.5 for hit in cosines], atol=1e-6
+        [hit["score"] for hit in distances], [(2 - 2 * hit["cosine"]) ** 0.5 for hit in cosines], atol=1e-6
     )
 
 
@@ -144,7 +186,7 @@ def test_the_table_for_people(catalog: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COLUMNS", "200")  # a row a line, however long the path is
     shown = succeed("search", "--catalog", catalog, "people ride bicycles", "--top", "2").splitlines()
     assert len(shown) == 3
-    assert shown[0].split() == ["score", "where", "labels", "video"]
+    assert shown[0].split() == ["score", "relevance", "where", "shows", "labels", "video"]
     assert shown[1].split()[0] == "1" and shown[1].rstrip().endswith("/bikes.mp4") and "0:0" in shown[1]
     assert succeed("search", "--catalog", catalog, "x", "--uri", "*.avi").strip() == "nothing found"
 

@@ -88,7 +88,7 @@ def test_the_script_of_a_query_tells_its_language(text, other):
 def test_the_shipped_vectors_are_those_of_the_shipped_texts(tmp_path):
     texts = list(imagenet_label_texts().values())
     assert label_vectors(texts, open_text_model(), tmp_path).shape == (2, 1000, 384)
-    assert not list(tmp_path.iterdir()), "worked out again: run python -m models.text.label_texts"
+    assert not list(tmp_path.iterdir()), "worked out again: run python -m models.text.shipped_vectors"
 
 
 def test_vectors_are_kept_by_content(tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
 """Searches an index for videos, by the mean and the best frame of each, and finds where in the video the match is.
 
-A video's score is MEAN_WEIGHT times the cosine of its mean frame plus the rest times that of its best frame: the mean
-alone misses what is visible briefly, and the best frame alone is misled by one odd picture.
+A video's cosine is MEAN_WEIGHT times the cosine of its mean frame plus the rest times that of its best frame: the mean
+alone misses what is visible briefly, and the best frame alone is misled by one odd picture. Its score is this cosine,
+plus what the caller adds for each video.
 """
 
 from bisect import insort
@@ -35,6 +36,7 @@ class VideoHit(NamedTuple):
         uri: Uri of the video.
         ranges: Its best time ranges, best first.
         row: The index's row of the video.
+        cosine: Its cosine, whatever the metric and whatever was added to it.
     """
 
     score: float
@@ -42,6 +44,7 @@ class VideoHit(NamedTuple):
     uri: str
     ranges: tuple[Moment, ...]
     row: dict[str, Any]
+    cosine: float
 
 
 class VideoIndex:
@@ -127,21 +130,33 @@ class VideoIndex:
         return [self.hit(query, number, score, metric) for score, number in self.rank(query, top_k, allowed)]
 
     def rank(
-        self, query: NDArray[np.float32], top_k: int, allowed: NDArray[np.int64] | None = None
+        self,
+        query: NDArray[np.float32],
+        top_k: int,
+        allowed: NDArray[np.int64] | None = None,
+        added: NDArray[np.float64] | None = None,
     ) -> list[tuple[float, int]]:
         """Return (score, video number) of the `top_k` best videos for one unit query [D].
 
-        Uses Fagin's threshold algorithm (Fagin, Lotem and Naor 2001): walks down the ranking by mean and the ranking by
-        best frame until no video that is in neither can belong to the result. Exact if both levels are.
+        Uses Fagin's threshold algorithm (Fagin, Lotem and Naor 2001): walks down the ranking by mean, the ranking by
+        best frame and the ranking by `added` until no video that is in none of them can belong to the result. Exact if
+        both levels are.
+
+        Args:
+            query: The query.
+            top_k: Most videos to return.
+            allowed: int64, the numbers of the only videos to consider; None for all.
+            added: float64, what is added to the cosine of each video of `table`; None for nothing.
         """
         total = len(self._table) if allowed is None else len(allowed)
         frames = None if allowed is None else self.frame_ids(allowed)
+        bonus = None if added is None else self._bonus(allowed, added)
         depth = max(4 * top_k, 64)
         while total:
             means = self.videos.best(query, min(depth, total), allowed)
             best = self.frames.best(query, 4 * depth, frames)
-            ranked = self._combined(query, means, best, top_k)
-            unseen = MEAN_WEIGHT * _last(means) + (1 - MEAN_WEIGHT) * _last(best)
+            ranked = self._combined(query, means, best, top_k, bonus, depth)
+            unseen = _total(_last(means), _last(best), 0.0 if bonus is None else bonus.after(depth))
             complete = depth >= total or not len(means.ids)
             if complete or (len(ranked) >= top_k and ranked[top_k - 1][0] > unseen):
                 return ranked[:top_k]
@@ -154,7 +169,9 @@ class VideoIndex:
         times, scores = self.frame_scores(query, number)
         found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"])
         ranges = tuple(moment._replace(score=_as(moment.score, metric)) for moment in found)
-        return VideoHit(_as(score, metric), row["video_id"], row["uri"], ranges, row)
+        mean = float(self.videos.scores_of(query, np.array([number]))[0])
+        cosine = _total(mean, float(scores.max()))
+        return VideoHit(_as(score, metric), row["video_id"], row["uri"], ranges, row, cosine)
 
     def frame_ids(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the ids of all frames of these videos."""
@@ -185,8 +202,27 @@ class VideoIndex:
         first, after = np.searchsorted(ids, [first_frame_id(number), first_frame_id(number + 1)])
         return ids[first:after]
 
-    def _combined(self, query: NDArray[np.float32], means: Ranked, best: Ranked, top_k: int) -> list[tuple[float, int]]:
-        """Compute the scores of the videos in either ranking, best first, as far as the `top_k` best need them.
+    def _bonus(self, allowed: NDArray[np.int64] | None, added: NDArray[np.float64]) -> "_Bonus":
+        numbers = self._table["video"].to_numpy()
+        if allowed is None:
+            return _Bonus(numbers, added)
+        rows = self._row_order[np.searchsorted(numbers, allowed, sorter=self._row_order)]
+        return _Bonus(allowed, added[rows])
+
+    @computed_once
+    def _row_order(self) -> NDArray[np.int64]:
+        return np.argsort(self._table["video"].to_numpy())
+
+    def _combined(
+        self,
+        query: NDArray[np.float32],
+        means: Ranked,
+        best: Ranked,
+        top_k: int,
+        bonus: "_Bonus | None",
+        depth: int,
+    ) -> list[tuple[float, int]]:
+        """Compute the scores of the videos in any ranking, best first, as far as the `top_k` best need them.
 
         If a video's best frame is not in the ranking, its frames are scored one by one, but only while the score of the
         ranking's last frame, which its frames cannot exceed, would bring the video among the best.
@@ -196,16 +232,19 @@ class VideoIndex:
         first = np.unique(owners, return_index=True)[1]  # frames are best first, so a video's first one is its best
         best_of = dict(zip(owners[first].tolist(), best.scores[first].tolist(), strict=True))
         numbers = np.union1d(means.ids, owners)
+        if bonus is not None:
+            numbers = np.union1d(numbers, bonus.best(depth))
+        added = np.zeros(len(numbers)) if bonus is None else bonus.of(numbers)
+        added_to = dict(zip(numbers.tolist(), added.tolist(), strict=True))
         mean_of = dict(zip(numbers.tolist(), self.videos.scores_of(query, numbers).tolist(), strict=True))
-        hopes = sorted(mean_of, key=lambda number: -_total(mean_of[number], best_of.get(number, at_most)))
+        hope_of = {n: _total(mean, best_of.get(n, at_most), added_to[n]) for n, mean in mean_of.items()}
         ranked: list[tuple[float, int]] = []
-        for number in hopes:
-            hope = _total(mean_of[number], best_of.get(number, at_most))
-            if len(ranked) >= top_k and hope < ranked[top_k - 1][0]:
+        for number in sorted(hope_of, key=lambda number: -hope_of[number]):
+            if len(ranked) >= top_k and hope_of[number] < ranked[top_k - 1][0]:
                 break
             if number not in best_of:
                 best_of[number] = float(self.frames.scores_of(query, self._frames_of(number)).max())
-            insort(ranked, (_total(mean_of[number], best_of[number]), number), key=self._order)
+            insort(ranked, (_total(mean_of[number], best_of[number], added_to[number]), number), key=self._order)
         return ranked
 
     def _order(self, scored: tuple[float, int]) -> tuple[float, str]:
@@ -223,8 +262,32 @@ class VideoIndex:
         return np.empty(0, dtype=np.int64), np.empty(0)
 
 
-def _total(mean: float, best: float) -> float:
-    return float(np.float32(MEAN_WEIGHT * mean + (1 - MEAN_WEIGHT) * best))
+class _Bonus:
+    """What is added to the cosines of the videos that may be returned."""
+
+    def __init__(self, numbers: NDArray[np.int64], amounts: NDArray[np.float64]) -> None:
+        self._numbers = numbers
+        self._amounts = amounts
+        self._order = np.argsort(numbers)
+
+    def of(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._amounts[self._order[np.searchsorted(self._numbers, numbers, sorter=self._order)]]
+
+    def best(self, count: int) -> NDArray[np.int64]:
+        """Return the numbers of the videos that get most."""
+        if count >= len(self._amounts):
+            return self._numbers
+        return self._numbers[np.argpartition(-self._amounts, count)[:count]]
+
+    def after(self, count: int) -> float:
+        """Return the most that a video can get that is not among the `count` that get most."""
+        if count >= len(self._amounts):
+            return -np.inf
+        return float(-np.partition(-self._amounts, count)[count])
+
+
+def _total(mean: float, best: float, added: float = 0.0) -> float:
+    return float(np.float32(MEAN_WEIGHT * mean + (1 - MEAN_WEIGHT) * best + added))
 
 
 def _last(ranked: Ranked) -> float:

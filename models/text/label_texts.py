@@ -10,7 +10,7 @@ nearer to each other than to their translations. `docs/retrieval.md` compares th
 import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,10 @@ from models.atomic_file import atomic_path
 from models.errors import ReelbeamError
 from models.text.spec import TextModel
 
-_SHIPPED = "imagenet_label_vectors.npz"
 _LIST_MARKS = str.maketrans("；", ";")
+
+SHIPPED = "imagenet_label_vectors.npz"
+"""The package's file of vectors; `models.text.shipped_vectors` makes it."""
 
 NAMES_IN_A_ROW = 3
 """Most synonyms in the list of names."""
@@ -114,14 +116,30 @@ def label_vectors(texts: Sequence[LabelText], model: TextModel, cache_dir: Path)
         TextModelError: The text model cannot be loaded.
         OSError: The cache cannot be written.
     """
-    key = content_key(texts, model)
-    shipped = _shipped(key)
+    return kept_vectors("vectors", content_key(texts, model), cache_dir, lambda: embed_labels(texts, model))
+
+
+def kept_vectors(
+    name: str, key: str, cache_dir: Path, compute: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Return vectors of texts from the package, else from `cache_dir`, else compute and cache them.
+
+    Args:
+        name: What they are in the package's file.
+        key: The sha256, in hex, of everything that they depend on.
+        cache_dir: Folder of cached vectors; created if needed.
+        compute: Computes them, float32 [..., d], rows of length one.
+
+    Raises:
+        OSError: The cache cannot be written.
+    """
+    shipped = _shipped(name, key)
     if shipped is not None:
         return shipped
-    cached = cache_dir / f"label-vectors-{key[:32]}.npy"
+    cached = cache_dir / f"label-{name}-{key[:32]}.npy"
     if not cached.is_file():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        vectors = embed_labels(texts, model)
+        vectors = compute()
         with atomic_path(cached) as part:
             np.save(part, vectors)
     return np.load(cached)
@@ -168,14 +186,14 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return vector / np.float32(np.linalg.norm(vector))
 
 
-def _shipped(key: str) -> NDArray[np.float32] | None:
-    resource = files("models.text").joinpath(_SHIPPED)
+def _shipped(name: str, key: str) -> NDArray[np.float32] | None:
+    resource = files("models.text").joinpath(SHIPPED)
     if not resource.is_file():
         return None
     with as_file(resource) as path, np.load(path) as stored:
-        if str(stored["key"]) != key:
+        if str(stored[f"{name}_key"]) != key:
             return None
-        halves = stored["vectors"].astype(np.float32)
+        halves = stored[name].astype(np.float32)
     return halves / np.linalg.norm(halves, axis=-1, keepdims=True)
 
 
@@ -199,16 +217,3 @@ def _one(row: Mapping[str, Any], column: str) -> str:
 def _many(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
     parts = (part.strip() for part in _one(row, column).translate(_LIST_MARKS).split(";"))
     return tuple(dict.fromkeys(part for part in parts if part))
-
-
-def ship(target: Path) -> None:
-    """Write the file of vectors that the package ships: the ImageNet classes with the default text model."""
-    from models.text.registry import open_text_model
-
-    model, texts = open_text_model(), list(imagenet_label_texts().values())
-    vectors = embed_labels(texts, model).astype(np.float16)
-    np.savez(target, vectors=vectors, key=np.array(content_key(texts, model)))
-
-
-if __name__ == "__main__":
-    ship(Path(__file__).with_name(_SHIPPED))

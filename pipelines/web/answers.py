@@ -40,7 +40,11 @@ class FoundVideo(Described):
     video_id: str
     uri: str
     score: float
-    """Cosine of the question and the video's best moments."""
+    """What the answers are ranked by: the cosine, for words plus what their fit with the video's labels adds."""
+    cosine: float
+    """Cosine of the question and the video's frames."""
+    relevance: float | None
+    """Probability (0 to 1) that it shows the words; null for pictures and videos."""
     likely: bool
     """False if it is merely the nearest and probably does not show the words."""
     duration_s: float | None

@@ -306,12 +306,14 @@ def _hits(answer: Answer) -> list[dict[str, Any]]:
             "video_id": hit.video_id,
             "uri": hit.uri,
             "score": hit.score,
-            "likely": number < answer.likely,
+            "cosine": hit.cosine,
+            "relevance": hit.relevance,
+            "likely": hit.likely,
             "duration_s": hit.duration_s,
             "ranges": [one._asdict() for one in hit.ranges],
             "best_label": hit.best_label,
             "best_label_score": hit.best_label_score,
             "labels": hit.labels,
         }
-        for number, hit in enumerate(answer.hits)
+        for hit in answer.hits
     ]

@@ -51,7 +51,7 @@ RUNS: Final = 200
 BEST_MOMENTS: Final = 5
 """Moments that are named beside the curve of scores."""
 
-EMPTY: Final = Answer([], 0)
+EMPTY: Final = Answer([])
 
 QUANTITIES: Final = ("bytes", "speed", "time")
 """Filters that write a number with a unit."""
@@ -110,8 +110,8 @@ class Pages:
             language,
             asked=asked,
             folder=folder_of(asked.filters),
-            likely=found.hits[: found.likely],
-            unlikely=found.hits[found.likely :],
+            likely=found.likely,
+            unlikely=found.unlikely,
             error=error,
             like=snapshot.video(asked.like) if asked.like else None,
             newest=newest,

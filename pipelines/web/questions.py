@@ -15,7 +15,6 @@ from pipelines.web.view import Snapshot
 from transforms.catalog.frames import embeddings_of
 from transforms.catalog.latest import latest_frames
 from transforms.retrieval.filters import MARKS, Filters
-from transforms.retrieval.relevance import likely
 from transforms.retrieval.search import CatalogSearch, Hit, Query
 
 TOP: Final = 24
@@ -65,12 +64,22 @@ class Answer(NamedTuple):
 
     Attributes:
         hits: best first.
-        likely: how many of the first ones probably show what was asked for. Only words are judged: whatever is like a
-            picture or a video is an answer.
     """
 
     hits: list[Hit]
-    likely: int
+
+    @property
+    def likely(self) -> list[Hit]:
+        """Those that probably show what was asked for.
+
+        Only words are judged: whatever is like a picture or a video is an answer.
+        """
+        return [hit for hit in self.hits if hit.likely]
+
+    @property
+    def unlikely(self) -> list[Hit]:
+        """The others."""
+        return [hit for hit in self.hits if not hit.likely]
 
 
 def cannot_be_asked(error: ReelbeamError) -> bool:
@@ -96,13 +105,10 @@ def answer(snapshot: Snapshot, question: Question) -> Answer:
         query = _query_of_video(snapshot, search, row["uri"], question.time_s)
         found = search.find(query, top_k=question.top + 1, filters=question.filters)
         hits = [hit for hit in found if hit.video_id != question.like][: question.top]
-        return Answer(hits, len(hits))
+        return Answer(hits)
     if len(question.words) > MOST_CHARACTERS:
         raise QuestionError(f"ask in at most {MOST_CHARACTERS} characters")
-    query = search.words(question.words)
-    hits = search.find(query, top_k=question.top, filters=question.filters)
-    scores = [hit.score for hit in hits]
-    return Answer(hits, likely(scores, search.typical_score(query), len(search.index.table)))
+    return Answer(search.find(search.words(question.words), top_k=question.top, filters=question.filters))
 
 
 def answer_picture(
@@ -110,8 +116,7 @@ def answer_picture(
 ) -> Answer:
     """Returns the videos that look like an upright RGB picture, uint8 [height, width, 3]. Errors as `answer`."""
     search = _index(snapshot)
-    hits = search.find(search.picture(rgb), top_k=top, filters=filters)
-    return Answer(hits, len(hits))
+    return Answer(search.find(search.picture(rgb), top_k=top, filters=filters))
 
 
 def _index(snapshot: Snapshot) -> CatalogSearch:

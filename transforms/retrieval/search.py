@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from models.cache import cache_folder
 from models.computed_once import computed_once
 from models.retrieval.errors import RetrievalError
+from models.retrieval.label_mixtures import LabelMixtures
 from models.retrieval.manifest import current_index_id
 from models.retrieval.moments import Moment
 from models.retrieval.scoring import Metric
 from models.retrieval.videos import VideoHit, VideoIndex
-from models.retrieval.words import JointWords, LabelSet, WordSpace
+from models.retrieval.words import JointWords, LabelSet, Meaning, WordSpace
+from models.text.concepts import concept_vectors, imagenet_concepts
 from models.text.joint import JointTextModel
 from models.text.label_texts import imagenet_label_texts, label_vectors, read_label_texts, texts_of
 from models.text.registry import DEFAULT_TEXT_MODEL, JOINT_TEXT_MODEL, open_text_model
@@ -36,6 +38,7 @@ from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.retrieval.filters import Filters, matching
 from transforms.retrieval.pictures import read_picture
+from transforms.retrieval.relevance import FEW_VIDEOS, LIKELY, Evidence, relevance
 from transforms.storage import path_of_uri
 
 RERANKED = 200
@@ -50,6 +53,12 @@ QUERY_FRAMES = 16
 TYPICAL_VIDEOS = 500
 """Number of videos that tell what score is usual for a query."""
 
+LABEL_WEIGHT = 2.0
+"""Weight of how well words fit a video's labels, beside the cosine, for queries in the labels' language.
+
+For queries in the other names' language it is 0: there it found nothing more.
+"""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -58,25 +67,33 @@ class Query:
     Attributes:
         direction: float32 [D], a unit vector in the space of the centred frame embeddings.
         text: the words of the query; None for a picture or a video.
+        meaning: what the words mean to the classifier's labels; None for a picture, a video or a joint model.
     """
 
     direction: NDArray[np.float32]
     text: str | None = None
+    meaning: Meaning | None = None
 
 
 class Hit(NamedTuple):
     """A video that answers a query.
 
     Attributes:
-        score: cosine similarity, or distance for the euclidean metric.
+        score: what the answers are ranked by: the cosine, for words plus what their fit with the video's labels adds,
+            and with what a text weight does; or the distance for the euclidean metric.
         video_id: id of the video.
         uri: place of the video.
         ranges: time ranges that fit the query, best first, in seconds from the first frame.
         labels: the `LABELS_SHOWN` best labels as ``{"label": ..., "score": ...}``, best first.
         duration_s: length in seconds; None if it is unknown.
+        cosine: cosine similarity of the query and the video's frames, whatever the score is.
         best_label: the name to show: a label, or a broader name; None if nothing can be said, or if an earlier release
             built the index.
         best_label_score: its score; None without it.
+        relevance: probability (0 to 1) that the video shows what was asked for in words; None for a picture, a video
+            or a joint model, whose cosines it was not calibrated for.
+        likely: whether the relevance is at least `LIKELY`; True if there is none, or if the archive has fewer than
+            `FEW_VIDEOS` videos.
     """
 
     score: float
@@ -85,8 +102,11 @@ class Hit(NamedTuple):
     ranges: tuple[Moment, ...]
     labels: list[dict[str, Any]]
     duration_s: float | None
+    cosine: float
     best_label: str | None = None
     best_label_score: float | None = None
+    relevance: float | None = None
+    likely: bool = True
 
 
 class CatalogSearch:
@@ -153,8 +173,11 @@ class CatalogSearch:
 
     def many_words(self, texts: Sequence[str]) -> list[Query]:
         """Makes queries of several texts at once, several times as fast as `words` one by one. Errors as `words`."""
-        directions = self._word_space.directions(texts)
-        return [Query(direction, text) for direction, text in zip(directions, texts, strict=True)]
+        space = self._word_space
+        if isinstance(space, JointWords):
+            return [Query(direction, text) for direction, text in zip(space.directions(texts), texts, strict=True)]
+        meanings = space.meanings(texts)
+        return [Query(meaning.direction, text, meaning) for meaning, text in zip(meanings, texts, strict=True)]
 
     def image(self, path: str) -> Query:
         """Makes a query of a picture file.
@@ -221,6 +244,7 @@ class CatalogSearch:
         metric: Metric = "cosine",
         filters: Filters | None = None,
         text_weight: float = 0.0,
+        min_relevance: float = 0.0,
     ) -> list[Hit]:
         """Returns the videos that fit a query best, best first.
 
@@ -231,19 +255,24 @@ class CatalogSearch:
             filters: which videos may be returned; None for all.
             text_weight: weight (0 to 1) in the score of the words that come with a video: file name, title, subtitles.
                 Only for queries in words with the cosine. The score of a video without words is unchanged.
+            min_relevance: leaves out those of the `top_k` best videos that are less relevant. Only for queries in
+                words.
 
         Raises:
-            RetrievalError: the model does not know the filter's label, a value is out of its range, or a text weight is
-                given for a picture, a video or the euclidean metric.
+            RetrievalError: the model does not know the filter's label, a value is out of its range, a text weight is
+                given for a picture, a video or the euclidean metric, or a relevance for what has none.
         """
         if top_k < 1 or metric not in get_args(Metric) or not 0 <= text_weight <= 1:
             raise RetrievalError(
                 f"cannot search with top_k={top_k}, metric={metric!r}, text_weight={text_weight}: they are 1 or more, "
                 f"{' or '.join(map(repr, get_args(Metric)))}, and 0 to 1"
             )
-        allowed = self._allowed(filters)
-        ranked = self._ranked(query, top_k, metric, allowed, text_weight)
-        return [_hit(self.index.hit(query.direction, number, score, metric)) for score, number in ranked]
+        if min_relevance:
+            _require_relevance(query, min_relevance)
+        ranked = self._ranked(query, top_k, metric, self._allowed(filters), text_weight)
+        found = [self.index.hit(query.direction, number, score, metric) for score, number in ranked]
+        hits = [_hit(hit) for hit in found] if query.meaning is None else self._judged(query, query.meaning, found)
+        return [hit for hit in hits if hit.relevance is None or hit.relevance >= min_relevance]
 
     def frame_scores(self, query: Query, uri: str) -> tuple[NDArray[np.float64], NDArray[np.float32]] | None:
         """Scores all stored frames of one video, in order of time.
@@ -263,16 +292,20 @@ class CatalogSearch:
         return None if number is None else self.index.frame_scores(query.direction, number)
 
     def typical_score(self, query: Query) -> float:
-        """Returns the score that a video has which does not fit a query: most videos do not.
+        """Returns the cosine that a video has which does not fit a query: most videos do not.
 
         This is the median cosine of the mean frames of `TYPICAL_VIDEOS` videos spread over the index; NaN if it is
         empty.
         """
+        rows = self._typical_rows
+        return float(np.median(np.einsum("nd,d->n", rows, query.direction))) if len(rows) else float("nan")
+
+    @computed_once
+    def _typical_rows(self) -> NDArray[np.float32]:
+        """Unit vectors of the mean frames of some videos, float32 [n, D]."""
         numbers = self.index.table["video"].to_numpy()
-        if not len(numbers):
-            return float("nan")
         spread = np.linspace(0, len(numbers) - 1, min(len(numbers), TYPICAL_VIDEOS)).astype(int)
-        return float(np.median(self.index.videos.scores_of(query.direction, numbers[spread])))
+        return self.index.videos.directions_of(numbers[spread])
 
     def ranking(self, query: Query, *, text_weight: float = 0.0) -> list[str]:
         """Returns the URIs of all videos in the order in which `find` would return them. Errors as `find`."""
@@ -283,14 +316,48 @@ class CatalogSearch:
         self, query: Query, top_k: int, metric: Metric, allowed: NDArray[np.int64] | None, text_weight: float
     ) -> list[tuple[float, int]]:
         """Returns (score, video number) of the best videos, best first."""
+        added = self._added(query) if metric == "cosine" else None
         if not text_weight:
-            return self.index.rank(query.direction, top_k, allowed)
+            return self.index.rank(query.direction, top_k, allowed, added)
         if query.text is None or metric != "cosine":
             raise RetrievalError("a text weight is only for queries in words, with the cosine")
-        by_sight = self.index.rank(query.direction, max(top_k, RERANKED), allowed)
+        by_sight = self.index.rank(query.direction, max(top_k, RERANKED), allowed, added)
         asked = self._words_model.encode_queries([query.text])[0]
         fused = [(self._fused(score, number, asked, text_weight), number) for score, number in by_sight]
         return sorted(fused, key=lambda scored: -scored[0])[:top_k]
+
+    def _added(self, query: Query) -> NDArray[np.float64] | None:
+        """Returns what the fit of the words with each video's labels adds to its cosine; None for nothing."""
+        if query.meaning is None or query.meaning.other_language or self._mixtures is None:
+            return None
+        return LABEL_WEIGHT * self._mixtures.fits(query.meaning.fits)
+
+    def evidence(self, query: Query, meaning: Meaning, found: Sequence[VideoHit]) -> Evidence:
+        """Gathers what tells how relevant answers are to a query in words."""
+        overlaps = None
+        if self._mixtures is not None:
+            rows = [self._row_of[hit.row["video"]] for hit in found]
+            overlaps = self._mixtures.overlaps(meaning.shares, np.array(rows, np.int64))
+        cosines = np.array([hit.cosine for hit in found])
+        return Evidence(cosines, self.typical_score(query), overlaps, meaning.other_language)
+
+    def _judged(self, query: Query, meaning: Meaning, found: Sequence[VideoHit]) -> list[Hit]:
+        """Makes hits with their relevance."""
+        few = len(self.index.table) < FEW_VIDEOS
+        estimates = relevance(self.evidence(query, meaning, found)).tolist()
+        return [_hit(hit, one, few or one >= LIKELY) for hit, one in zip(found, estimates, strict=True)]
+
+    @computed_once
+    def _mixtures(self) -> LabelMixtures | None:
+        """The stored labels as mixes of the labels that words are read by; None if they are a head's."""
+        space = self._word_space
+        if isinstance(space, JointWords) or self.bundle.has_head:
+            return None
+        return LabelMixtures(self.index.table["labels"], self.bundle.spec.labels, space.label_vectors[0])
+
+    @computed_once
+    def _row_of(self) -> dict[int, int]:
+        return {number: row for row, number in enumerate(self.index.table["video"].to_pylist())}
 
     def _fused(self, score: float, number: int, asked: NDArray[np.float32], weight: float) -> float:
         """Returns the weighted mean of a visual score and the similarity of the video's words, if it has words."""
@@ -353,7 +420,9 @@ class CatalogSearch:
         texts = [texts_of(labels, tables) for labels, _ in sets]
         vectors = [label_vectors(one, self._text_model, folder) for one in texts]
         kernels = [kernel for _, (kernel, _) in sets]
-        return WordSpace(self._text_model, [LabelSet(*one) for one in zip(vectors, kernels, strict=True)])
+        every = [label for labels, _ in sets for label in labels]
+        concepts = concept_vectors(imagenet_concepts(), every, self._text_model, folder)
+        return WordSpace(self._text_model, [LabelSet(*one) for one in zip(vectors, kernels, strict=True)], concepts)
 
     def _require_tower_of(self, preset: Path) -> None:
         """Raises a `RetrievalError` unless the index was made with the image tower of the preset whose text tower asks.
@@ -384,7 +453,17 @@ def _text_model(bundle: ModelBundle, name: str | None, weights: Path | None) -> 
     return open_text_model(DEFAULT_TEXT_MODEL)
 
 
-def _hit(hit: VideoHit) -> Hit:
+def _hit(hit: VideoHit, estimate: float | None = None, likely: bool = True) -> Hit:
     labels = hit.row["labels"][:LABELS_SHOWN]
     best = hit.row.get("best_label"), hit.row.get("best_label_score")
-    return Hit(hit.score, hit.video_id, hit.uri, hit.ranges, labels, hit.row["duration_s"], *best)
+    duration_s = hit.row["duration_s"]
+    return Hit(hit.score, hit.video_id, hit.uri, hit.ranges, labels, duration_s, hit.cosine, *best, estimate, likely)
+
+
+def _require_relevance(query: Query, least: float) -> None:
+    if not 0 <= least <= 1:
+        raise RetrievalError(f"a relevance of {least} cannot be reached: it is from 0 to 1")
+    if query.meaning is None:
+        raise RetrievalError(
+            "a least relevance is only for queries in words, without a joint model: others have no relevance"
+        )
