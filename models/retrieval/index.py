@@ -169,7 +169,13 @@ class VectorIndex:
 
     def _located(self, ids: NDArray[np.int64]) -> Iterator[tuple[StoredVectors, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield each shard that has some of `ids` as live rows, with their places in `ids` and their rows."""
+        if not len(ids):
+            return
+        least, most = ids.min(), ids.max()
         for shard, keep in zip(self._shards, self._live, strict=True):
+            # Ids grow from shard to shard, so the frames of a video are in one of many.
+            if not len(shard.ids) or most < shard.ids[0] or least > shard.ids[-1]:
+                continue
             rows = shard.rows_of(ids)
             here = np.flatnonzero(rows >= 0)
             here = here[keep[rows[here]]]

@@ -44,9 +44,11 @@ def exact_scores(
     Sums each row in float64, so that a row's score does not depend on the rows it is scored with: a fresh index and one
     that grew over many nights return the same numbers.
     """
-    moved = rows.astype(np.float64) - centre
-    dots = (moved * query.astype(np.float64)).sum(axis=1)
-    lengths = np.sqrt((moved * moved).sum(axis=1))
+    moved = rows.astype(np.float64)
+    moved -= centre
+    # A loop of NumPy's own over each row, not BLAS, whose order of sums depends on the number of rows.
+    dots = np.einsum("nd,d->n", moved, query.astype(np.float64))
+    lengths = np.sqrt(np.einsum("nd,nd->n", moved, moved))
     return np.where(lengths > _NO_LENGTH, dots / np.maximum(lengths, _NO_LENGTH), 0.0).astype(np.float32)
 
 
