@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
     __version__: str
 
+    Picture = str | os.PathLike[str] | NDArray[np.uint8]
+
 __all__ = [
     "Catalog",
     "CatalogError",
@@ -320,6 +322,8 @@ class Catalog:
         self,
         words: str,
         *,
+        without: str | Sequence[str] = (),
+        image: Picture | Sequence[Picture] | None = None,
         top_k: int = 10,
         filters: Filters | None = None,
         metric: Literal["cosine", "euclidean"] = "cosine",
@@ -336,12 +340,15 @@ class Catalog:
 
         Args:
             words: the question, in any language that the text model knows.
+            without: what the videos should not show, in words.
+            image: pictures that the videos should look like too: an image file, a folder of them, an upright RGB
+                picture, uint8 [height, width, 3], or a list of these. Each counts as much as the words.
             top_k: how many videos.
             filters: which videos count.
             metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
             text_weight: share (0 to 1) that file name, title and subtitles have in the score; only with the cosine.
             min_relevance: leaves out those of the ``top_k`` best videos whose relevance is less; 0.5 leaves the likely
-                ones.
+                ones. Only for words alone: with ``without`` or ``image`` there is no relevance.
 
         Returns:
             The best videos, best first, each with the time ranges where the thing is seen.
@@ -356,10 +363,14 @@ class Catalog:
             >>> hits = catalog.search("a dog on a skateboard", top_k=3, filters=reelbeam.Filters(min_duration_s=10))
             >>> hits[0].uri, hits[0].ranges[0].start_s
             ('/videos/skate.mp4', 12.0)
+            >>> catalog.search("a dog", without="grass")[0].uri
+            '/videos/beach.mp4'
         """
         search = self._current_search()
+        wanted = [search.words(words), *(_picture_query(search, one) for one in _several(image))]
+        unwanted = [search.words(one) for one in ([without] if isinstance(without, str) else without)]
         return search.find(
-            search.words(words),
+            search.combined(wanted, unwanted),
             top_k=top_k,
             metric=metric,
             filters=filters,
@@ -367,11 +378,44 @@ class Catalog:
             min_relevance=min_relevance,
         )
 
+    def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        top_k: int = 10,
+        filters: Filters | None = None,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+        text_weight: float = 0.0,
+        min_relevance: float = 0.0,
+    ) -> list[list[Hit]]:
+        """Ask several questions in words; faster than `search` for each. Arguments and errors as `search`.
+
+        Returns:
+            For each query its best videos, best first.
+
+        Example:
+            >>> [hits[0].uri for hits in catalog.search_many(["a dog", "a train"])]
+            ['/videos/skate.mp4', '/videos/station.mp4']
+        """
+        search = self._current_search()
+        return [
+            search.find(
+                query,
+                top_k=top_k,
+                metric=metric,
+                filters=filters,
+                text_weight=text_weight,
+                min_relevance=min_relevance,
+            )
+            for query in search.many_words(queries)
+        ]
+
     def similar(
         self,
         video: str | os.PathLike[str] | None = None,
         *,
-        image: str | os.PathLike[str] | NDArray[np.uint8] | None = None,
+        at_s: float | None = None,
+        image: Picture | Sequence[Picture] | None = None,
         top_k: int = 10,
         filters: Filters | None = None,
         metric: Literal["cosine", "euclidean"] = "cosine",
@@ -381,7 +425,9 @@ class Catalog:
         Args:
             video: a URI of a video of the index, which is then not decoded again and not among the answers; or any
                 video file.
-            image: an image file, or an upright RGB picture, uint8 [height, width, 3]. Give either this or ``video``.
+            at_s: a moment of the video, in seconds; videos that look like it are found, and not like the whole video.
+            image: an image file, a folder of them, an upright RGB picture, uint8 [height, width, 3], or a list of
+                these, each of which counts the same. Give either this or ``video``.
             top_k: how many videos.
             filters: which videos count.
             metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
@@ -392,7 +438,7 @@ class Catalog:
         Raises:
             NoIndexError: no index has been built.
             RetrievalError: the file cannot be read, or a catalog that is not on this machine's file system.
-            TypeError: both or none of ``video`` and ``image``.
+            TypeError: both or none of ``video`` and ``image``, or ``at_s`` without ``video``.
 
         Example:
             >>> [hit.uri for hit in catalog.similar("/videos/bikes.mp4", top_k=2)]
@@ -400,13 +446,13 @@ class Catalog:
             >>> catalog.similar(image="bicycle.jpg")[0].uri
             '/videos/bikes.mp4'
         """
-        if (video is None) == (image is None):
-            raise TypeError("similar() takes either a video or an image")
+        if (video is None) == (image is None) or (video is None and at_s is not None):
+            raise TypeError("similar() takes either a video or an image; at_s is a moment of the video")
         search = self._current_search()
-        if image is not None:
-            query, itself = search.picture(_picture(image)), None
+        if video is None:
+            query, itself = search.combined([_picture_query(search, one) for one in _several(image)]), None
         else:
-            query, itself = _video_query(search, _uri_of(video))  # type: ignore[arg-type]
+            query, itself = _video_query(search, _uri_of(video), at_s)
         hits = search.find(query, top_k=top_k + (itself is not None), metric=metric, filters=filters)
         return [hit for hit in hits if hit.uri != itself][:top_k]
 
@@ -562,7 +608,22 @@ def _picture(image: str | os.PathLike[str] | NDArray[np.uint8]) -> NDArray[np.ui
     return picture
 
 
-def _video_query(search: CatalogSearch, uri: str) -> tuple[Query, str | None]:
-    """The question by a video, and its URI where it is one of the index's own."""
+def _several(image: Picture | Sequence[Picture] | None) -> Sequence[Picture]:
+    if image is None:
+        return []
+    return image if isinstance(image, list | tuple) else [image]  # type: ignore[list-item]
+
+
+def _picture_query(search: CatalogSearch, image: Picture) -> Query:
+    """The question by one picture, or by a folder of pictures."""
+    return search.image(os.fspath(image)) if isinstance(image, str | os.PathLike) else search.picture(_picture(image))
+
+
+def _video_query(search: CatalogSearch, video: str | os.PathLike[str], at_s: float | None) -> tuple[Query, str | None]:
+    """The question by a video or a moment of it, and its URI where it is one of the index's own."""
+    uri = _uri_of(video)
     query = search.indexed(uri)
-    return (search.video(uri), None) if query is None else (query, uri)
+    itself = None if query is None else uri
+    if at_s is not None:
+        return search.moment(uri, at_s), itself
+    return query or search.video(uri), itself

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import reelbeam as reelbeam_api
 from models.retrieval.errors import RetrievalError
+from models.visual.spec import Preprocessing
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.commands.main import cli
 from tests import videos
@@ -22,6 +24,7 @@ from tests.conftest import assert_whole
 from tests.html_pages import Page
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch, Hit, Query
+from transforms.video.stills import picture_at
 
 pytestmark = pytest.mark.slow
 
@@ -242,7 +245,7 @@ def test_what_a_search_cannot_answer_is_one_line(catalog: Path, tmp_path: Path) 
         (["--image", tmp_path / "nowhere.jpg"], "nowhere.jpg"),
         (["--image", tmp_path / "empty.jpg"], "is no picture that can be read"),
         (["--image", tmp_path / "text.jpg"], "is no picture that can be read"),
-        (["--image", tmp_path], "cannot read the picture"),
+        (["--image", tmp_path], "there is no picture in"),
         (["--video", tmp_path / "text.jpg"], "cannot search with"),
         (["--video", tmp_path / "nowhere.mp4"], "cannot search with"),
         (["dog", "--label", "bicycle-built-for-too"], "did you mean 'bicycle-built-for-two'?"),
@@ -295,6 +298,98 @@ def test_figures_of_queries_whose_videos_are_known(catalog: Path, tmp_path: Path
         queries.write_text(content)
         assert_refused(1, said, *command)
     assert_refused(1, "cannot read the queries", *command[:-1], tmp_path / "nowhere.json")
+
+
+def test_what_is_not_wanted_moves_down(ask: Callable[..., list[dict]]) -> None:
+    plain = {one["uri"]: one["score"] for one in ask("people ride bicycles")}
+    without = ask("people ride bicycles", "--not", "a man in a car")
+    assert without[0]["uri"].endswith("bikes.mp4") and {one["relevance"] for one in without} == {None}
+    assert [one["uri"] for one in without][-1].endswith("carphone_pristine.mp4")
+    assert set(plain) == {one["uri"] for one in without}
+
+
+def test_several_pictures_a_folder_of_them_and_words_beside_one(
+    catalog: Path, archive: Path, ask: Callable[..., list[dict]], tmp_path: Path
+) -> None:
+    pictures = []
+    for name, time_s in (("bikes.mp4", 0.5), ("bikes.mp4", 2.0), ("carphone_pristine.mp4", 1.0)):
+        picture = picture_at(str(archive / name), time_s, Preprocessing(240, 320, fit="pad", crop_fraction=1.0))
+        pictures.append(tmp_path / f"{len(pictures)}.png")
+        cv2.imwrite(str(pictures[-1]), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    of_folder = tmp_path / "bikes"
+    of_folder.mkdir()
+    for picture in pictures[:2]:
+        shutil.copy(picture, of_folder)
+    (of_folder / "notes.txt").write_text("no picture")
+    several = ask("--image", pictures[0], "--image", pictures[1])
+    assert several == ask("--image", of_folder) and several[0]["uri"].endswith("bikes.mp4")
+    assert ask("--image", pictures[0]) != several
+    both = ask("a man in a car", "--image", pictures[0])
+    assert [one["uri"].rsplit("/", 1)[-1] for one in both[:2]] in (
+        ["bikes.mp4", "carphone_pristine.mp4"], ["carphone_pristine.mp4", "bikes.mp4"],
+    )  # fmt: skip
+    api = reelbeam_api.open_catalog(catalog)
+    assert [hit.uri for hit in api.search("a man in a car", image=pictures[0])] == [one["uri"] for one in both]
+    assert [hit.score for hit in api.similar(image=of_folder)] == [one["score"] for one in several]
+    assert api.similar(image=[pictures[0], cv2.imread(str(pictures[1]))[:, :, ::-1].copy()]) == api.similar(
+        image=of_folder
+    )
+    (tmp_path / "empty").mkdir()
+    assert_refused(1, "there is no picture in", "search", "--catalog", catalog, "--image", tmp_path / "empty")
+    (of_folder / "broken.png").write_bytes(pictures[0].read_bytes()[:200])
+    assert_refused(1, "broken.png", "search", "--catalog", catalog, "--image", of_folder)
+
+
+def test_more_like_a_moment(catalog: Path, archive: Path, ask: Callable[..., list[dict]], tmp_path: Path) -> None:
+    """A stored frame stands for the moment; of a file that the index does not hold a frame is decoded."""
+    bikes = archive / "bikes.mp4"
+    found = ask("--video", bikes, "--at", "0:01")
+    assert (
+        found[0]["uri"].endswith("bikes.mp4")
+        and found[0]["ranges"][0]["start_s"] <= 1 <= found[0]["ranges"][0]["end_s"]
+    )
+    assert found == ask("--video", bikes, "--at", "1") == ask("--video", bikes, "--at", "0:00:01")
+    assert found != ask("--video", bikes, "--at", "2")
+    elsewhere = shutil.copy(bikes, tmp_path / "elsewhere.mp4")
+    decoded = ask("--video", elsewhere, "--at", "1")
+    assert [one["uri"] for one in decoded] == [one["uri"] for one in found]
+    assert decoded[0]["cosine"] == pytest.approx(found[0]["cosine"], abs=2e-3)
+    hits = reelbeam_api.open_catalog(catalog).similar(bikes, at_s=1.0)
+    assert [hit.uri for hit in hits] == [one["uri"] for one in found[1:]]
+    assert_refused(
+        1, "gives no picture at 9999 s", "search", "--catalog", catalog, "--video", elsewhere, "--at", "9999"
+    )
+    with pytest.raises(TypeError, match="at_s is a moment of the video"):
+        reelbeam_api.open_catalog(catalog).similar(image="x.png", at_s=1.0)
+
+
+def test_the_lines_of_a_file(catalog: Path, ask: Callable[..., list[dict]], tmp_path: Path) -> None:
+    lines = tmp_path / "queries.txt"
+    lines.write_text("people ride bicycles\n\n骑自行车\n", encoding="utf-8")
+    answers = ask("--batch", lines, "--top", "2")
+    assert [one["query"] for one in answers] == ["people ride bicycles", "骑自行车"]
+    assert answers[0]["hits"] == ask("people ride bicycles", "--top", "2")
+    shown = succeed("search", "--catalog", catalog, "--batch", lines, "--top", "1")
+    assert shown.index("people ride bicycles") < shown.index("bikes.mp4") < shown.index("骑自行车")
+    api = reelbeam_api.open_catalog(catalog)
+    many = api.search_many(["people ride bicycles", "骑自行车"], top_k=2)
+    assert [[hit.score for hit in hits] for hits in many] == [[hit["score"] for hit in one["hits"]] for one in answers]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "ask with words, --image, --video or --batch"),
+        (("--not", "grass"), "ask with words, --image, --video or --batch"),
+        (("dog", "--at", "3"), "--at is a moment of --video"),
+        (("--video", "x.mp4", "--at", "soon"), "'soon' is no time"),
+        (("dog", "--not", "grass", "--min-relevance", "0.5"), "others have no relevance"),
+        (("dog", "--batch", "-"), "--batch asks the lines of its file"),
+        (("--batch", "/nowhere/queries.txt"), "No such file"),
+    ],
+)
+def test_what_cannot_be_asked(catalog: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert_refused(2, said, "search", "--catalog", catalog, *arguments)
 
 
 def test_the_report_of_an_evaluation(catalog: Path, tmp_path: Path) -> None:

@@ -437,6 +437,7 @@ def test_labels_messages_titles_and_models_are_text_on_every_page(tmp_path: Path
     labels = [{"label": HOSTILE, "score": 0.5}]
     changes = {
         "title": HOSTILE, "message": HOSTILE, "model": HOSTILE, "codec": HOSTILE, "container": HOSTILE, "labels": labels,
+        "best_label": HOSTILE,
         "status": "partial", "error": "corrupt",
         "label_ranges": [{"label": HOSTILE, "ranges": [{"start_s": 0.0, "end_s": 3.0}]}],
     }  # fmt: skip
@@ -444,7 +445,7 @@ def test_labels_messages_titles_and_models_are_text_on_every_page(tmp_path: Path
     run = catalogs.commit_night(catalog, {"/videos/a.mp4": 8}, failed=failed, changes={"/videos/a.mp4": changes})
     ids = {name: video_id_of(f"/videos/{name}.mp4") for name in ("a", "none")}
     shown = {
-        "/": 2, "/labels": 1, "/nights": 0, "/failures": 1, f"/nights/{run.run_id}": 4, f"/videos/{ids['a']}": 6,
+        "/": 2, "/labels": 1, "/nights": 0, "/failures": 1, f"/nights/{run.run_id}": 4, f"/videos/{ids['a']}": 8,
         f"/videos/{ids['none']}": 1,
     }  # fmt: skip
     with TestClient(make_app(CatalogView(catalog.root), LOOPBACK, None), base_url="http://localhost") as client:

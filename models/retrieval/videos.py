@@ -193,6 +193,18 @@ class VideoIndex:
             raise IndexFormatError("the table of a shard's rows does not match its vectors; build the index again")
         return times, self.frames.scores_of(query, ids)
 
+    def direction_at(self, number: int, time_s: float) -> NDArray[np.float32]:
+        """Return the query float32 [D] for the frame of a video that is nearest to a time in seconds.
+
+        Raises:
+            IndexFormatError: The table of rows does not match the vectors.
+        """
+        ids, times = self._times(number)
+        if not len(ids):
+            raise IndexFormatError("the table of a shard's rows does not match its vectors; build the index again")
+        nearest = int(np.argmin(np.abs(times - time_s)))
+        return self.frames.directions_of(ids[nearest : nearest + 1])[0]
+
     @computed_once
     def _live_frame_ids(self) -> NDArray[np.int64]:
         return np.sort(self.frames.live_ids())

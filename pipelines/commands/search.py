@@ -1,6 +1,7 @@
-"""`reelbeam search`: searches a catalog's index in words, with a picture or with a video."""
+"""`reelbeam search`: searches a catalog's index in words, with pictures, with videos, or with several together."""
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,41 @@ if TYPE_CHECKING:
     from transforms.retrieval.search import CatalogSearch, Hit, Query
 
 
+class TimeType(click.ParamType):
+    """The type of an option that takes a time in a video."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parses seconds, ``M:SS`` or ``H:MM:SS``; fails as wrong usage if it is none of them."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no time: give 75, 1:15 or 0:01:15", param, ctx)
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return 3600 * hours + 60 * minutes + seconds
+
+
 @click.command("search")
 @click.argument("words", nargs=-1)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
-@click.option("--image", metavar="FILE", help="Ask with a picture.")
-@click.option("--video", metavar="FILE", help="Ask with a video.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="FILE|FOLDER",
+    help="Ask with a picture, or with all pictures in a folder. Repeatable, also beside words.",
+)
+@click.option("--video", metavar="FILE", help="Ask with a video, also beside words.")
+@click.option("--at", metavar="TIME", type=TimeType(), help="Ask with this moment of --video: 75, 1:15 or 0:01:15.")
+@click.option("--not", "unwanted", multiple=True, metavar="WORDS", help="What videos should not show. Repeatable.")
+@click.option(
+    "--batch",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="Ask each line of a file; - for standard input.",
+)
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Number of videos to show.")
 @click.option("--label", help="Only videos with this label, or this best label.")
 @click.option("--uri", metavar="GLOB", help="Only videos whose URI, or its end after a slash, matches.")
@@ -60,13 +91,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def command(words: tuple[str, ...], **chosen: Any) -> None:
     """Search a catalog's index in words of any language, with an image or with a video."""  # fmt: skip
-    text = " ".join(words)
-    if sum([bool(text), chosen["image"] is not None, chosen["video"] is not None]) != 1:
-        raise click.UsageError("ask with words, with --image or with --video: one of them")
-    if chosen["text_weight"] and not (text and chosen["metric"] == "cosine"):
-        raise click.UsageError("--text-weight is for queries in words, with --metric cosine")
-    if chosen["min_relevance"] and not text:
-        raise click.UsageError("--min-relevance is for queries in words: pictures and videos have no relevance")
+    asked = _Asked(" ".join(words), chosen)
+    asked.check()
     with cannot_run():
         from transforms.retrieval.search import CatalogSearch
         from transforms.storage import absolute
@@ -77,27 +103,80 @@ def command(words: tuple[str, ...], **chosen: Any) -> None:
             text_weights=chosen["text_weights"],
             label_texts=chosen["label_texts"],
         )
-        query = _query(search, text, chosen)
-        hits = search.find(
-            query,
-            top_k=chosen["top"],
-            metric=chosen["metric"],
-            filters=_filters(chosen),
-            text_weight=chosen["text_weight"],
-            min_relevance=chosen["min_relevance"],
-        )
+        if chosen["batch"] is not None:
+            _ask_lines(search, chosen)
+            return
+        hits = _find(search, asked.query(search), chosen)
     if chosen["as_json"]:
-        click.echo(json_text([_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]))
+        click.echo(json_text(_as_json(hits)))
     else:
         _print(hits)
 
 
-def _query(search: "CatalogSearch", text: str, chosen: dict[str, Any]) -> "Query":
-    if chosen["image"] is not None:
-        return search.image(chosen["image"])
-    if chosen["video"] is not None:
-        return search.video(chosen["video"])
-    return search.words(text)
+class _Asked:
+    """What one command asks for."""
+
+    def __init__(self, words: str, chosen: dict[str, Any]) -> None:
+        self._words = words
+        self._chosen = chosen
+
+    def check(self) -> None:
+        """Raises a `click.UsageError` if the options do not go together."""
+        chosen, words = self._chosen, self._words
+        pictures = bool(chosen["images"] or chosen["video"] is not None)
+        if chosen["batch"] is not None and (words or pictures or chosen["unwanted"]):
+            raise click.UsageError("--batch asks the lines of its file: leave out words, --image, --video and --not")
+        if not (words or pictures or chosen["batch"] is not None):
+            raise click.UsageError("ask with words, --image, --video or --batch")
+        if chosen["at"] is not None and chosen["video"] is None:
+            raise click.UsageError("--at is a moment of --video")
+        if chosen["text_weight"] and not ((words or chosen["batch"]) and chosen["metric"] == "cosine"):
+            raise click.UsageError("--text-weight is for queries in words, with --metric cosine")
+        if chosen["min_relevance"] and (pictures or chosen["unwanted"]):
+            raise click.UsageError("--min-relevance is for queries in words alone: others have no relevance")
+
+    def query(self, search: "CatalogSearch") -> "Query":
+        """Makes the query."""
+        chosen = self._chosen
+        wanted = search.many_words([self._words]) if self._words else []
+        wanted += [search.image(image) for image in chosen["images"]]
+        if chosen["video"] is not None:
+            wanted.append(_query_of_video(search, chosen["video"], chosen["at"]))
+        return search.combined(wanted, search.many_words(list(chosen["unwanted"])) if chosen["unwanted"] else [])
+
+
+def _query_of_video(search: "CatalogSearch", video: str, time_s: float | None) -> "Query":
+    from transforms.storage import absolute, uri_of_path
+
+    return search.video(video) if time_s is None else search.moment(uri_of_path(absolute(video)), time_s)
+
+
+def _find(search: "CatalogSearch", query: "Query", chosen: dict[str, Any]) -> "list[Hit]":
+    return search.find(
+        query,
+        top_k=chosen["top"],
+        metric=chosen["metric"],
+        filters=_filters(chosen),
+        text_weight=chosen["text_weight"],
+        min_relevance=chosen["min_relevance"],
+    )
+
+
+def _ask_lines(search: "CatalogSearch", chosen: dict[str, Any]) -> None:
+    """Asks the lines of a file one after the other, and prints the answers to each as they come."""
+    from pipelines.terminal.console import console
+    from transforms.storage import printable
+
+    texts = [line.strip() for line in chosen["batch"] if line.strip()]
+    answers = (
+        (text, _find(search, query, chosen)) for text, query in zip(texts, search.many_words(texts), strict=True)
+    )
+    if chosen["as_json"]:
+        click.echo(json_text([{"query": text, "hits": _as_json(hits)} for text, hits in answers]))
+        return
+    for text, hits in answers:
+        console().out(f"\n{printable(text)}")
+        _print(hits)
 
 
 def _filters(chosen: dict[str, Any]) -> Any:
@@ -115,7 +194,11 @@ def _filters(chosen: dict[str, Any]) -> Any:
     )
 
 
-def _as_json(rank: int, hit: "Hit") -> dict[str, Any]:
+def _as_json(hits: "list[Hit]") -> list[dict[str, Any]]:
+    return [_hit_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]
+
+
+def _hit_as_json(rank: int, hit: "Hit") -> dict[str, Any]:
     return {
         "rank": rank,
         "score": hit.score,

@@ -102,7 +102,7 @@ def answer(snapshot: Snapshot, question: Question) -> Answer:
         row = snapshot.video(question.like)
         if row is None:
             raise QuestionError("the catalog has no such video")
-        query = _query_of_video(snapshot, search, row["uri"], question.time_s)
+        query = _query_of_video(search, row["uri"], question.time_s)
         found = search.find(query, top_k=question.top + 1, filters=question.filters)
         hits = [hit for hit in found if hit.video_id != question.like][: question.top]
         return Answer(hits)
@@ -125,16 +125,11 @@ def _index(snapshot: Snapshot) -> CatalogSearch:
     return snapshot.search
 
 
-def _query_of_video(snapshot: Snapshot, search: CatalogSearch, uri: str, time_s: float | None) -> Query:
-    if time_s is None:
-        query = search.indexed(uri)
-        if query is None:
-            raise QuestionError("the index does not have this video yet")
-        return query
-    frames = frames_of(snapshot, uri, ["time_s", "embedding"])
-    times_s, vectors = frames["time_s"], frames["embedding"]
-    nearest = int(np.argmin(np.abs(np.array(times_s) - time_s)))
-    return Query(search.index.direction(vectors[nearest : nearest + 1]))
+def _query_of_video(search: CatalogSearch, uri: str, time_s: float | None) -> Query:
+    query = search.indexed(uri)
+    if query is None:
+        raise QuestionError("the index does not have this video yet")
+    return query if time_s is None else search.moment(uri, time_s)
 
 
 def scores_over_time(snapshot: Snapshot, words: str, uri: str) -> tuple[list[float], list[float]]:

@@ -1,10 +1,35 @@
 """Reads picture files that a search or a model is given."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.retrieval.errors import RetrievalError
 from transforms import storage
+
+
+def pictures_in(path: str) -> list[str]:
+    """Returns the picture files in a folder, sorted by name, or the path itself if it is no folder.
+
+    Files of other kinds in the folder are passed over; folders in it are not looked into.
+
+    Args:
+        path: a local path, or a URI of an object store, which is taken for a file.
+
+    Raises:
+        RetrievalError: the folder has no picture.
+        OSError: the folder cannot be listed.
+    """
+    if not storage.is_local(path) or not os.path.isdir(path):
+        return [path]
+    import cv2
+
+    found = sorted(str(one) for one in Path(path).iterdir() if one.is_file() and cv2.haveImageReader(str(one)))
+    if not found:
+        raise RetrievalError(f"there is no picture in {path}")
+    return found
 
 
 def read_picture(path: str) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from models.retrieval.errors import RetrievalError
 from models.retrieval.label_mixtures import LabelMixtures
 from models.retrieval.manifest import current_index_id
 from models.retrieval.moments import Moment
-from models.retrieval.scoring import Metric
+from models.retrieval.scoring import Metric, unit
 from models.retrieval.videos import VideoHit, VideoIndex
 from models.retrieval.words import JointWords, LabelSet, Meaning, WordSpace
 from models.text.concepts import concept_vectors, imagenet_concepts
@@ -37,7 +37,7 @@ from transforms import storage
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.retrieval.filters import Filters, matching
-from transforms.retrieval.pictures import read_picture
+from transforms.retrieval.pictures import pictures_in, read_picture
 from transforms.retrieval.relevance import FEW_VIDEOS, LIKELY, Evidence, relevance
 from transforms.storage import path_of_uri
 
@@ -60,6 +60,10 @@ For queries in the other names' language it is 0: there it found nothing more.
 """
 
 
+UNWANTED_WEIGHT = 0.5
+"""How much what is not wanted counts, relative to what is wanted (docs/retrieval.md has the measurement)."""
+
+
 @dataclass(frozen=True)
 class Query:
     """A query as a vector.
@@ -67,12 +71,16 @@ class Query:
     Attributes:
         direction: float32 [D], a unit vector in the space of the centred frame embeddings.
         text: the words of the query; None for a picture or a video.
-        meaning: what the words mean to the classifier's labels; None for a picture, a video or a joint model.
+        meaning: what the words mean to the classifier's labels; None for a picture, a video, several parts or a joint
+            model.
+        label_fits: float64 [L], cosines of the words with the texts of the classifier's labels, where the labels of a
+            video count too; None where they do not.
     """
 
     direction: NDArray[np.float32]
     text: str | None = None
     meaning: Meaning | None = None
+    label_fits: NDArray[np.float64] | None = None
 
 
 class Hit(NamedTuple):
@@ -177,15 +185,16 @@ class CatalogSearch:
         if isinstance(space, JointWords):
             return [Query(direction, text) for direction, text in zip(space.directions(texts), texts, strict=True)]
         meanings = space.meanings(texts)
-        return [Query(meaning.direction, text, meaning) for meaning, text in zip(meanings, texts, strict=True)]
+        return [_query_of(meaning, text) for meaning, text in zip(meanings, texts, strict=True)]
 
     def image(self, path: str) -> Query:
-        """Makes a query of a picture file.
+        """Makes a query of a picture file, or of all pictures in a folder, each of which counts the same.
 
         Raises:
-            RetrievalError: the file cannot be read, or the model gives no usable numbers for it.
+            RetrievalError: a file cannot be read, the folder has no picture, or the model gives no usable numbers.
+            OSError: the folder cannot be listed.
         """
-        return self.picture(read_picture(path))
+        return self.combined([self.picture(read_picture(one)) for one in pictures_in(path)])
 
     def picture(self, rgb: NDArray[np.uint8]) -> Query:
         """Makes a query of an upright RGB picture, uint8 [height, width, 3] of any size. Errors as `pictures`."""
@@ -197,6 +206,59 @@ class CatalogSearch:
         """Makes a query of a video's stored embedding; returns None if the index does not hold the video."""
         number = self._number_of(uri)
         return None if number is None else Query(self.index.videos.directions_of(np.array([number]))[0])
+
+    def moment(self, uri: str, time_s: float) -> Query:
+        """Makes a query of the frame of a video that is nearest to a time.
+
+        Args:
+            uri: of a video of the index, whose stored frame is taken; or any video file, which is decoded.
+            time_s: seconds after the video's first frame.
+
+        Raises:
+            RetrievalError: the file gives no picture at or after that time, or the model no usable numbers.
+        """
+        number = self._number_of(uri)
+        if number is not None:
+            return Query(self.index.direction_at(number, time_s))
+        from transforms.video.stills import picture_at
+
+        picture = picture_at(path_of_uri(uri), time_s, self.bundle.spec.preprocessing)
+        if picture is None:
+            raise RetrievalError(f"cannot search with {uri}: it gives no picture at {time_s:g} s")
+        return self.pictures(picture[np.newaxis])
+
+    def combined(self, wanted: Sequence[Query], unwanted: Sequence[Query] = ()) -> Query:
+        """Makes one query of several parts: words, pictures, videos and moments in any mix.
+
+        The direction is the mean of the wanted parts' directions less `UNWANTED_WEIGHT` times that of the unwanted
+        ones. Cosines of pictures are spread wider over an archive than those of words, so each direction is divided by
+        the standard deviation of its cosines first: each part counts the same.
+
+        Args:
+            wanted: what the videos should show; one part or more.
+            unwanted: what they should not show.
+
+        Raises:
+            ValueError: there is no wanted part.
+        """
+        if not wanted:
+            raise ValueError("a query needs something that is wanted")
+        if len(wanted) == 1 and not unwanted:
+            return wanted[0]
+        direction = self._mean_of(wanted)
+        if unwanted:
+            direction = direction - UNWANTED_WEIGHT * self._mean_of(unwanted)
+        texts = [one.text for one in wanted if one.text is not None]
+        return Query(unit(direction), texts[0] if len(texts) == 1 else None, None, _combined_fits(wanted, unwanted))
+
+    def _mean_of(self, parts: Sequence[Query]) -> NDArray[np.float64]:
+        return np.mean([part.direction.astype(np.float64) / self._spread_of(part) for part in parts], axis=0)
+
+    def _spread_of(self, query: Query) -> float:
+        """Returns the standard deviation of a query's cosines over the archive; 1 if there are too few videos."""
+        rows = self._typical_rows
+        spread = float(np.std(np.einsum("nd,d->n", rows, query.direction))) if len(rows) >= FEW_VIDEOS else 0.0
+        return spread or 1.0
 
     def _number_of(self, uri: str) -> int | None:
         """Returns the number of a video in the index, or None if the index does not hold it."""
@@ -328,9 +390,9 @@ class CatalogSearch:
 
     def _added(self, query: Query) -> NDArray[np.float64] | None:
         """Returns what the fit of the words with each video's labels adds to its cosine; None for nothing."""
-        if query.meaning is None or query.meaning.other_language or self._mixtures is None:
+        if query.label_fits is None or self._mixtures is None:
             return None
-        return LABEL_WEIGHT * self._mixtures.fits(query.meaning.fits)
+        return LABEL_WEIGHT * self._mixtures.fits(query.label_fits)
 
     def evidence(self, query: Query, meaning: Meaning, found: Sequence[VideoHit]) -> Evidence:
         """Gathers what tells how relevant answers are to a query in words."""
@@ -467,3 +529,15 @@ def _require_relevance(query: Query, least: float) -> None:
         raise RetrievalError(
             "a least relevance is only for queries in words, without a joint model: others have no relevance"
         )
+
+
+def _query_of(meaning: Meaning, text: str) -> Query:
+    """Makes a query of words. Stored labels help words in the labels' own language only (docs/retrieval.md)."""
+    return Query(meaning.direction, text, meaning, None if meaning.other_language else meaning.fits)
+
+
+def _combined_fits(wanted: Sequence[Query], unwanted: Sequence[Query]) -> NDArray[np.float64] | None:
+    """Combines the fits of the parts with the labels, as `CatalogSearch.combined` does their directions."""
+    known = [(one.label_fits, 1 / len(wanted)) for one in wanted if one.label_fits is not None]
+    known += [(one.label_fits, -UNWANTED_WEIGHT / len(unwanted)) for one in unwanted if one.label_fits is not None]
+    return sum((weight * fits for fits, weight in known), np.zeros(len(known[0][0]))) if known else None
