@@ -30,8 +30,8 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of ``reelbeam.json``.
 
     Attributes:
-        kind: ``linear``, ``mlp``, ``temporal``, ``vocabulary`` for one that was made from words (`models.vocabulary`), or
-            ``network`` for one that takes pictures.
+        kind: ``linear``, ``mlp``, ``temporal``, ``vocabulary`` for one that was made from words (see
+            `models.vocabulary`), or ``network`` for one that takes pictures.
         labels: Names of the classes, in the order of the logits.
         multi_label: Whether classes are independent (sigmoid) or exclude each other (softmax).
         temperature: The logits are divided by this.

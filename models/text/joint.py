@@ -103,7 +103,7 @@ class JointTextModel:
         return self.encode_queries(texts)
 
     def logit_scale_and_bias(self) -> tuple[float, float | None]:
-        """Return the factor of a cosine in the model's logits, and what is added to it; None for CLIP, which adds nothing.
+        """Return the factor of a cosine in the model's logits, and what is added, which is None for CLIP.
 
         Raises:
             TextModelError: The preset cannot be loaded.

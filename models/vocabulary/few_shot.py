@@ -58,7 +58,7 @@ def learn(words: TextWeights, clips: Sequence[Floats], targets: Floats, groups: 
     logits: list[Floats] = [np.empty(0)] * len(clips)
     for fold in range(folds.max() + 1):
         kernel, bias = fit(words, means[folds != fold], targets[folds != fold])
-        for index in np.flatnonzero(folds == fold):
+        for index in np.flatnonzero(folds == fold).tolist():
             logits[index] = np.asarray(clips[index], np.float64) @ kernel + bias
     kernel, bias = fit(words, means, targets)
     temperature = fit_temperature(logits, targets, multi_label=True)

@@ -1,4 +1,4 @@
-"""Makes a head of a vocabulary: an ordinary saved classifier, which classify, relabel, evaluate and Flink know already."""
+"""Makes a head of a vocabulary: a saved classifier like those that `reelbeam train` writes."""
 
 import hashlib
 from pathlib import Path

@@ -100,5 +100,7 @@ def _check_names(path: str, names: Sequence[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
-            raise VocabularyError(f"{path}: {name!r} comes twice; give each class one line and list its other names there")
+            raise VocabularyError(
+                f"{path}: {name!r} comes twice; give each class one line and list its other names there"
+            )
         seen.add(name.casefold())

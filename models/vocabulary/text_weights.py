@@ -94,11 +94,15 @@ def _backbone_classes(bundle: ModelBundle) -> tuple[tuple[str, ...], Classifier]
             "classify with efficientnet_lite0 or a joint model"
         )
     if all(map(_NUMBERED.fullmatch, found[0])):
-        raise VocabularyError(f"{bundle.backbone.model} has numbers for classes; name them in its .spec.json (`labels`)")
+        raise VocabularyError(
+            f"{bundle.backbone.model} has numbers for classes; name them in its .spec.json (`labels`)"
+        )
     return found
 
 
-def _directions(vocabulary: Vocabulary, model: TextModel, labels: tuple[str, ...], kernel: NDArray[np.float32]) -> Floats:
+def _directions(
+    vocabulary: Vocabulary, model: TextModel, labels: tuple[str, ...], kernel: NDArray[np.float32]
+) -> Floats:
     """Return the mean direction of each class's texts, float64 [L, D], rows of length one."""
     texts = texts_of(labels, [imagenet_label_texts()])
     words = WordSpace(model, [LabelSet(label_vectors(texts, model, cache_folder() / "texts"), kernel)])
@@ -139,8 +143,8 @@ MEASURED_BACKBONE = "efficientnet_lite0"
 def _trust_of_labels(bundle: ModelBundle) -> str:
     if bundle.backbone.model != MEASURED_BACKBONE:
         return (
-            f"words through the labels of {bundle.backbone.model}; measured for {MEASURED_BACKBONE} only, so scores may "
-            f"be too high or too low; {_ACTIONS}"
+            f"words through the labels of {bundle.backbone.model}; measured for {MEASURED_BACKBONE} only, so scores "
+            f"may be too high or too low; {_ACTIONS}"
         )
     return (
         f"words through the labels of {MEASURED_BACKBONE}; on 27 captioned clips and 44 words of things, labels from "

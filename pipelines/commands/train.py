@@ -119,7 +119,10 @@ NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
 """Options that are only allowed with --archive."""
 
 
-HEAD_ONLY = ("head", "epochs", "wanted_precision", "seed", "curve")
+NOT_WITH_VOCABULARY = {
+    "archives": "--archive",
+    **{name: f"--{name.replace('_', '-')}" for name in ("head", "epochs", "wanted_precision", "seed", "curve")},
+}
 """Options that are not allowed with --vocabulary, whose training has no epochs and draws nothing."""
 
 
@@ -129,13 +132,11 @@ def _check(chosen: dict[str, Any]) -> bool:
     Raises:
         click.UsageError: neither or both of --archive and --catalog are given, or an option does not go with them.
     """
+    if chosen["vocabulary"] is not None:
+        _check_with_vocabulary()
     if bool(chosen["archives"]) == bool(chosen["catalog"]):
         raise click.UsageError("give --catalog to train a head on its features, or --archive to train end to end")
     given = click.get_current_context().get_parameter_source
-    if chosen["vocabulary"] is not None:
-        for name in ("archives", *HEAD_ONLY):
-            if given(name) is click.core.ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"--{name.replace("_", "-").replace("archives", "archive")} does not go with --vocabulary")
     if chosen["archives"]:
         if given("head") is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError("--head goes with --catalog; with --archive choose an --architecture")
@@ -144,6 +145,13 @@ def _check(chosen: dict[str, Any]) -> bool:
         if chosen[name] is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --archive")
     return False
+
+
+def _check_with_vocabulary() -> None:
+    given = click.get_current_context().get_parameter_source
+    for name, option in NOT_WITH_VOCABULARY.items():
+        if given(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} does not go with --vocabulary")
 
 
 def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
