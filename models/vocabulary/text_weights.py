@@ -147,6 +147,6 @@ def _trust_of_labels(bundle: ModelBundle) -> str:
             f"may be too high or too low; {_ACTIONS}"
         )
     return (
-        f"words through the labels of {MEASURED_BACKBONE}; on 27 captioned clips and 44 words of things, labels from "
+        f"words through the labels of {MEASURED_BACKBONE}; on 27 captioned clips and 48 words of things, labels from "
         f"{THRESHOLD:g} on: precision 0.79, recall 0.61; {_ACTIONS}"
     )
