@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from models.text.label_texts import LabelText
-from models.vocabulary.few_shot import BIAS_RIDGE, RIDGE, _folds, fit, learn
+from models.vocabulary.few_shot import BIAS_RIDGE, RIDGE, _folds, fit, learn, words_share
 from models.vocabulary.table import VocabularyError, parse_vocabulary, texts_of_class
 from models.vocabulary.text_weights import TextWeights
 from tests.vocabulary_clips import ABSENT, PRESENT, csv_of_rows, texts_of_rows
@@ -97,7 +97,8 @@ def test_the_weights_are_those_of_the_plain_problem(seed: int) -> None:
     centre = means.mean(axis=0)
     inputs = (means - centre) / np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
     for k in range(2):
-        sign, before = 2 * targets[:, k] - 1, means @ words.kernel[:, k] + words.bias[k]
+        share = words_share(words, means, targets)
+        sign, before = 2 * targets[:, k] - 1, share * (means @ words.kernel[:, k] + words.bias[k])
 
         def loss(x: np.ndarray, sign: np.ndarray = sign, before: np.ndarray = before) -> float:
             fits = np.logaddexp(0, -sign * (before + inputs @ x[:-1] + x[-1])).sum()  # as many clips of each class
@@ -115,6 +116,15 @@ def test_the_order_of_clips_does_not_matter(seed: int, order: list[int]) -> None
     one, other = fit(words, means, targets), fit(words, means[order], targets[order])
     scores, others = (means @ kernel + bias for kernel, bias in (one, other))
     np.testing.assert_allclose(scores, others, atol=0.05, rtol=0.01)
+
+
+def test_words_count_as_far_as_the_clips_bear_them_out() -> None:
+    words, means, targets = words_and_clips(4)
+    signs = (2 * targets[:, 0] - 1)[:, np.newaxis]
+    right = TextWeights(np.array([[9.0, -9.0]]), np.zeros(2), "")
+    assert words_share(right, signs, targets) > 0.99
+    assert words_share(TextWeights(-right.kernel, right.bias, ""), signs, targets) < 0.01
+    assert words_share(words, means[:2], np.ones((2, 2))) == 1, "nothing can be told from clips that show everything"
 
 
 def test_clips_correct_words_that_are_wrong() -> None:

@@ -16,8 +16,8 @@ from models.vocabulary.text_weights import text_weights
 from pipelines.commands.demo_archive import demo_archive
 from tests.conftest import Reelbeam, assert_whole, run_command
 from tests.own_classes import write_labels
+from tests.presets import save_clip, save_siglip
 from tests.tables import contents
-from tests.test_text_joint import preset  # noqa: F401 - a fixture
 from tests.vocabulary_clips import ABSENT, PRESENT, SUBJECTS, csv_of_rows, shown, texts_of_rows
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
@@ -43,6 +43,13 @@ def catalog(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_command("classify", "--archive", archive, "--catalog", root)
     assert done.code == 0, done.err
     return root
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    save_clip(folder)
+    return folder
 
 
 @pytest.fixture
@@ -213,7 +220,7 @@ def test_a_joint_model_scores_words_by_its_own_text_tower(
     preset: Path,
     archive: Path,
     tmp_path: Path,
-    reelbeam: Reelbeam,  # noqa: F811 - the fixture
+    reelbeam: Reelbeam,
 ) -> None:
     """The rows of a classified archive hold what the towers say: scale x (prompt - mean label) . frame - log(labels)."""
     from models.text.joint import load_towers
@@ -238,16 +245,22 @@ def test_a_joint_model_scores_words_by_its_own_text_tower(
     np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
-def test_a_siglip_keeps_its_own_bias() -> None:
-    from types import SimpleNamespace
+def test_a_siglip_scores_words_by_its_own_sigmoid(tmp_path: Path) -> None:
+    """The scores are those of the whole model for each prompt: sigmoid(scale x cosine + bias)."""
+    from models.text.joint import load_towers
 
-    from models.text.joint import JointTextModel
-
-    head = SimpleNamespace(logit_scale=np.log(7.0), logit_bias=-3.0)
-    model = JointTextModel(Path("unused"))
-    model.__dict__["_towers"] = SimpleNamespace(backbone=SimpleNamespace(siglip_head=head))
-    scale, bias = model.logit_scale_and_bias()
-    assert scale == pytest.approx(7) and bias == -3
+    folder = tmp_path / "siglip"
+    save_siglip(folder)
+    bundle = prepare(str(folder), cache_dir=tmp_path / "cache", device="cpu")
+    use = text_weights(vocabulary("name\ndog\ncat\n"), bundle)
+    towers = load_towers(folder)
+    pictures = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    prepared = towers.preprocessor({"prompts": ["a photo of dog", "a photo of cat"], "images": pictures})
+    inputs = {"images": prepared["images"], "token_ids": prepared["token_ids"]}
+    embeddings = np.asarray(towers.backbone.get_vision_embeddings(prepared["images"]))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    logits = np.asarray(towers.backbone(inputs)["vision_logits"])
+    np.testing.assert_allclose(embeddings @ use.kernel + use.bias, logits, atol=1e-3)
 
 
 def test_words_find_the_subjects_of_captioned_clips(shared: Path) -> None:

@@ -1,7 +1,8 @@
 """Learns from a few labelled clips, starting from the weights that words give.
 
 Each class is a logistic regression of its clips' mean embeddings whose Gaussian prior has the words' weights as its
-mean (maximum a posteriori). Without clips it is the words' classifier, and with many clips the words fade. LP++ (Huang
+mean (maximum a posteriori), as far as the clips bear them out (`words_share`). Without clips it is the words'
+classifier, and with many clips the words fade. LP++ (Huang
 et al. 2024, arXiv:2404.02285) and Tip-Adapter (Zhang et al. 2022, arXiv:2111.03930) mix words and clips for CLIP.
 """
 
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from models.heads.calibration import fit_temperature
@@ -77,6 +78,8 @@ def fit(words: TextWeights, means: Floats, targets: Floats) -> tuple[Floats, Flo
     """
     if not len(means):
         return words.kernel, words.bias
+    share = words_share(words, means, targets)
+    words = TextWeights(share * words.kernel, share * words.bias, words.trust)
     centre = means.mean(axis=0)
     scale = float(np.sqrt(((means - centre) ** 2).sum(axis=1).mean())) or 1.0
     inputs = (means - centre) / scale
@@ -85,6 +88,32 @@ def fit(words: TextWeights, means: Floats, targets: Floats) -> tuple[Floats, Flo
     changes = np.stack([_change(products, before[:, k], 2 * targets[:, k] - 1) for k in range(targets.shape[1])])
     moved = inputs.T @ changes[:, :-1].T / scale
     return words.kernel + moved, words.bias + changes[:, -1] - centre @ moved
+
+
+def words_share(words: TextWeights, means: Floats, targets: Floats) -> float:
+    """Return how much of the words' weights the clips bear out, from 0 to 1.
+
+    It is the factor under which the words' logits, centred for each class, explain the clips best. The words were not
+    fitted on these clips, so the comparison is fair however few there are. 1 if no class has clips that show it and
+    clips that do not.
+
+    Args:
+        words: The classifier of the words alone.
+        means: float [clips, D], mean embeddings.
+        targets: float [clips, L]: 1 where a clip shows a class, else 0.
+    """
+    told = np.flatnonzero((targets.max(axis=0) > 0) & (targets.min(axis=0) < 1))
+    if not len(told):
+        return 1.0
+    signs = 2 * targets[:, told] - 1
+    weights = np.stack([_balanced(sign) for sign in signs.T], axis=1)
+    logits = means @ words.kernel[:, told]
+    margins = signs * (logits - np.average(logits, axis=0, weights=weights))
+
+    def loss(share: float) -> float:
+        return float((weights * np.logaddexp(0, -share * margins)).sum())
+
+    return float(minimize_scalar(loss, bounds=(0, 1), method="bounded").x)
 
 
 def _change(products: Floats, before: Floats, sign: Floats) -> Floats:
