@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from models.cache import cache_folder
 from models.heads.saved import SavedHead, save
-from models.visual.bundle import ModelBundle, cache_folder
+from models.visual.bundle import ModelBundle
 from models.vocabulary.few_shot import FewShot
 from models.vocabulary.table import NONE_OF_THESE, Vocabulary
 from models.vocabulary.text_weights import THRESHOLD, TextWeights, text_model_of, text_weights
@@ -46,7 +47,8 @@ def content_key(vocabulary: Vocabulary, bundle: ModelBundle) -> str:
     Raises:
         TextModelError: The text model is not available.
     """
-    fingerprint = text_model_of(bundle).fingerprint
+    model = text_model_of(bundle)
+    fingerprint = "" if model.joint else model.fingerprint  # a joint model's towers are one backbone
     return hashlib.sha256(
         msgspec.json.encode([VERSION, fingerprint, bundle.backbone.fingerprint, vocabulary])
     ).hexdigest()
