@@ -258,7 +258,7 @@ def test_a_siglip_scores_words_by_its_own_sigmoid(tmp_path: Path) -> None:
     prepared = towers.preprocessor({"prompts": ["a photo of dog", "a photo of cat"], "images": pictures})
     inputs = {"images": prepared["images"], "token_ids": prepared["token_ids"]}
     embeddings = np.asarray(towers.backbone.get_vision_embeddings(prepared["images"]))
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     logits = np.asarray(towers.backbone(inputs)["vision_logits"])
     np.testing.assert_allclose(embeddings @ use.kernel + use.bias, logits, atol=1e-3)
 

@@ -12,7 +12,15 @@ from models.heads.saved import SavedHead, save
 from models.visual.bundle import ModelBundle
 from models.vocabulary.few_shot import FewShot
 from models.vocabulary.table import NONE_OF_THESE, Vocabulary
-from models.vocabulary.text_weights import THRESHOLD, TextWeights, text_model_of, text_weights
+from models.vocabulary.text_weights import (
+    OFFSET,
+    SCALE,
+    THRESHOLD,
+    TextWeights,
+    text_model_of,
+    text_weights,
+    trust_in_words,
+)
 
 VERSION = 1
 """Increases when the same words would give other weights."""
@@ -34,7 +42,9 @@ def vocabulary_head(vocabulary: Vocabulary, bundle: ModelBundle, name: str) -> P
         HeadError: The cache cannot be written.
     """
     content = content_key(vocabulary, bundle)
-    path = cache_folder() / "vocabularies" / content[:20] / f"{name}.keras"
+    # A later release may know more about the same weights, so the cache looks the head up by that too.
+    key = hashlib.sha256(f"{content}|{trust_in_words(bundle)}".encode()).hexdigest()
+    path = cache_folder() / "vocabularies" / key[:20] / f"{name}.keras"
     if not path.is_file():
         words = text_weights(vocabulary, bundle)
         save(keras_model(words.kernel, words.bias), _described(vocabulary, bundle, words, content), path)
@@ -50,7 +60,7 @@ def content_key(vocabulary: Vocabulary, bundle: ModelBundle) -> str:
     model = text_model_of(bundle)
     fingerprint = "" if model.joint else model.fingerprint  # a joint model's towers are one backbone
     return hashlib.sha256(
-        msgspec.json.encode([VERSION, fingerprint, bundle.backbone.fingerprint, vocabulary])
+        msgspec.json.encode([VERSION, SCALE, OFFSET, fingerprint, bundle.backbone.fingerprint, vocabulary])
     ).hexdigest()
 
 

@@ -82,7 +82,7 @@ def text_weights(vocabulary: Vocabulary, bundle: ModelBundle) -> TextWeights:
     centred = kernel.astype(np.float64) - kernel.mean(axis=1, keepdims=True, dtype=np.float64)
     length = float(np.linalg.norm(centred, axis=0).mean())
     bias = np.full(len(vocabulary), -SCALE * OFFSET)
-    return TextWeights(SCALE * length * directions.T, bias, _trust_of_labels(bundle))
+    return TextWeights(SCALE * length * directions.T, bias, trust_in_words(bundle))
 
 
 def _backbone_classes(bundle: ModelBundle) -> tuple[tuple[str, ...], Classifier]:
@@ -124,7 +124,7 @@ def _through_joint_model(vocabulary: Vocabulary, bundle: ModelBundle, model: Joi
         labels, (of_labels, _) = _backbone_classes(bundle)
         kernel -= of_labels.mean(axis=1, keepdims=True, dtype=np.float64)
         bias = -float(np.log(len(labels)))
-    return TextWeights(kernel, np.full(len(vocabulary), bias), _TRUST_OF_JOINT)
+    return TextWeights(kernel, np.full(len(vocabulary), bias), trust_in_words(bundle))
 
 
 def _prompts(text: LabelText) -> list[str]:
@@ -136,12 +136,17 @@ def _prompts(text: LabelText) -> list[str]:
 
 _ACTIONS = "actions: not above chance, label some clips and train a temporal head"
 
-_TRUST_OF_JOINT = f"words through the joint model's text tower; not measured, because no such weights ship; {_ACTIONS}"
-
 MEASURED_BACKBONE = "efficientnet_lite0"
+"""The model that `SCALE` and `OFFSET` were fitted for."""
 
 
-def _trust_of_labels(bundle: ModelBundle) -> str:
+def trust_in_words(bundle: ModelBundle) -> str:
+    """Return one line that says how far scores of words can be trusted on a model's embeddings.
+
+    The figures are those of `python -m tests.benchmarks.vocabulary`, in docs/classes.md.
+    """
+    if text_model_of(bundle).joint:
+        return f"words through the joint model's text tower; not measured; {_ACTIONS}"
     if bundle.backbone.model != MEASURED_BACKBONE:
         return (
             f"words through the labels of {bundle.backbone.model}; measured for {MEASURED_BACKBONE} only, so scores "
