@@ -30,7 +30,8 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of ``reelbeam.json``.
 
     Attributes:
-        kind: ``linear``, ``mlp``, ``temporal``, or ``network`` for one that takes pictures.
+        kind: ``linear``, ``mlp``, ``temporal``, ``vocabulary`` for one that was made from words (see
+            `models.vocabulary`), or ``network`` for one that takes pictures.
         labels: Names of the classes, in the order of the logits.
         multi_label: Whether classes are independent (sigmoid) or exclude each other (softmax).
         temperature: The logits are divided by this.
@@ -40,10 +41,12 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
         reach_frames: Largest distance, in frames, at which a frame changes the scores of another one.
         preprocessing: Of a network's pictures.
         training: Facts about the training, for people.
+        content: sha256, in hex, of everything that decides the weights of a head that was made from words alone. It
+            stands for the file's bytes, which also hold the time of writing. Empty for others.
         format_version: Version of this layout.
     """
 
-    kind: Literal["linear", "mlp", "temporal", "network"]
+    kind: Literal["linear", "mlp", "temporal", "vocabulary", "network"]
     labels: tuple[str, ...]
     multi_label: bool = False
     temperature: float = 1.0
@@ -53,6 +56,7 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
     reach_frames: int = 0
     preprocessing: Preprocessing | None = None
     training: dict[str, Any] = {}
+    content: str = ""
     format_version: int = FORMAT_VERSION
 
 

@@ -102,6 +102,15 @@ class JointTextModel:
         """Encode texts like `encode_queries`: these models make no difference."""
         return self.encode_queries(texts)
 
+    def logit_scale_and_bias(self) -> tuple[float, float | None]:
+        """Return the factor of a cosine in the model's logits, and what is added, which is None for CLIP.
+
+        Raises:
+            TextModelError: The preset cannot be loaded.
+        """
+        scale, bias = _temperature(self._towers.backbone)
+        return scale, bias if hasattr(self._towers.backbone, "siglip_head") else None
+
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         with self._one_call:
             tokens = self._towers.preprocessor({"prompts": texts, "images": _NO_PICTURE})["token_ids"]

@@ -75,10 +75,10 @@ def _of_path(path: Path) -> Recipe:
         return Recipe(joint.key(path), lambda: joint.load(_checked(path)), joint_preset=path)
     if keras_hub_classifier.is_classifier_preset(path):
         return Recipe(keras_hub_classifier.key(path), lambda: keras_hub_classifier.load(_checked(path)))
-    key = user_model.key(path)
     if path.is_file() and is_head(path):
+        key = trained_head.key(path)
         return Recipe(key, lambda: trained_head.load(path, _backbone_of), joint_preset=_joint_preset_below(path))
-    return Recipe(key, lambda: user_model.load(path))
+    return Recipe(user_model.key(path), lambda: user_model.load(path))
 
 
 def _checked(folder: Path) -> Path:

@@ -20,6 +20,7 @@ from transforms.video.bounds import DEFAULT, Bounds
 from transforms.video.sampling import Sampling, SamplingError
 
 if TYPE_CHECKING:
+    from models.visual.bundle import ModelBundle
     from models.visual.hedging import Hedging
 
 EXIT_TOO_MANY_FAILED = 3
@@ -108,6 +109,12 @@ class HintType(click.ParamType):
     help="A name of `reelbeam models`, a .keras file, or the folder of a SavedModel or of a keras-hub preset.",
 )
 @click.option("--weights", default=None, metavar="FILE", help="Weights for a registered architecture.")
+@click.option(
+    "--vocabulary",
+    default=None,
+    metavar="CSV",
+    help="Your own words as classes, through the model's: columns name, other_names, description, zh, ...",
+)
 @click.option(
     "--sample",
     "sampling",
@@ -276,7 +283,7 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
         archives=tuple(absolute_archive(archive) for archive in chosen["archives"]),
         catalog=absolute(chosen["catalog"]),
         config=RunConfig(
-            model=chosen["model"],
+            model=chosen["vocabulary"] or chosen["model"],
             model_fingerprint=model_fingerprint,
             sampling=str(chosen["sampling"]),
             top_labels=chosen["top_labels"],
@@ -316,16 +323,18 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
 
     with stderr_to_devnull(not chosen["verbose"]):
         bundle = prepare(local_model(chosen["model"]), precision=chosen["precision"], weights=chosen["weights"])
+        head, trust = _head_of_words(chosen, bundle)
+        bundle = prepare(head, precision=chosen["precision"]) if head else bundle
     if bundle.note:
         log(logging.WARNING, bundle.note)
-    hedging = read_hedging(bundle, chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
+    hedging = read_hedging(bundle, head or chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
     request = _request(chosen, bundle.fingerprint, bundle.spec.embedding_size, hedging)
     record, resumed = run_night(request, bundle, beam_arguments, watch)
     if record is None:
         click.echo("the template is written; its job commits the run itself", err=True)
         return
     log_outcomes(Catalog(request.catalog), record)
-    summary = monitoring.summary = summary_of(record, request.catalog, resumed)
+    summary = monitoring.summary = summary_of(record, request.catalog, resumed, trust)
     if chosen["as_json"]:
         click.echo(json_text(summary))
     else:
@@ -336,6 +345,13 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
         ended = SystemExit(EXIT_TOO_MANY_FAILED)
         ended.add_note(said)
         raise ended
+
+
+def _head_of_words(chosen: dict[str, Any], bundle: "ModelBundle") -> tuple[str, str | None]:
+    """Returns the file of the vocabulary's head and what it says about its scores; "" and None without a vocabulary."""
+    from pipelines.jobs.vocabulary import head_of_words
+
+    return head_of_words(chosen["vocabulary"], bundle) if chosen["vocabulary"] else ("", None)
 
 
 def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
@@ -352,14 +368,19 @@ def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
 
 
 def _dry_run(chosen: dict[str, Any]) -> None:
-    from models.visual.bundle import fingerprint_of_model
+    from models.visual.bundle import fingerprint_of_model, prepare
     from models.visual.hedging import Hedging
     from pipelines.jobs.classify.dry_run import plan_night
     from pipelines.jobs.hedging import read_parents
     from pipelines.terminal.summary import print_plan
     from transforms.catalog.bundles import local_model
 
-    fingerprint = fingerprint_of_model(local_model(chosen["model"]), chosen["precision"], chosen["weights"])
+    model, precision, weights = local_model(chosen["model"]), chosen["precision"], chosen["weights"]
+    if chosen["vocabulary"]:
+        with stderr_to_devnull(not chosen["verbose"]):
+            model, _ = _head_of_words(chosen, prepare(model, precision=precision, weights=weights))
+        weights = None
+    fingerprint = fingerprint_of_model(model, precision, weights)
     # The plan needs to know only which earlier rows would be the same: the floor, which the model decides, does not.
     parents = tuple(sorted(read_parents(chosen["hierarchy"]).items()))
     plan = plan_night(_request(chosen, fingerprint, 0, Hedging(chosen["label_accuracy"], parents=parents)))

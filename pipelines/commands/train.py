@@ -13,6 +13,7 @@ from pipelines.terminal.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from pipelines.jobs.train_head import TrainingSummary
+    from pipelines.jobs.train_vocabulary import VocabularySummary
 
 
 HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
@@ -29,6 +30,11 @@ MOVING_FPS = 4
     required=True,
     metavar="CSV",
     help="Columns uri,label and optionally start_s,end_s,split,group.",
+)
+@click.option(
+    "--vocabulary",
+    metavar="CSV",
+    help="Start from words, so that a few clips are enough: columns name, other_names, ... With --catalog.",
 )
 @click.option("--output", required=True, metavar="FILE", help="The .keras file to write.")
 @click.option(
@@ -94,6 +100,9 @@ def command(context: click.Context, **chosen: Any) -> None:
     options = start(context, chosen)
     with cannot_run():
         with_archive = _check(chosen)
+        if chosen["vocabulary"] is not None:
+            _learn_vocabulary(chosen, options)
+            return
         summary = _train_network(chosen) if with_archive else _train_head(chosen, options)
         if chosen["curve"] is not None:
             from models.heads.plots import learning_curve, png
@@ -110,12 +119,21 @@ NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
 """Options that are only allowed with --archive."""
 
 
+NOT_WITH_VOCABULARY = {
+    "archives": "--archive",
+    **{name: f"--{name.replace('_', '-')}" for name in ("head", "epochs", "wanted_precision", "seed", "curve")},
+}
+"""Options that are not allowed with --vocabulary, whose training has no epochs and draws nothing."""
+
+
 def _check(chosen: dict[str, Any]) -> bool:
     """Returns whether to train a network end to end (True) or a head on a catalog (False).
 
     Raises:
         click.UsageError: neither or both of --archive and --catalog are given, or an option does not go with them.
     """
+    if chosen["vocabulary"] is not None:
+        _check_with_vocabulary()
     if bool(chosen["archives"]) == bool(chosen["catalog"]):
         raise click.UsageError("give --catalog to train a head on its features, or --archive to train end to end")
     given = click.get_current_context().get_parameter_source
@@ -127,6 +145,13 @@ def _check(chosen: dict[str, Any]) -> bool:
         if chosen[name] is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --archive")
     return False
+
+
+def _check_with_vocabulary() -> None:
+    given = click.get_current_context().get_parameter_source
+    for name, option in NOT_WITH_VOCABULARY.items():
+        if given(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} does not go with --vocabulary")
 
 
 def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
@@ -180,6 +205,38 @@ def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":
     )
     request = HeadRequest(absolute(chosen["catalog"]), chosen["labels"], absolute(chosen["output"]), settings)
     return run_training(request, options, show_epochs)
+
+
+def _learn_vocabulary(chosen: dict[str, Any], options: Any) -> None:
+    from pipelines.jobs.train_vocabulary import VocabularyRequest, run_vocabulary_training
+    from transforms.storage import absolute
+
+    import_tensorflow(verbose=chosen["verbose"])
+    request = VocabularyRequest(
+        absolute(chosen["catalog"]), chosen["vocabulary"], chosen["labels"], absolute(chosen["output"])
+    )
+    summary = run_vocabulary_training(request, options)
+    if chosen["as_json"]:
+        click.echo(json_text(asdict(summary)))
+    else:
+        _print_vocabulary(summary)
+
+
+def _print_vocabulary(summary: "VocabularySummary") -> None:
+    from rich.markup import escape
+
+    from pipelines.terminal.console import console, print_paragraph
+
+    out = console()
+    out.print(f"\n[bold]{escape(summary.output)}[/bold]: {len(summary.labels)} classes from words and clips")
+    counts = ", ".join(f"{escape(name)} {count}" for name, count in summary.clips.items()) or "none"
+    print_paragraph(out, f"clips: {counts}; {summary.frames} frames ({summary.sampling}), {summary.elapsed_s:.1f} s")
+    if summary.by_words is not None and summary.by_both is not None:
+        print_paragraph(
+            out,
+            f"right on clips that it had not seen: {summary.by_both:.1%}; with the words alone {summary.by_words:.1%}",
+        )
+    print_paragraph(out, escape(summary.trust) + "\n")
 
 
 def _print(summary: "TrainingSummary") -> None:

@@ -167,7 +167,7 @@ def _score(
 
 
 def _note(about: saved.SavedHead | None, config: RunConfig) -> str:
-    if about is None or about.sampling == config.sampling:
+    if about is None or about.content or about.sampling == config.sampling:
         return ""
     return f"the classifier learned from frames at {about.sampling}, and the catalog holds frames at {config.sampling}"
 

@@ -36,12 +36,14 @@ class RelabelRequest:
         model: the head's file.
         label_accuracy: wanted share of right best labels.
         hierarchy: path of a table of broader names; None for none.
+        vocabulary: path of the words that the head was made from, for the record; None for a head that was trained.
     """
 
     catalog: str
     model: str
     label_accuracy: float = ACCURACY
     hierarchy: str | None = None
+    vocabulary: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def run_relabel(
         # Nothing is decoded: readers find the thumbnails in the runs that decoded the videos.
         config = replace(
             newest.config,
-            model=request.model,
+            model=request.vocabulary or request.model,
             model_fingerprint=bundle.fingerprint,
             thumbnail_seconds="0",
             hedging=hedging,

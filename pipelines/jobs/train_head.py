@@ -122,7 +122,7 @@ def run_training(request: HeadRequest, options: PipelineOptions, watch: Watch) -
     catalog = Catalog.open(request.catalog)
     config = newest_config(catalog)
     bundle = catalog_bundle(catalog, config)
-    videos = [_learnable(video) for video in labelled_videos(catalog, rows)]
+    videos = [learnable(video) for video in labelled_videos(catalog, rows)]
     videos = [video for video in videos if video.examples]
     check_some(videos)
     check_classes([example for video in videos for example in video.examples])
@@ -170,6 +170,6 @@ def gather(videos: list[LabelledVideo], folder: str, into: Path, options: Pipeli
     return gathered(folder, parts, into)
 
 
-def _learnable(video: LabelledVideo) -> LabelledVideo:
+def learnable(video: LabelledVideo) -> LabelledVideo:
     """Removes the parts that are kept for testing."""
     return LabelledVideo(video.video, tuple(example for example in video.examples if example.split != "test"))

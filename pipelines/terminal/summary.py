@@ -12,8 +12,15 @@ from transforms.catalog.runs import RunRecord
 from transforms.storage import printable, uri_of_path
 
 
-def summary_of(record: RunRecord, catalog: str, resumed: bool) -> dict[str, Any]:
-    """Returns a run's summary, ready for JSON."""
+def summary_of(record: RunRecord, catalog: str, resumed: bool, trust: str | None = None) -> dict[str, Any]:
+    """Returns a run's summary, ready for JSON.
+
+    Args:
+        record: of the run.
+        catalog: the catalog's folder.
+        resumed: whether the run was taken up where it was killed.
+        trust: what a vocabulary's head says about its scores; None for other models.
+    """
     counts = record.counts
     return {
         "run_id": record.run_id,
@@ -35,6 +42,7 @@ def summary_of(record: RunRecord, catalog: str, resumed: bool) -> dict[str, Any]
         "resumed": resumed,
         "model": record.config.model,
         "sampling": record.config.sampling,
+        **({"trust": trust} if trust else {}),
     }
 
 
@@ -64,6 +72,8 @@ def print_summary(summary: dict[str, Any]) -> None:
         print_table(out, _counts_table("Commonest labels", "videos", summary["labels"]))
     if summary["failures"]:
         print_table(out, _counts_table("Failures", "videos", summary["failures"]))
+    if summary.get("trust"):
+        print_paragraph(out, escape(summary["trust"]))
     out.print("  Tables: ", end="")
     out.out(f"{printable(summary['catalog'])}/{{frames,videos,failures}}/run={summary['run_id']}/*.parquet\n")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from models.heads.saved import SavedHead, linear_classifier, read, scores_function, to_scores
+from models.visual.architectures import user_model
 from models.visual.architectures.keras_parts import take_apart
 from models.visual.backbone import Backbone, fingerprint_of_key
 from models.visual.errors import ModelError, first_line
@@ -13,6 +14,16 @@ from models.visual.spec import VisualSpec
 
 BackboneOf = Callable[[str, str | None], tuple[str, Callable[[], LoadedModel]]]
 """Returns the key and the loader of a model, given its name and its weights."""
+
+
+def key(path: Path) -> str:
+    """Return a key of everything that decides the classifier's numbers: its bytes, or the words that it was made from.
+
+    Raises:
+        ModelError: The file is not a classifier that this project saved.
+    """
+    content = read(path).content
+    return f"vocabulary|{content}" if content else user_model.key(path)
 
 
 def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
