@@ -131,7 +131,7 @@ MISTYPED = {
     "no subcommand": (["evaluate", "xyz", "--catalog", "y"], "there is retrieval"),
     "order": (["--catalog", "y", "status"], "options follow it: reelbeam status"),
     "unknown before": (["--colour", "red"], "--colour"),
-    "no words": (["search", "--catalog", "y"], "ask with words, with --image or with --video"),
+    "no words": (["search", "--catalog", "y"], "ask with words, --image, --video or --batch"),
     "no option": (["status"], "Missing option '--catalog'"),
     "stray": (["classify", "x", "--archive", "x", "--catalog", "y"], "unexpected argument 'x'"),
     "number": (["search", "dog", "--catalog", "y", "--top", "many"], "'many' is not a valid integer"),

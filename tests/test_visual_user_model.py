@@ -305,7 +305,7 @@ def test_a_head_that_this_project_trained_goes_to_its_own_loader(
 ) -> None:
     path = saved(network(), tmp_path / "head.keras")
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(HEAD_ENTRY, "{}")
+        archive.writestr(HEAD_ENTRY, '{"kind": "linear", "labels": ["a"], "format_version": 1}')
     monkeypatch.setattr(trained_head, "load", lambda given, _: placeholder.load() if given == path else None)
     bundle = made(path)
     assert bundle.spec == placeholder.SPEC

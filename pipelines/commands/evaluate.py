@@ -144,8 +144,9 @@ def retrieval(catalog: str, queries: Path, text_weight: float, report: str | Non
         from transforms.retrieval.search import CatalogSearch
         from transforms.storage import absolute
 
+        asked = _read(queries)
         search = CatalogSearch.open(absolute(catalog))
-        judged = judge(search, _read(queries), text_weight=text_weight)
+        judged = judge(search, asked, text_weight=text_weight)
         figures = figures_of(judged, len(search.index.table))
         if report is not None:
             from pipelines.jobs.retrieval_report import write_retrieval_report
