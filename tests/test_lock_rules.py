@@ -374,3 +374,23 @@ def test_no_heartbeat_comes_before_its_time(tmp_path: Path, monkeypatch: pytest.
     with held:
         held._thread.join(30)
     assert waits == [20.0]
+
+
+def test_a_process_is_told_by_its_own_start() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as later:
+        assert lock._started_s(later.pid) > lock._started_s(os.getpid())
+        later.terminate()
+
+
+def test_a_lock_whose_folder_is_away_is_given_back_without_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's own error matters more than that its lock stays."""
+
+    def away(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(ZeroDivisionError), CatalogLock(str(tmp_path)):
+        monkeypatch.setattr(storage, "delete", away)
+        _ = 1 / 0
+    assert (tmp_path / "LOCK").exists()
