@@ -74,7 +74,7 @@ def ending_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="listed",
             show_default=True,
             help="Which videos come first: as --archive names them, lists by line and folders by path; or by the "
-            "files' times or sizes.",
+            "files' times or sizes. What failed on an earlier night comes last.",
         ),
         click.option(
             "--limit",

@@ -61,8 +61,10 @@ FROM found
 _TODO: Final = """
 SELECT video_id, uri, size_bytes, modified_s, fingerprint,
     if(fate = 'again', attempts, 0) AS attempts, if(fate = 'again', first_seen_us / 1e6, NULL) AS first_failed_s
-FROM found WHERE fate IN ('new', 'again') ORDER BY video_id NOT IN (SELECT video_id FROM begun), {order}
+FROM found WHERE fate IN ('new', 'again') 
+ORDER BY video_id NOT IN (SELECT video_id FROM begun), fate = 'again', {order}
 """
+"""What failed before comes last, so that a few broken files do not take up each of several short nights."""
 
 _COUNT_BEGUN: Final = """
 SELECT count(*) FROM found WHERE fate IN ('new', 'again') AND video_id IN (SELECT video_id FROM begun)
@@ -173,6 +175,8 @@ class Comparison:
 
     def queue(self, order: str = "listed") -> TodoQueue:
         """Returns the videos to process in a queue, which stays when this comparison is closed.
+
+        Videos that failed before come after the others, whatever the order.
 
         Args:
             order: one of `ORDERS`.
