@@ -105,6 +105,9 @@ CHINESE: Final[dict[str, str]] = {
     "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed + {left} left.": (
         "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed} + 剩余 {left}。"
     ),
+    "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed.": (
+        "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed}。"
+    ),
     "The night was committed in {number} parts.": "这一夜分 {number} 次提交。",
     "left": "剩余",
     "{number} of the unchanged failed too often and are left alone until they change.": (
