@@ -24,6 +24,7 @@ from transforms.video.sampling import Sampling, SamplingError
 if TYPE_CHECKING:
     from models.visual.bundle import ModelBundle
     from models.visual.hedging import Hedging
+    from transforms.catalog.runs import Counts
 
 EXIT_TOO_MANY_FAILED = 3
 
@@ -346,8 +347,12 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
         click.echo(json_text(summary))
     else:
         print_summary(summary)
-    if too_many_failed(record.counts.failed, record.counts.ok + record.counts.partial, chosen["max_failed"]):
-        said = f"{record.counts.failed} videos failed, more than --max-failed allows"
+    _exit_if_too_many_failed(record.counts, chosen["max_failed"])
+
+
+def _exit_if_too_many_failed(counts: "Counts", limit: float | None) -> None:
+    if too_many_failed(counts.failed, counts.ok + counts.partial, limit):
+        said = f"{counts.failed} videos failed, more than --max-failed allows"
         log(logging.ERROR, said)
         ended = SystemExit(EXIT_TOO_MANY_FAILED)
         ended.add_note(said)
