@@ -175,8 +175,9 @@ class Catalog:
 
         Returns:
             A table with ``run_id``, ``started_at``, ``finished_at``, ``archives``, ``model``, ``sampling``,
-            ``discovered``, ``skipped``, ``ok``, ``partial``, ``failed``, ``gone``, ``video_s``, ``frames``,
-            ``elapsed_s``, ``speed_x_realtime`` and more; ``_s`` stands for seconds.
+            ``discovered``, ``skipped``, ``ok``, ``partial``, ``failed``, ``left``, ``gone``, ``video_s``,
+            ``frames``, ``elapsed_s``, ``speed_x_realtime`` and more; ``_s`` stands for seconds. The runs of one night
+            share ``night``, the id of the first of them.
 
         Raises:
             CatalogError: a run record cannot be read, or was written by a newer reelbeam.

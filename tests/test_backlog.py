@@ -22,8 +22,9 @@ from tests.catalogs import (
     write_night,
     write_part,
 )
-from transforms.archive import comparison as comparing
-from transforms.archive.comparison import Backlog, Comparison, ComparisonError
+from transforms.archive import database
+from transforms.archive.comparison import Backlog, Comparison
+from transforms.archive.database import ComparisonError
 from transforms.archive.listing import UNLISTED
 from transforms.catalog import schemas
 from transforms.catalog.latest import latest_failures, latest_videos
@@ -149,7 +150,8 @@ def test_many_nights_as_a_plain_account_has_them(tmp_path_factory: pytest.TempPa
         with Comparison() as comparison:
             assert comparison.list_videos(iter(listing)) == len(listing)
             counts = comparison.compare(catalog, config)
-            todo = list(comparison.todo())
+            with comparison.queue() as queue:
+                todo = list(queue.videos(0, len(queue)))
             gone = pa.Table.from_batches(comparison.gone(sorted(archives)), schemas.GONE)
         assert (counts, todo) == account.plan(listing, config)
         assert gone["uri"].to_pylist() == account.missing(listing, sorted(archives))
@@ -165,7 +167,7 @@ def test_many_nights_as_a_plain_account_has_them(tmp_path_factory: pytest.TempPa
 
 
 def test_more_than_fits_in_memory_goes_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparing, "MEMORY_LIMIT", "32MB")
+    monkeypatch.setattr(database, "MEMORY_LIMIT", "32MB")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     videos = [video(f"/archive/{number:032}.mp4") for number in range(100_000)]
     shuffled = Random(0).sample(videos, len(videos))
@@ -173,14 +175,15 @@ def test_more_than_fits_in_memory_goes_to_disk(tmp_path: Path, monkeypatch: pyte
         comparison.list_videos(iter(shuffled))
         assert comparison.compare(Catalog(str(tmp_path / "catalog")), CONFIG).todo == len(videos)
         assert sum(path.stat().st_size for path in tmp_path.rglob("duckdb*")) > 1_000_000
-        assert list(comparison.todo()) == videos
+        with comparison.queue() as queue:
+            assert list(queue.videos(0, len(queue))) == videos
     assert not list(tmp_path.iterdir())
 
 
 def test_no_room_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparing, "MEMORY_LIMIT", "2MB")
+    monkeypatch.setattr(database, "MEMORY_LIMIT", "2MB")
     videos = (video(f"/archive/{number:032}.mp4") for number in range(50_000))
     with Comparison() as comparison, pytest.raises(ComparisonError, match=r"^no room in /[^\n]*; set TMPDIR to"):
         comparison.list_videos(videos)
         comparison.compare(Catalog(str(tmp_path / "catalog")), CONFIG)
-        list(comparison.todo())
+        comparison.queue()

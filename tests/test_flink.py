@@ -203,6 +203,18 @@ def test_the_local_runs_tables_with_work_on_both_taskmanagers(
     assert taskmanagers_of_long(catalog) == {"1", "2"}
 
 
+def test_a_night_in_parts_is_a_job_for_each(cluster: Cluster, archive: Path, local: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    done = cluster.submit(*classify(archive, catalog), "--commit-every", "0.001s", "--limit", 2)
+    assert done.code == 0, done.err
+    assert (done.json["left"], len(done.json["run_ids"])) == (3, 2)
+    done = cluster.submit(*classify(archive, catalog))
+    assert done.code == 0 and done.json["left"] == 0, done.err
+    ours, theirs = contents(catalog), contents(local)
+    for table in ("videos", "frames"):
+        assert ours[table] == theirs[table], table
+
+
 def taskmanagers_of_long(catalog: Path) -> set[str]:
     """The TaskManagers that decoded a part of the long video."""
     import pyarrow.parquet as pq

@@ -2,11 +2,13 @@
 
 import logging
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
+from pipelines.commands.ending_options import ending_of, ending_options
 from pipelines.commands.label_options import label_options
 from pipelines.jobs.cores import cores_of_process
 from pipelines.jobs.memory import return_freed_memory
@@ -22,6 +24,7 @@ from transforms.video.sampling import Sampling, SamplingError
 if TYPE_CHECKING:
     from models.visual.bundle import ModelBundle
     from models.visual.hedging import Hedging
+    from transforms.catalog.runs import Counts
 
 EXIT_TOO_MANY_FAILED = 3
 
@@ -246,6 +249,7 @@ class HintType(click.ParamType):
     metavar="SHARE|COUNT",
     help="Exit with 3 if more of the processed videos fail.",
 )
+@ending_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done and write nothing.")
 @monitoring_options
 @job_options
@@ -262,6 +266,7 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.beam_options import beam_options
 
         beam_options(context.args, command)
+    chosen["ending"] = ending_of(chosen, context.args)
     if chosen["dry_run"]:
         with cannot_run():
             _dry_run(chosen)
@@ -308,12 +313,13 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
         follow_links=chosen["follow_links"],
         extract_hints=dict(chosen["extract_hints"]),
         selection=Selection(chosen["include"], chosen["exclude"], exclude_rule="--exclude {}"),
+        ending=chosen["ending"],
     )
 
 
 def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitoring) -> None:
     from models.visual.bundle import prepare
-    from pipelines.jobs.classify.night import run_night
+    from pipelines.jobs.classify.night import Watchers, run_night
     from pipelines.jobs.hedging import read_hedging
     from pipelines.terminal.outcome_log import log_outcomes
     from pipelines.terminal.progress import watch
@@ -329,18 +335,24 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
         log(logging.WARNING, bundle.note)
     hedging = read_hedging(bundle, head or chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
     request = _request(chosen, bundle.fingerprint, bundle.spec.embedding_size, hedging)
-    record, resumed = run_night(request, bundle, beam_arguments, watch)
-    if record is None:
+    catalog = Catalog(request.catalog)
+    night = run_night(request, bundle, beam_arguments, Watchers(watch, partial(log_outcomes, catalog)))
+    if not night.parts:
         click.echo("the template is written; its job commits the run itself", err=True)
         return
-    log_outcomes(Catalog(request.catalog), record)
-    summary = monitoring.summary = summary_of(record, request.catalog, resumed, trust)
+    record, run_ids = night.record(catalog), [part.run_id for part in night.parts]
+    summary = summary_of(record, request.catalog, night.resumed, trust, run_ids, night.stopped_by)
+    monitoring.summary = summary
     if chosen["as_json"]:
         click.echo(json_text(summary))
     else:
         print_summary(summary)
-    if too_many_failed(record.counts.failed, record.counts.ok + record.counts.partial, chosen["max_failed"]):
-        said = f"{record.counts.failed} videos failed, more than --max-failed allows"
+    _exit_if_too_many_failed(record.counts, chosen["max_failed"])
+
+
+def _exit_if_too_many_failed(counts: "Counts", limit: float | None) -> None:
+    if too_many_failed(counts.failed, counts.ok + counts.partial, limit):
+        said = f"{counts.failed} videos failed, more than --max-failed allows"
         log(logging.ERROR, said)
         ended = SystemExit(EXIT_TOO_MANY_FAILED)
         ended.add_note(said)

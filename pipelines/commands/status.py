@@ -15,6 +15,7 @@ from transforms.archive.ignored import in_words
 from transforms.storage import printable
 
 if TYPE_CHECKING:
+    from transforms.catalog.nights import Outlook
     from transforms.catalog.status import CatalogStatus
 
 
@@ -59,6 +60,8 @@ def _print(status: "CatalogStatus") -> None:
     print_paragraph(out, f"index: {status.index or 'none yet (reelbeam index)'}")
     if status.proxies:
         print_paragraph(out, f"proxies: {status.proxies}")
+    if status.backlog:
+        print_paragraph(out, _outlook(status.backlog))
     if status.unfinished:
         left = status.unfinished
         print_paragraph(
@@ -67,6 +70,16 @@ def _print(status: "CatalogStatus") -> None:
             "give the same classify command again to finish it",
         )
     print_table(out, _runs_table(status.runs))
+
+
+def _outlook(backlog: "Outlook") -> str:
+    """Returns in words what the last night left and how long it will take."""
+    left = f"{backlog.videos} videos left of the last night"
+    if backlog.nights is None:
+        return left
+    nights = "1 more night" if backlog.nights == 1 else f"{backlog.nights} more nights"
+    pace = f"{backlog.videos_a_night:.0f} videos a night, the pace of the last ones"
+    return f"{left}; at {pace}, {nights} (until {backlog.done_on}) if no new ones come"
 
 
 def _shown(status: "CatalogStatus") -> str:
@@ -80,13 +93,13 @@ def _shown(status: "CatalogStatus") -> str:
 
 def _runs_table(runs: list[dict[str, Any]]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), title="Runs", title_justify="left")
-    for name in ("started", "took", "found", "skipped", "ok", "partial", "failed", "gone", "video", "speed"):
+    for name in ("started", "took", "found", "skipped", "ok", "partial", "failed", "left", "gone", "video", "speed"):
         table.add_column(name, justify="left" if name == "started" else "right", no_wrap=True)
     for run in runs:
         table.add_row(
             str(run["started_at"])[:16].replace("T", " "),
             human_time(run["elapsed_s"]),
-            *(str(run[name]) for name in ("discovered", "skipped", "ok", "partial", "failed", "gone")),
+            *(str(run[name]) for name in ("discovered", "skipped", "ok", "partial", "failed", "left", "gone")),
             human_time(run["video_hours"] * 3600),
             human_speed(run["speed_x_realtime"]),
         )

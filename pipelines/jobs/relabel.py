@@ -66,7 +66,7 @@ def run_relabel(
     Args:
         request: what to do.
         options: Beam's.
-        watch: as of `pipelines.jobs.classify.night.run_night`.
+        watch: as of `pipelines.jobs.classify.night.Watchers.job`.
 
     Raises:
         CatalogError: there is no catalog, or a file of it is damaged.
@@ -112,9 +112,9 @@ def run_relabel(
         gone = catalog.read_batches("gone", newest.run_id, schemas.GONE.names)
         write_gone(catalog, run, gone, lock.check)
         found = todo.skipped + len(todo.videos) + len(todo.failures)
-        left = Counts(discovered=found, skipped=todo.skipped)
+        known = Counts(discovered=found, skipped=todo.skipped)
         runner = options.view_as(StandardOptions).runner or ""
-        record = commit(catalog, run, left, metrics, time.monotonic() - began, runner, lock.check)
+        record = commit(catalog, run, known, metrics, time.monotonic() - began, runner, lock.check)
     return record, unfinished is not None and unfinished.run_id == run.run_id
 
 

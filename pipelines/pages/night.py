@@ -35,6 +35,7 @@ def render_night(report: NightReport, catalog: str) -> str:
                 ("ok", counts.ok, ""),
                 ("partial", counts.partial, "warn"),
                 ("failed", counts.failed, "bad"),
+                *([("left", counts.left, "warn")] if counts.left else []),
                 ("unchanged", counts.skipped, ""),
                 ("gone", counts.gone, ""),
             ],

@@ -1,6 +1,7 @@
 """Logs one line for every video of a run that failed or is partial."""
 
 import logging
+from dataclasses import asdict
 
 from pipelines.terminal.logs import log
 from transforms.catalog.runs import Catalog, RunRecord
@@ -20,9 +21,9 @@ def log_outcomes(catalog: Catalog, record: RunRecord) -> None:
     log(
         logging.INFO,
         f"run {record.run_id} committed: {counts.discovered} discovered, {counts.skipped} skipped, {counts.ok} ok, "
-        f"{counts.partial} partial, {counts.failed} failed, {record.elapsed_s:.0f} s",
+        f"{counts.partial} partial, {counts.failed} failed, {counts.left} left, {record.elapsed_s:.0f} s",
         run_id=record.run_id,
-        **{name: getattr(counts, name) for name in ("discovered", "skipped", "ok", "partial", "failed", "gone")},
+        **{name: count for name, count in asdict(counts).items() if name != "given_up"},
         elapsed_s=round(record.elapsed_s, 3),
     )
 

@@ -1,5 +1,6 @@
 """Summarises a run or a plan for people and as JSON."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -12,18 +13,24 @@ from transforms.catalog.runs import RunRecord
 from transforms.storage import printable, uri_of_path
 
 
-def summary_of(record: RunRecord, catalog: str, resumed: bool, trust: str | None = None) -> dict[str, Any]:
+def summary_of(
+    record: RunRecord, catalog: str, resumed: bool, trust: str | None = None, run_ids: Sequence[str] = (),
+    stopped_by: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Returns a run's summary, ready for JSON.
 
     Args:
-        record: of the run.
+        record: of the run, or of a night as if it were one run.
         catalog: the catalog's folder.
         resumed: whether the run was taken up where it was killed.
         trust: what a vocabulary's head says about its scores; None for other models.
+        run_ids: the night's runs, if there are several.
+        stopped_by: the option that ended the night before all videos were handed out.
     """
     counts = record.counts
     return {
         "run_id": record.run_id,
+        "run_ids": list(run_ids) or [record.run_id],
         "catalog": uri_of_path(catalog),
         "discovered": counts.discovered,
         "skipped": counts.skipped,
@@ -32,6 +39,8 @@ def summary_of(record: RunRecord, catalog: str, resumed: bool, trust: str | None
         "failed": counts.failed,
         "gone": counts.gone,
         "given_up": counts.given_up,
+        "left": counts.left,
+        "stopped_by": stopped_by,
         "ignored": record.ignored,
         "video_hours": record.video_s / 3600,
         "frames": record.frames,
@@ -50,12 +59,19 @@ def print_summary(summary: dict[str, Any]) -> None:
     """Prints a run's summary for a person."""
     out = console()
     resumed = " (taken up where it was killed)" if summary["resumed"] else ""
-    out.print(f"\n[bold]Run {summary['run_id']}[/bold]{resumed}")
+    run_ids = summary["run_ids"]
+    parts = f", the last of {len(run_ids)} parts of this night" if len(run_ids) > 1 else ""
+    out.print(f"\n[bold]Run {summary['run_id']}[/bold]{parts}{resumed}")
+    left = f" + {summary['left']} left" if summary["left"] else ""
     print_paragraph(
         out,
         f"{summary['discovered']} discovered = {summary['skipped']} skipped + {summary['ok']} ok "
-        f"+ {summary['partial']} partial + {summary['failed']} failed; {summary['gone']} gone",
+        f"+ {summary['partial']} partial + {summary['failed']} failed{left}; {summary['gone']} gone",
     )
+    if summary["left"]:
+        print_paragraph(
+            out, f"{summary['left']} videos are left ({summary['stopped_by']}); the same command goes on with them"
+        )
     speed = human_speed(summary["speed_x_realtime"])
     print_paragraph(
         out,
@@ -75,7 +91,14 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary.get("trust"):
         print_paragraph(out, escape(summary["trust"]))
     out.print("  Tables: ", end="")
-    out.out(f"{printable(summary['catalog'])}/{{frames,videos,failures}}/run={summary['run_id']}/*.parquet\n")
+    out.out(f"{printable(summary['catalog'])}/{{frames,videos,failures}}/run={_any_of(run_ids)}/*.parquet\n")
+
+
+def _any_of(run_ids: Sequence[str]) -> str:
+    """Returns a glob for some runs: one by its id, several in braces."""
+    if len(run_ids) == 1:
+        return run_ids[0]
+    return f"{{{','.join(run_ids)}}}"
 
 
 def print_plan(plan: dict[str, Any]) -> None:
@@ -85,6 +108,8 @@ def print_plan(plan: dict[str, Any]) -> None:
     print_paragraph(
         out, f"{plan['files']} files to process, {plan['skipped']} unchanged, {plan['failing']} that will fail"
     )
+    if plan["left"]:
+        print_paragraph(out, f"{plan['left']} files left for later nights by --limit")
     print_paragraph(out, f"ignored: {escape(in_words(plan['ignored']))}")
     print_paragraph(out, f"{human_time(plan['video_hours'] * 3600)} of video, about {plan['frames']} frames to sample")
     print_paragraph(out, f"{plan['segments']} segments in {plan['chunks']} chunks")

@@ -30,6 +30,7 @@ from pipelines.web.questions import (
 from pipelines.web.view import Snapshot
 from pipelines.web.words import CHINESE_LINES, label_in, language_of, many, noun, translated, units_in
 from transforms.catalog.night_report import NIGHTS, NightReport, label_of_each
+from transforms.catalog.nights import as_one, nights_of
 from transforms.catalog.runs import RunRecord
 from transforms.retrieval.search import Hit
 from transforms.storage import printable
@@ -155,14 +156,15 @@ class Pages:
         return self._render("failed.html", language, row=row)
 
     def nights(self, snapshot: Snapshot, before: str, language: str | None) -> str:
-        """The page of the newest runs, newest first.
+        """The page of the newest nights, newest first.
 
         Args:
             snapshot: the catalog.
-            before: a run id: only earlier runs are shown; "" for all.
+            before: the id of a night's last run: only earlier nights are shown; "" for all.
             language: the request's `Accept-Language` header.
         """
-        runs = [run for run in snapshot.runs if not before or run.run_id < before]
+        nights = [as_one(parts) for parts in nights_of(snapshot.runs)]
+        runs = [night for night in nights if not before or night.run_id < before]
         return self._render(
             "nights.html",
             language,
@@ -173,7 +175,7 @@ class Pages:
         )
 
     def night(self, snapshot: Snapshot, report: NightReport, language: str | None) -> str:
-        """The page of what one run did."""
+        """The page of what one night did."""
         return self._render(
             "night.html",
             language,

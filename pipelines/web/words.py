@@ -102,9 +102,14 @@ CHINESE: Final[dict[str, str]] = {
     "Night of {day}": "{day} 的夜间运行",
     "Run {run} on {host}: began {time}, took {length}.": "运行 {run}，主机 {host}：{time} 开始，用时 {length}。",
     "Figures of this run": "这次运行的数字",
+    "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed + {left} left.": (
+        "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed} + 剩余 {left}。"
+    ),
     "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed.": (
         "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed}。"
     ),
+    "The night was committed in {number} parts.": "这一夜分 {number} 次提交。",
+    "left": "剩余",
     "{number} of the unchanged failed too often and are left alone until they change.": (
         "未变的文件中有 {number} 个失败次数过多，改动之前不再尝试。"
     ),

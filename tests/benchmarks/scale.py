@@ -89,7 +89,9 @@ def measure(videos: int, root: str, lists: int) -> dict[str, float]:
             gone = schemas.write_table(f"{work}/gone.parquet", comparison.gone(["s3://archive"]), schemas.GONE)
             assert gone.rows == videos // 10
             compare_s = time.process_time() - began - list_s
-            shards = write_todo_lists(work, comparison.todo())
+            queue = comparison.queue()
+            shards = write_todo_lists(work, queue.videos(0, len(queue)))
+            queue.close()
             write_s = time.process_time() - began - list_s - compare_s
             disk_mb = sum(file.size_bytes for file in storage.list_files(comparison.folder)) / 1e6
         driver_mb = peak_mb() - idle_mb

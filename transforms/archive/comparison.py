@@ -1,43 +1,37 @@
 """Compares an archive's listing with a catalog, to find what a run has to process, in bounded memory.
 
-Both are streamed into DuckDB tables. DuckDB sorts and joins them, and spills to disk above `MEMORY_LIMIT`.
+Both are streamed into DuckDB tables. DuckDB sorts and joins them, and spills to disk above `database.MEMORY_LIMIT`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.errors import ReelbeamError
 from transforms import storage
+from transforms.archive.database import BATCH_ROWS, BoundedDatabase
 from transforms.archive.listing import UNLISTED, covers
 from transforms.archive.selection import DEFAULT, Selection
+from transforms.archive.todo_queue import ORDERS, TodoQueue
 from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog, RunConfig
-from transforms.decoder.spool import Spool
 from transforms.video.segments import Video
 
 MAX_ATTEMPTS: Final = 3
-"""Number of runs in which a failing file is tried; after that it is skipped until it changes."""
-
-MEMORY_LIMIT: Final = "128MB"
-"""DuckDB's memory for the tables and for sorting and joining them; it spills to disk above this."""
-
-BATCH_ROWS: Final = 10_000
-"""Rows in one batch between Python and DuckDB."""
+"""Number of nights in which a failing file is tried; after that it is skipped until it changes."""
 
 _TABLES: Final = """
-CREATE TABLE listed (video_id VARCHAR, uri VARCHAR, size_bytes BIGINT, modified_s DOUBLE, fingerprint VARCHAR);
+CREATE TABLE listed (
+    video_id VARCHAR, uri VARCHAR, size_bytes BIGINT, modified_s DOUBLE, fingerprint VARCHAR, position BIGINT);
 CREATE TABLE outcomes (
     video_id VARCHAR, uri VARCHAR, fingerprint VARCHAR,
-    same_rows BOOLEAN, failed BOOLEAN, attempts INTEGER, first_seen_us BIGINT);
+    same_rows BOOLEAN, failed BOOLEAN, tonight BOOLEAN, attempts INTEGER, first_seen_us BIGINT);
 CREATE TABLE gone_before (video_id VARCHAR, since_us BIGINT);
+CREATE TABLE begun (video_id VARCHAR);
 """
 """Rows keep their order of insertion: for a video, the first row of `listed` and the last of `outcomes` count."""
 
@@ -50,7 +44,7 @@ WITH archive AS (
 )
 SELECT archive.*, attempts, first_seen_us,
     CASE WHEN known.fingerprint IS DISTINCT FROM archive.fingerprint THEN 'new'
-         WHEN NOT failed THEN 'done'
+         WHEN NOT failed OR tonight THEN 'done'
          WHEN attempts < {MAX_ATTEMPTS} THEN 'again'
          ELSE 'given up' END AS fate
 FROM archive LEFT JOIN known USING (video_id)
@@ -66,8 +60,14 @@ FROM found
 
 _TODO: Final = """
 SELECT video_id, uri, size_bytes, modified_s, fingerprint,
-    if(fate = 'again', attempts, 0), if(fate = 'again', first_seen_us / 1e6, NULL)
-FROM found WHERE fate IN ('new', 'again') ORDER BY uri
+    if(fate = 'again', attempts, 0) AS attempts, if(fate = 'again', first_seen_us / 1e6, NULL) AS first_failed_s
+FROM found WHERE fate IN ('new', 'again') 
+ORDER BY video_id NOT IN (SELECT video_id FROM begun), fate = 'again', {order}
+"""
+"""What failed before comes last, so that a few broken files do not take up each of several short nights."""
+
+_COUNT_BEGUN: Final = """
+SELECT count(*) FROM found WHERE fate IN ('new', 'again') AND video_id IN (SELECT video_id FROM begun)
 """
 
 _MISSING: Final = f"""
@@ -78,13 +78,6 @@ WITH known AS (
 SELECT video_id, uri, since_us, is_folder
 FROM known ANTI JOIN found USING (video_id) LEFT JOIN gone_before USING (video_id) ORDER BY uri
 """
-
-
-class ComparisonError(ReelbeamError):
-    """There is too little disk or memory to compare an archive with a catalog.
-
-    The message is one line that says what to do.
-    """
 
 
 @dataclass(frozen=True)
@@ -107,8 +100,8 @@ class Backlog:
 class Comparison:
     """Compares an archive with a catalog.
 
-    Call `list_videos` first, then `compare`; `todo` and `gone` then give the results. Use it as a context manager or
-    close it: closing deletes its tables. Files that a killed process leaves on disk are removed by the next `Spool`.
+    Call `list_videos` first, then `compare`; `queue` and `gone` then give the results. Use it as a context manager or
+    close it: closing deletes its tables.
 
     Every method raises `ComparisonError` if disk or memory runs out.
 
@@ -117,17 +110,10 @@ class Comparison:
     """
 
     def __init__(self) -> None:
-        self._spool = Spool()
-        self.folder = self._spool.path
-        self._database = duckdb.connect(
-            config={
-                "memory_limit": MEMORY_LIMIT,
-                "temp_directory": self.folder,
-                # Each thread needs buffers, and a single one is as fast as Python delivers rows.
-                "threads": 1,
-            }
-        )
-        self._execute(_TABLES)
+        self._database = BoundedDatabase()
+        self.folder = self._database.folder
+        self._listed = 0
+        self._database.execute(_TABLES)
 
     def __enter__(self) -> "Comparison":
         return self
@@ -138,44 +124,65 @@ class Comparison:
     def close(self) -> None:
         """Frees memory and disk; may be called more than once."""
         self._database.close()
-        self._spool.close()
 
-    def list_videos(self, videos: Iterable[Video]) -> int:
+    def list_videos(self, videos: Iterable[Video], *, in_order: bool = False) -> int:
         """Adds the archive's videos; if several have the same uri, the first one counts.
 
         Args:
-            videos: in any order; they are not all kept in memory.
+            videos: they are not all kept in memory.
+            in_order: whether their order means something, as that of a list does; else they are ordered by uri. Videos
+                of later calls come after them.
 
         Returns:
             The number of videos that were given.
         """
-        remaining, listed = iter(videos), 0
+        remaining, before = iter(videos), self._listed
         while some := list(islice(remaining, BATCH_ROWS)):
             names = ("video_id", "uri", "size_bytes", "modified_s", "fingerprint")
-            self._insert("listed", {name: [getattr(video, name) for video in some] for name in names})
-            listed += len(some)
-        return listed
+            columns = {name: [getattr(video, name) for video in some] for name in names}
+            positions = [self._listed + number if in_order else before for number in range(len(some))]
+            self._database.insert("listed", {**columns, "position": positions})
+            self._listed += len(some)
+        return self._listed - before
 
-    def compare(self, catalog: Catalog, config: RunConfig) -> Backlog:
+    def compare(self, catalog: Catalog, config: RunConfig, tonight: Sequence[str] = ()) -> Backlog:
         """Decides which of the listed videos must be processed.
 
         Args:
             catalog: the catalog to compare with.
             config: of the run to come. Only runs whose rows are made in the same way count.
+            tonight: ids of nights (`RunRecord.night_id`) that the run to come goes on with: what failed in them had its
+                try of this night.
 
         Raises:
             CatalogError: a file of the catalog is missing or damaged.
             ComparisonError: disk or memory runs out.
         """
-        self._read_outcomes(catalog, config)
-        self._execute(_COMPARE)
-        (counts,) = self._execute(_COUNT)
+        self._read_outcomes(catalog, config, tonight)
+        self._database.execute(_COMPARE)
+        (counts,) = self._database.execute(_COUNT)
         return Backlog(*counts)
 
-    def todo(self) -> Iterator[Video]:
-        """Yields the videos to process, sorted by uri."""
-        for batch in self._batches(_TODO):
-            yield from (Video(*row) for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    def put_first(self, video_ids: Iterable[str]) -> None:
+        """Puts videos before all others in `queue`, if they have to be processed.
+
+        Args:
+            video_ids: of videos that an interrupted run had in hand; they are not all kept in memory.
+        """
+        remaining = iter(video_ids)
+        while some := list(islice(remaining, BATCH_ROWS)):
+            self._database.insert("begun", {"video_id": some})
+
+    def queue(self, order: str = "listed") -> TodoQueue:
+        """Returns the videos to process in a queue, which stays when this comparison is closed.
+
+        Videos that failed before come after the others, whatever the order.
+
+        Args:
+            order: one of `ORDERS`.
+        """
+        ((begun,),) = self._database.execute(_COUNT_BEGUN)
+        return TodoQueue(self._database.batches(_TODO.format(order=ORDERS[order])), begun)
 
     def gone(self, archives: Sequence[str], selection: Selection = DEFAULT) -> Iterator[pa.RecordBatch]:
         """Yields rows of the table `gone`: videos that the catalog knows, by any model, and the archive lacks.
@@ -192,7 +199,7 @@ class Comparison:
         """
         unlisted = self._unlisted()
         now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
-        for batch in self._batches(_MISSING):
+        for batch in self._database.batches(_MISSING):
             uris, known_gone = batch["uri"].to_pylist(), batch["since_us"].is_valid().to_pylist()
             are_folders = batch["is_folder"].to_pylist()
             keep = [
@@ -206,50 +213,22 @@ class Comparison:
 
     def _unlisted(self) -> tuple[str, ...]:
         """Returns the path prefixes of folders that could not be listed."""
-        rows = self._execute("SELECT uri FROM found WHERE fingerprint = $unlisted", {"unlisted": UNLISTED})
+        rows = self._database.execute("SELECT uri FROM found WHERE fingerprint = $unlisted", {"unlisted": UNLISTED})
         return tuple(f"{storage.path_of_uri(uri)}/" for (uri,) in rows)
 
-    def _read_outcomes(self, catalog: Catalog, config: RunConfig) -> None:
+    def _read_outcomes(self, catalog: Catalog, config: RunConfig, tonight: Sequence[str]) -> None:
         """Inserts each run's outcomes, oldest run first, and the videos that were gone at the newest run."""
         identity = ["video_id", "uri", "fingerprint"]
         for run in catalog.runs():
-            same_rows = run.config.rows_key == config.rows_key
+            flags = {"same_rows": run.config.rows_key == config.rows_key, "tonight": run.night_id in tonight}
             for batch in catalog.read_batches("videos", run.run_id, identity):
-                self._insert("outcomes", _columns(batch), same_rows=same_rows, failed=False)
+                self._database.insert("outcomes", _columns(batch), failed=False, **flags)
             for batch in catalog.read_batches("failures", run.run_id, [*identity, "attempts", "first_seen"]):
-                self._insert("outcomes", _columns(batch), same_rows=same_rows, failed=True)
+                self._database.insert("outcomes", _columns(batch), failed=True, **flags)
         newest = catalog.newest_run()
         if newest is not None:
             for batch in catalog.read_batches("gone", newest.run_id, ["video_id", "since"]):
-                self._insert("gone_before", _columns(batch))
-
-    def _insert(self, table: str, columns: Mapping[str, Any], **constants: bool) -> None:
-        self._database.register("arriving", pa.table(dict(columns)))
-        more = "".join(f", ${name} AS {name}" for name in constants)
-        self._execute(f"INSERT INTO {table} BY NAME SELECT *{more} FROM arriving", constants)
-        self._database.unregister("arriving")
-
-    def _execute(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        with self._room():
-            return self._database.execute(statement, values or None).fetchall()
-
-    def _batches(self, query: str) -> Iterator[pa.RecordBatch]:
-        # A cursor, because a connection cannot run other queries while a result is being read from it.
-        with (
-            self._room(),
-            self._database.cursor() as cursor,
-            cursor.sql(query).to_arrow_reader(BATCH_ROWS) as reader,
-        ):
-            yield from reader
-
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Raises a `ComparisonError` in place of the errors that DuckDB and Arrow raise without memory or disk."""
-        try:
-            yield
-        except (duckdb.OperationalError, pa.ArrowException, OSError) as error:
-            why = str(error).split("\n", 1)[0]
-            raise ComparisonError(f"no room in {self.folder} ({why}); set TMPDIR to a folder with more") from error
+                self._database.insert("gone_before", _columns(batch))
 
 
 def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:

@@ -3,11 +3,19 @@
 Several files of about a thousand videos each are used, so that no message between workers grows with the archive.
 """
 
+import contextlib
+import re
+import zlib
 from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
 
 from transforms import storage
 from transforms.decoder import wire
 from transforms.video.segments import Video, is_anchor
+
+_NAME: Final = re.compile(r"todo-\d+\.bin")
 
 LIST_VIDEOS = 1000
 """A todo list ends before the first anchor (see `segments.is_anchor`) after this many videos, and in any case after
@@ -55,6 +63,19 @@ def write_todo_lists(folder: str, videos: Iterable[Video]) -> list[tuple[int, st
         storage.write_atomically(path, wire.encode(todo))
         written.append((index, path))
     return written
+
+
+def videos_of_todo_lists(folder: str) -> Iterator[Video]:
+    """Yields the videos of all todo lists in a folder; lists that another release wrote differently are left out.
+
+    Raises:
+        OSError: the folder or a file cannot be read.
+    """
+    paths = sorted(file.path for file in storage.list_files(folder))
+    for path in paths:
+        if _NAME.fullmatch(path.rsplit("/", 1)[-1]):
+            with contextlib.suppress(zlib.error, msgspec.MsgspecError):
+                yield from read_todo_list(path)
 
 
 def read_todo_list(path: str) -> list[Video]:

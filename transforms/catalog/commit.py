@@ -20,6 +20,7 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.bundles import copy_bundle
 from transforms.catalog.files_table import write_files_table
+from transforms.catalog.nights import commonest_best_labels
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
 from transforms.storage import Fence
 
@@ -53,7 +54,7 @@ def write_no_files(catalog: Catalog, run: StartedRun, fence: Fence) -> None:
 def commit(
     catalog: Catalog,
     run: StartedRun,
-    left: Counts,
+    known: Counts,
     metrics: dict[str, Any],
     elapsed_s: float,
     runner: str,
@@ -65,7 +66,7 @@ def commit(
     Args:
         catalog: the catalog.
         run: the started run.
-        left: numbers of inputs that were discovered, skipped and given up; the other outcomes are counted here.
+        known: numbers of inputs that were discovered, skipped, given up and left; the other outcomes are counted here.
         metrics: Beam's metrics by name.
         elapsed_s: wall time of the run in seconds.
         runner: name of Beam's runner.
@@ -81,7 +82,7 @@ def commit(
     _list_file(catalog, run, schemas.describe_file(_part(catalog, run, "gone"), "gone"), fence)
     fence()
     catalog.remove_strays(run.run_id, (row.path for row in catalog.file_rows(run.run_id)))
-    record = replace(_record_of(catalog, run, left, metrics, elapsed_s, runner), ignored=ignored)
+    record = replace(_record_of(catalog, run, known, metrics, elapsed_s, runner), ignored=ignored)
     catalog.commit(record, fence)
     return record
 
@@ -98,23 +99,22 @@ def _list_file(catalog: Catalog, run: StartedRun, record: schemas.FileRecord, fe
 
 
 def _record_of(
-    catalog: Catalog, run: StartedRun, left: Counts, metrics: dict[str, Any], elapsed_s: float, runner: str
+    catalog: Catalog, run: StartedRun, known: Counts, metrics: dict[str, Any], elapsed_s: float, runner: str
 ) -> RunRecord:
     """Makes the run's record. Counts come from the tables, because a retried bundle counts twice in Beam's metrics."""
     statuses: Counter[str] = Counter()
-    labels: Counter[str] = Counter()
-    video_s, frames = 0.0, 0
-    columns = ["status", "duration_s", "frames_sampled", "best_label"]
+    video_s, frames, size_bytes = 0.0, 0, 0
+    columns = ["status", "duration_s", "frames_sampled", "size_bytes"]
     for table in catalog.read_files("videos", run.run_id, columns):
         for row in table.to_pylist():
             statuses[row["status"]] += 1
             video_s += row["duration_s"] or 0.0
             frames += row["frames_sampled"]
-            if row["best_label"] is not None:
-                labels[row["best_label"]] += 1
+            size_bytes += row["size_bytes"]
     failures: Counter[str] = Counter()
-    for table in catalog.read_files("failures", run.run_id, ["reason"]):
+    for table in catalog.read_files("failures", run.run_id, ["reason", "size_bytes"]):
         failures.update(table["reason"].to_pylist())
+        size_bytes += sum(table["size_bytes"].to_pylist())
     gone = sum(len(batch) for batch in catalog.read_batches("gone", run.run_id, ["video_id"]))
     files = schemas.describe_file(catalog.files_table(run.run_id), "files")
     return RunRecord(
@@ -123,12 +123,12 @@ def _record_of(
         finished_at=datetime.now(UTC).isoformat(),
         config=run.config,
         archives=run.archives,
-        counts=replace(left, ok=statuses["ok"], partial=statuses["partial"], failed=failures.total(), gone=gone),
+        counts=replace(known, ok=statuses["ok"], partial=statuses["partial"], failed=failures.total(), gone=gone),
         video_s=video_s,
         frames=frames,
         elapsed_s=elapsed_s,
         metrics=metrics,
-        labels=dict(labels.most_common(10)),
+        labels=commonest_best_labels(catalog, [run.run_id]),
         failures=dict(failures.most_common()),
         files_sha256=files.sha256,
         files_count=files.rows,
@@ -136,4 +136,6 @@ def _record_of(
         runner=runner,
         version=version("reelbeam"),
         follow_links=run.follow_links,
+        night=run.night,
+        size_bytes=size_bytes,
     )

@@ -1,20 +1,21 @@
-"""What one run did, with the rows that a person wants to see: the data of `reelbeam report`."""
+"""What one night did, with the rows that a person wants to see: the data of `reelbeam report`."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.catalog import latest
+from transforms.catalog.nights import as_one, nights_of
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
 
 NIGHTS: Final = 60
-"""Runs whose figures a report compares, at most."""
+"""Nights whose figures a report compares, at most."""
 
 ROWS: Final = 200
 """Rows of each list in a report, at most: a page of ten thousand failures is not read."""
@@ -62,25 +63,27 @@ class Listed:
 
 @dataclass(frozen=True)
 class NightReport:
-    """One run and the catalog as it was after it.
+    """One night and the catalog as it was after it.
 
     Attributes:
-        run: the run's record.
-        nights: records of the last `NIGHTS` runs up to this one, oldest first.
+        run: the night's record; see `nights.as_one`.
+        parts: number of its runs.
+        nights: records of the last `NIGHTS` nights up to this one, oldest first.
         videos: videos with a latest row.
         video_s: seconds of video of those.
         labels: commonest best labels of those, with the number of videos, commonest first.
-        processed: videos that this run processed, with the columns video_id, uri, status, error, message, duration_s,
+        processed: videos that this night processed, with the columns video_id, uri, status, error, message, duration_s,
             frames_sampled, coverage, best_label and labels; partial ones are not among them.
         partial: the same of videos that decoded in part.
-        failures: rows of `failures` that this run wrote, sorted by reason and uri.
-        gone: rows of `gone` whose absence this run noticed first.
-        unfinished: id of a run that was started after this one and is not committed, or None.
+        failures: rows of `failures` that this night wrote, sorted by reason and uri.
+        gone: rows of `gone` whose absence this night noticed first.
+        unfinished: id of a run that was started after this night and is not committed, or None.
         posters: image file of the poster of each partial and then each processed video of the lists, by video_id, as
             long as they take no more than `POSTER_BYTES`.
     """
 
     run: RunRecord
+    parts: int
     nights: list[RunRecord]
     videos: int
     video_s: float
@@ -94,11 +97,11 @@ class NightReport:
 
 
 def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: bool = True) -> NightReport:
-    """Read what a report of a run shows; no embeddings are read.
+    """Read what a report of a night shows; no embeddings are read.
 
     Args:
         catalog: the catalog.
-        run_id: the run; by default the newest.
+        run_id: the night's last run, or one before, up to which the report then goes; by default the newest.
         with_posters: whether to read the posters; without them `NightReport.posters` is empty.
 
     Raises:
@@ -110,33 +113,35 @@ def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: b
     wanted = ids[-1] if run_id is None else run_id
     if wanted not in ids:
         raise CatalogError(f"{catalog.root} has no run {wanted}; its newest is {ids[-1]}")
-    until = ids[: ids.index(wanted) + 1]
-    nights = [catalog.run(one) for one in until[-NIGHTS:]]
+    nights = nights_of(catalog.run(one) for one in ids[: ids.index(wanted) + 1])
+    run, parts = as_one(nights[-1]), [part.run_id for part in nights[-1]]
     known = latest.latest_videos(catalog, ["duration_s", "best_label", "labels"], at=wanted)
-    videos = _rows(catalog, "videos", wanted, _VIDEO_COLUMNS)
+    videos = _rows(catalog, "videos", parts, _VIDEO_COLUMNS)
     is_partial = pc.equal(videos["status"], "partial")
     processed, partial = _listed(videos.filter(pc.invert(is_partial)), "uri"), _listed(videos.filter(is_partial), "uri")
     unfinished = catalog.unfinished() if wanted == ids[-1] else None
     pictured = [row["video_id"] for row in [*partial.rows, *processed.rows]] if with_posters else []
     return NightReport(
-        run=nights[-1],
-        nights=nights,
+        run=run,
+        parts=len(parts),
+        nights=[as_one(night) for night in nights[-NIGHTS:]],
         videos=len(known),
         video_s=pc.sum(known["duration_s"]).as_py() or 0.0,
         labels=dict(commonest_labels(known)[:LABELS]),
         processed=processed,
         partial=partial,
-        failures=_listed(_rows(catalog, "failures", wanted, _FAILURE_COLUMNS), "reason", "uri"),
-        gone=_listed(_gone_since(catalog, nights[-1]), "uri"),
+        failures=_listed(_rows(catalog, "failures", parts, _FAILURE_COLUMNS), "reason", "uri"),
+        gone=_listed(_gone_since(catalog, run), "uri"),
         unfinished=unfinished.run_id if unfinished else None,
-        posters=_posters(catalog, wanted, pictured) if pictured else {},
+        posters=_posters(catalog, parts, pictured) if pictured else {},
     )
 
 
-def _posters(catalog: Catalog, run_id: str, video_ids: Sequence[str]) -> dict[str, bytes]:
-    """Returns the posters that a run made of some videos, in their order, as many as `POSTER_BYTES` hold."""
+def _posters(catalog: Catalog, run_ids: Sequence[str], video_ids: Sequence[str]) -> dict[str, bytes]:
+    """Returns the posters that runs made of some videos, in their order, as many as `POSTER_BYTES` hold."""
     stored: dict[str, bytes] = {}
-    for part in catalog.read_files("thumbnails", run_id, ["video_id", "poster", "image"]):
+    files = (catalog.read_files("thumbnails", run_id, ["video_id", "poster", "image"]) for run_id in run_ids)
+    for part in chain.from_iterable(files):
         wanted = part.filter(pc.and_(part["poster"], pc.is_in(part["video_id"], pa.array(video_ids, pa.string()))))
         stored.update(zip(wanted["video_id"].to_pylist(), wanted["image"].to_pylist(), strict=True))
     there = [video_id for video_id in video_ids if video_id in stored]
@@ -144,10 +149,11 @@ def _posters(catalog: Catalog, run_id: str, video_ids: Sequence[str]) -> dict[st
     return {video_id: stored[video_id] for video_id, size in zip(there, sizes, strict=True) if size <= POSTER_BYTES}
 
 
-def _rows(catalog: Catalog, table: str, run_id: str, columns: tuple[str, ...]) -> pa.Table:
-    """Returns all rows that a run wrote into a table; a table that it did not write has none."""
-    rows = catalog.read(table, run_id, columns)
-    return pa.table({name: [] for name in columns}) if rows is None else rows
+def _rows(catalog: Catalog, table: str, run_ids: Sequence[str], columns: tuple[str, ...]) -> pa.Table:
+    """Returns all rows that some runs wrote into a table; a table that none of them wrote has none."""
+    tables = [catalog.read(table, run_id, columns) for run_id in run_ids]
+    written = [rows for rows in tables if rows is not None]
+    return pa.concat_tables(written) if written else pa.table({name: [] for name in columns})
 
 
 def _gone_since(catalog: Catalog, run: RunRecord) -> pa.Table:

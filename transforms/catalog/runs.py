@@ -98,16 +98,18 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of a run's inputs by outcome: discovered = skipped + ok + partial + failed.
+    """Numbers of a run's inputs by outcome: discovered = skipped + ok + partial + failed + left.
 
     Attributes:
         discovered: videos found in the archive.
-        skipped: unchanged since an earlier run, or given up on.
+        skipped: unchanged since an earlier run, or given up on; an earlier part of the same night is an earlier run.
         ok: complete.
         partial: some samples are missing.
         failed: no frames.
         gone: known to the catalog and no longer in the archive.
         given_up: skipped because they failed too often.
+        left: new or changed, and not handed out when the run ended (`--until`, `--limit`, or a later part has them).
+            Runs of earlier releases left none.
     """
 
     discovered: int = 0
@@ -117,6 +119,7 @@ class Counts:
     failed: int = 0
     gone: int = 0
     given_up: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,9 @@ class RunRecord:
         ignored: files and folders of the archives that are no videos, by ending or by the rule that left them out; None
             for a run that listed no archive, and for those of reelbeam 0.1.
         follow_links: whether links that leave the archives were followed. Earlier releases did not record it.
+        night: id of the night's first run. A command that commits as it goes writes several runs, the parts of a night.
+            Empty for a run that is no part of one: see `night_id`.
+        size_bytes: size of the processed videos' files. Earlier releases did not record it.
     """
 
     run_id: str
@@ -169,6 +175,13 @@ class RunRecord:
     record_version: int = RECORD_VERSION
     ignored: dict[str, int] | None = None
     follow_links: bool = False
+    night: str = ""
+    size_bytes: int = 0
+
+    @property
+    def night_id(self) -> str:
+        """The id of the night's first run; equal for all parts of a night."""
+        return self.night or self.run_id
 
     @property
     def speed_x_realtime(self) -> float:
@@ -178,13 +191,30 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class StartedRun:
-    """A started run: the contents of ``work/run=<run_id>/run.json``."""
+    """A started run: the contents of ``work/run=<run_id>/run.json``.
+
+    Attributes:
+        run_id: as in `RunRecord`.
+        started_at: as in `RunRecord`.
+        config: as in `RunRecord`.
+        archives: as in `RunRecord`.
+        follow_links: as in `RunRecord`.
+        night: as in `RunRecord`.
+        interrupted: ids of nights that were interrupted and that this run's night goes on with.
+    """
 
     run_id: str
     started_at: str
     config: RunConfig
     archives: list[str] = field(default_factory=list)
     follow_links: bool = False
+    night: str = ""
+    interrupted: list[str] = field(default_factory=list)
+
+    @property
+    def nights(self) -> list[str]:
+        """The ids of this run's night and of those that it goes on with."""
+        return [*self.interrupted, self.night or self.run_id]
 
 
 def new_run_id(now: datetime, existing: Iterable[str]) -> str:
@@ -304,6 +334,8 @@ class Catalog:
         fence: storage.Fence = storage.unfenced,
         *,
         follow_links: bool = False,
+        night: str = "",
+        interrupted: Sequence[str] = (),
     ) -> StartedRun:
         """Begins a run, or continues the newest unfinished one if its configuration is the same.
 
@@ -315,6 +347,8 @@ class Catalog:
             now: the time (UTC).
             fence: raises if another command has taken the catalog over, because unfinished runs may then be its work.
             follow_links: whether links that leave the archives were followed.
+            night: see `RunRecord`; empty if this is the night's first run.
+            interrupted: see `StartedRun`.
 
         Raises:
             StorageError: the catalog cannot be written.
@@ -335,7 +369,7 @@ class Catalog:
         names = [storage.uri_of_path(archive) for archive in archives]
         run_id = resumed.run_id if resumed else new_run_id(now, [*committed, *left])
         started_at = resumed.started_at if resumed else now.astimezone(UTC).isoformat()
-        run = StartedRun(run_id, started_at, config, names, follow_links)
+        run = StartedRun(run_id, started_at, config, names, follow_links, night or run_id, list(interrupted))
         storage.write_atomically(self._start_record(run_id), msgspec.json.encode(run), fence=fence)
         self._lay_out(config)
         return run
@@ -364,9 +398,17 @@ class Catalog:
 
     def unfinished(self) -> StartedRun | None:
         """Returns the newest run that was started and not committed, if there is one."""
+        return next(self._unfinished(), None)
+
+    def to_resume(self, config: RunConfig) -> StartedRun | None:
+        """Returns the unfinished run that `start_run` would continue for this configuration, if there is one."""
+        return next((run for run in self._unfinished() if run.config == config), None)
+
+    def _unfinished(self) -> Iterator[StartedRun]:
+        """Yields the runs that were started and not committed, newest first."""
         committed = self.run_ids()
         left = (self._started(run_id) for run_id in reversed(self._work_ids()) if run_id not in committed)
-        return next((run for run in left if run is not None), None)
+        return (run for run in left if run is not None)
 
     def _work_ids(self) -> list[str]:
         """Returns the ids of the runs that have a work folder, oldest first."""

@@ -9,11 +9,12 @@ import pyarrow as pa
 from transforms.catalog.runs import Catalog, RunRecord
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
-_COUNTS: Final = ("discovered", "skipped", "ok", "partial", "failed", "gone", "given_up")
+_COUNTS: Final = ("discovered", "skipped", "ok", "partial", "failed", "gone", "given_up", "left")
 
 RUNS: Final = pa.schema(
     [
         ("run_id", pa.string()),
+        ("night", pa.string()),
         ("started_at", _TIME),
         ("finished_at", _TIME),
         ("archives", pa.list_(pa.string())),
@@ -49,4 +50,4 @@ def runs_table(catalog: Catalog) -> pa.Table:
 def _row(record: RunRecord) -> dict[str, Any]:
     row = {**asdict(record), **asdict(record.config), **asdict(record.counts)}
     times = {name: datetime.fromisoformat(row[name]) for name in ("started_at", "finished_at")}
-    return {**row, **times, "speed_x_realtime": record.speed_x_realtime}
+    return {**row, **times, "night": record.night_id, "speed_x_realtime": record.speed_x_realtime}

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from transforms import storage
 from transforms.catalog import latest
+from transforms.catalog.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
 from transforms.catalog.runs import Catalog
@@ -19,8 +20,8 @@ class CatalogStatus:
 
     Attributes:
         catalog: its folder.
-        runs: for each committed run, oldest first: run_id, started_at, elapsed_s, the counts, frames, video_hours and
-            speed_x_realtime.
+        runs: for each committed run, oldest first: run_id, night, started_at, elapsed_s, the counts, frames,
+            video_hours and speed_x_realtime.
         videos: number of videos with a latest row.
         partial: number of these that are partial.
         video_hours: their length in hours.
@@ -36,6 +37,7 @@ class CatalogStatus:
         proxies: number of small copies for browsers, of whatever version of their videos.
         best_labels: number of videos by best label, commonest first; videos of which nothing can be said, and those of
             earlier releases, are not among them.
+        backlog: what the last night left and how long it will take; None if it left nothing.
     """
 
     catalog: str
@@ -52,6 +54,7 @@ class CatalogStatus:
     index: str | None
     proxies: int = 0
     best_labels: dict[str, int] = field(default_factory=dict)
+    backlog: Outlook | None = None
 
 
 def status_of(catalog: Catalog) -> CatalogStatus:
@@ -74,6 +77,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         index=_index(catalog),
         proxies=len(list_proxies(catalog)),
         best_labels=_best_labels(videos["best_label"].drop_null().to_pylist()),
+        backlog=outlook(runs),
     )
 
 
@@ -81,6 +85,7 @@ def _run(record: Any) -> dict[str, Any]:
     counts = record.counts
     return {
         "run_id": record.run_id,
+        "night": record.night_id,
         "started_at": record.started_at,
         "elapsed_s": record.elapsed_s,
         "discovered": counts.discovered,
@@ -89,6 +94,7 @@ def _run(record: Any) -> dict[str, Any]:
         "partial": counts.partial,
         "failed": counts.failed,
         "gone": counts.gone,
+        "left": counts.left,
         "frames": record.frames,
         "video_hours": record.video_s / 3600,
         "speed_x_realtime": record.speed_x_realtime,

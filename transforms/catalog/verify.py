@@ -113,8 +113,9 @@ def _check_record(name: str, run_id: str, record: RunRecord) -> Iterator[Finding
     counts = record.counts
     if record.run_id != run_id:
         yield Finding.of("record", name, f"says that it is run {record.run_id}")
-    if counts.discovered != counts.skipped + counts.ok + counts.partial + counts.failed:
-        yield Finding.of("record", name, f"{counts.discovered} discovered are not skipped + ok + partial + failed")
+    if counts.discovered != counts.skipped + counts.ok + counts.partial + counts.failed + counts.left:
+        said = f"{counts.discovered} discovered are not skipped + ok + partial + failed + left"
+        yield Finding.of("record", name, said)
 
 
 def _orphans(catalog: Catalog, run_id: str, listed: set[str]) -> Iterator[Finding]:

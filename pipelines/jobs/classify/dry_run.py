@@ -26,8 +26,9 @@ def plan_night(request: NightRequest) -> dict[str, Any]:
     """Returns what a night would do, ready for JSON.
 
     Returns:
-        The counts files, skipped, failing, ignored (by ending or rule), frames, segments and chunks; video_hours; and
-        estimate_s, the seconds that the night would take, or None where no earlier run tells a speed.
+        The counts files, left (by a limit), skipped, failing, ignored (by ending or rule), frames, segments and chunks;
+        video_hours; and estimate_s, the seconds that the night would take, or None where no earlier run tells a speed.
+        Times at which a night ends are not regarded.
 
     Raises:
         ArchiveError: the archive cannot be listed.
@@ -37,8 +38,11 @@ def plan_night(request: NightRequest) -> dict[str, Any]:
     with Comparison() as comparison:
         ignored = list_archive(request, comparison)
         backlog = comparison.compare(catalog, request.config)
+        queue = comparison.queue(request.ending.order)
+    with queue:
+        files = min(len(queue), request.ending.limit or len(queue))
         planned, segments, frames, chunks, video_s = 0, 0, 0, 0, 0.0
-        for chunk in pack(_cut_all(comparison.todo(), request), request.config.chunk_frames, ""):
+        for chunk in pack(_cut_all(queue.videos(0, files), request), request.config.chunk_frames, ""):
             chunks += 1
             for segment in chunk.segments:
                 planned += segment.index == 0
@@ -47,9 +51,10 @@ def plan_night(request: NightRequest) -> dict[str, Any]:
                 video_s += segment.duration_s
     speed = _usual_speed(catalog)
     return {
-        "files": backlog.todo,
+        "files": files,
+        "left": backlog.todo - files,
         "skipped": backlog.skipped,
-        "failing": backlog.todo - planned,
+        "failing": files - planned,
         "ignored": ignored,
         "video_hours": video_s / 3600,
         "frames": frames,

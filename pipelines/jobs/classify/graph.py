@@ -71,7 +71,7 @@ def build(
 
 
 def run_job(
-    catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, left: Counts,
+    catalog: Catalog, run: StartedRun, request: NightRequest, bundle: ModelBundle, known: Counts,
     start: JobInput, beam_arguments: Sequence[str], ignored: dict[str, int] | None = None,
 ) -> tuple[dict[str, Any], str] | None:  # fmt: skip
     """Runs the job over the todo lists; returns its metrics and the name of its runner, or None for a template.
@@ -95,7 +95,7 @@ def run_job(
     attempt, hints = start.attempt, request.extract_hints
     written = build(pipeline, start.todo_lists, extract, pool, catalog, run, sequences, attempt, hints)
     if options.view_as(GoogleCloudOptions).template_location:
-        end = partial(_commit, catalog.root, run, left, runner, attempt, time.time(), ignored=ignored)
+        end = partial(_commit, catalog.root, run, known, runner, attempt, time.time(), ignored=ignored)
         _ = written | "Commit" >> beam.Map(end)
         pipeline.run()
         return None
@@ -109,12 +109,12 @@ def run_job(
 
 
 def _commit(
-    root: str, run: StartedRun, left: Counts, runner: str, attempt: Attempt, began_s: float, _: str,
+    root: str, run: StartedRun, known: Counts, runner: str, attempt: Attempt, began_s: float, _: str,
     ignored: dict[str, int] | None = None,
 ) -> str:  # fmt: skip
     catalog = Catalog(root)
     if run.run_id not in catalog.run_ids():  # else a retried bundle has committed it already
-        commit(catalog, run, left, {}, time.time() - began_s, runner, attempt.require, ignored)
+        commit(catalog, run, known, {}, time.time() - began_s, runner, attempt.require, ignored)
     return run.run_id
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipelines.jobs.classify.ending import Ending
 from transforms.archive.selection import DEFAULT, Selection
 from transforms.catalog.attempt import Attempt
 from transforms.catalog.runs import RunConfig
@@ -22,6 +23,7 @@ class NightRequest:
         follow_links: whether to follow symbolic links that leave the archive.
         extract_hints: Beam's resource hints for the step that decodes and infers.
         selection: which files to include and exclude.
+        ending: when the night ends, and in what order and portions it hands out videos.
     """
 
     archives: tuple[str, ...]
@@ -32,6 +34,7 @@ class NightRequest:
     follow_links: bool
     extract_hints: dict[str, str] = field(default_factory=dict)
     selection: Selection = DEFAULT
+    ending: Ending = field(default_factory=Ending)
 
 
 class JobInput(NamedTuple):

@@ -1,0 +1,98 @@
+"""The videos that a night has to process, in the order in which it hands them out; they lie in a file on disk."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.archive.database import BATCH_ROWS, BoundedDatabase, ComparisonError
+from transforms.decoder.spool import Spool
+from transforms.video.segments import Video
+
+ORDERS: Final = {
+    "listed": "position, uri",
+    "newest": "modified_s DESC, uri",
+    "oldest": "modified_s, uri",
+    "smallest": "size_bytes, uri",
+}
+"""Orders of a queue by name, as SQL. Videos that are equal come by uri, so that an order is always the same."""
+
+_SCHEMA: Final = pa.schema(
+    [
+        ("video_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64()), ("modified_s", pa.float64()),
+        ("fingerprint", pa.string()), ("attempts", pa.int32()), ("first_failed_s", pa.float64()),
+    ]
+)  # fmt: skip
+
+_PART: Final = """
+SELECT * EXCLUDE (file_row_number) FROM read_parquet('{path}', file_row_number = true)
+WHERE file_row_number >= {first} AND file_row_number < {end} ORDER BY uri
+"""
+
+
+class TodoQueue:
+    """Videos in an order, in bounded memory. Use it as a context manager or close it: closing deletes its file.
+
+    Every method raises `ComparisonError` if disk or memory runs out.
+
+    Attributes:
+        begun: number of videos at the front that an interrupted run had in hand.
+    """
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], begun: int = 0) -> None:
+        """Writes the videos into a temporary file.
+
+        Args:
+            batches: the videos in their order; columns as the fields of `Video`.
+            begun: see the class.
+        """
+        self.begun = begun
+        self._spool = Spool()
+        self._path = os.path.join(self._spool.path, "todo.parquet")
+        try:
+            self._length = self._write(batches)
+        except BaseException:
+            self.close()
+            raise
+
+    def _write(self, batches: Iterable[pa.RecordBatch]) -> int:
+        length = 0
+        try:
+            with pq.ParquetWriter(self._path, _SCHEMA) as writer:
+                for batch in batches:
+                    writer.write_batch(batch.cast(_SCHEMA), row_group_size=BATCH_ROWS)
+                    length += len(batch)
+        except OSError as error:
+            why = f"no room in {self._spool.path} ({error}); set TMPDIR to a folder with more"
+            raise ComparisonError(why) from error
+        return length
+
+    def __enter__(self) -> "TodoQueue":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def close(self) -> None:
+        """Deletes the file; may be called more than once."""
+        self._spool.close()
+
+    def sizes(self, first: int) -> Iterator[int]:
+        """Yields the sizes in bytes of the files from position `first` on, in the queue's order."""
+        with pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=["size_bytes"]):
+                yield from batch["size_bytes"][first:].to_pylist()
+                first = max(0, first - len(batch))
+
+    def videos(self, first: int, end: int) -> Iterator[Video]:
+        """Yields the videos at the positions from `first` to before `end`, sorted by uri."""
+        with BoundedDatabase() as database:
+            path = self._path.replace("'", "''")
+            for batch in database.batches(_PART.format(path=path, first=first, end=end)):
+                columns = [batch[name].to_pylist() for name in _SCHEMA.names]
+                yield from (Video(*row) for row in zip(*columns, strict=True))
