@@ -5,6 +5,9 @@ import logging
 from pipelines.terminal.logs import log
 from transforms.catalog.runs import Catalog, RunRecord
 
+LOGGED = ("discovered", "skipped", "ok", "partial", "failed", "gone", "moved", "copied")
+"""Counts that the last line has as fields."""
+
 
 def log_outcomes(catalog: Catalog, record: RunRecord) -> None:
     """Logs a committed run's failures as warnings, with URI, stage, reason and message, and then its counts.
@@ -20,9 +23,10 @@ def log_outcomes(catalog: Catalog, record: RunRecord) -> None:
     log(
         logging.INFO,
         f"run {record.run_id} committed: {counts.discovered} discovered, {counts.skipped} skipped, {counts.ok} ok, "
-        f"{counts.partial} partial, {counts.failed} failed, {record.elapsed_s:.0f} s",
+        f"{counts.partial} partial, {counts.failed} failed, {counts.moved} moved, {counts.copied} copied, "
+        f"{record.elapsed_s:.0f} s",
         run_id=record.run_id,
-        **{name: getattr(counts, name) for name in ("discovered", "skipped", "ok", "partial", "failed", "gone")},
+        **{name: getattr(counts, name) for name in LOGGED},
         elapsed_s=round(record.elapsed_s, 3),
     )
 

@@ -105,6 +105,9 @@ CHINESE: Final[dict[str, str]] = {
     "{found} found = {skipped} unchanged + {ok} ok + {partial} partial + {failed} failed.": (
         "找到 {found} = 未变 {skipped} + 成功 {ok} + 部分 {partial} + 失败 {failed}。"
     ),
+    "{moved} moved and {copied} copied videos were not decoded: their content was known.": (
+        "{moved} 个移动的视频和 {copied} 个复制的视频没有重新解码：它们的内容已知。"
+    ),
     "{number} of the unchanged failed too often and are left alone until they change.": (
         "未变的文件中有 {number} 个失败次数过多，改动之前不再尝试。"
     ),

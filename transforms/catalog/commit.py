@@ -104,11 +104,13 @@ def _record_of(
     statuses: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     video_s, frames = 0.0, 0
-    columns = ["status", "duration_s", "frames_sampled", "best_label"]
+    reuses: Counter[str] = Counter()
+    columns = ["status", "duration_s", "frames_sampled", "best_label", "reuse"]
     for table in catalog.read_files("videos", run.run_id, columns):
         for row in table.to_pylist():
             statuses[row["status"]] += 1
-            video_s += row["duration_s"] or 0.0
+            reuses[row["reuse"]] += 1
+            video_s += (row["duration_s"] or 0.0) if row["reuse"] is None else 0.0
             frames += row["frames_sampled"]
             if row["best_label"] is not None:
                 labels[row["best_label"]] += 1
@@ -123,7 +125,15 @@ def _record_of(
         finished_at=datetime.now(UTC).isoformat(),
         config=run.config,
         archives=run.archives,
-        counts=replace(left, ok=statuses["ok"], partial=statuses["partial"], failed=failures.total(), gone=gone),
+        counts=replace(
+            left,
+            ok=statuses["ok"],
+            partial=statuses["partial"],
+            failed=failures.total(),
+            gone=gone,
+            moved=reuses["moved"],
+            copied=reuses["copied"],
+        ),
         video_s=video_s,
         frames=frames,
         elapsed_s=elapsed_s,

@@ -23,6 +23,7 @@ from models.visual.hedging import DEFAULT, Hedging
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.attempt import end_attempts
+from transforms.video.content_hash import Mode
 from transforms.video.sampling import Sampling
 
 RECORD_VERSION: Final = 1
@@ -62,6 +63,8 @@ class RunConfig:
         thumbnail_height: height of the thumbnails in pixels.
         hedging: what decides best labels. Runs of earlier releases wrote none; they count as having the default, so
             that an update does not process an archive again.
+        content_hash: which hashes of the files' content are taken (see `transforms.video.content_hash`); decides no
+            rows but their column of that name. Runs of earlier releases took none.
     """
 
     model: str
@@ -75,11 +78,17 @@ class RunConfig:
     thumbnail_seconds: str = "0"
     thumbnail_height: int = 160
     hedging: Hedging = DEFAULT
+    content_hash: Mode = "none"
 
     @property
     def has_thumbnails(self) -> bool:
         """Whether the run writes thumbnails."""
         return bool(Fraction(self.thumbnail_seconds))
+
+    @property
+    def thumbnails_key(self) -> tuple[str, int]:
+        """Equal for two configurations that give the same thumbnails of the same rows."""
+        return self.thumbnail_seconds, self.thumbnail_height
 
     @property
     def frame_sampling(self) -> Sampling:
@@ -108,6 +117,8 @@ class Counts:
         failed: no frames.
         gone: known to the catalog and no longer in the archive.
         given_up: skipped because they failed too often.
+        moved: ok or partial, and not decoded: a video of another path that is gone had the same content.
+        copied: ok or partial, and not decoded: a video of another path, which is still there, has the same content.
     """
 
     discovered: int = 0
@@ -117,6 +128,8 @@ class Counts:
     failed: int = 0
     gone: int = 0
     given_up: int = 0
+    moved: int = 0
+    copied: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,8 +144,8 @@ class RunRecord:
         archives: the archives as on the command line, local ones with absolute paths; of reelbeam 0.1 with relative
             ones too.
         counts: outcomes of the inputs.
-        video_s: seconds of video processed.
-        frames: number of frames sampled.
+        video_s: seconds of video decoded.
+        frames: number of frames in the run's rows.
         elapsed_s: wall time in seconds; of a resumed run, that of the last start.
         metrics: Beam's counters and distributions by name.
         labels: the ten most frequent best labels of the processed videos, with the number of videos; in runs of earlier

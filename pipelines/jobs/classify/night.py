@@ -1,7 +1,7 @@
 """Runs one night: lists the archive, skips what has not changed, runs the Beam job over the rest and commits."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +10,12 @@ from models.visual.bundle import ModelBundle
 from pipelines.jobs.classify.request import JobInput, NightRequest
 from transforms.archive.comparison import Comparison
 from transforms.archive.ignored import Ignored, in_words
-from transforms.archive.listing import each_video
+from transforms.archive.listing import LINK, each_video
 from transforms.archive.todo_lists import write_todo_lists
 from transforms.catalog.attempt import Attempt
 from transforms.catalog.commit import commit, publish, write_gone, write_no_files
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
-from transforms.video.segments import Video
 
 
 class NothingFound(ReelbeamError):
@@ -38,7 +37,8 @@ def list_archive(request: NightRequest, comparison: Comparison) -> dict[str, int
         where, left = ", ".join(request.archives), ignored.table()
         hint = "--include takes files of other endings" if left else "is the path right, and the disk mounted?"
         raise NothingFound(f"no videos found in {where}; ignored: {in_words(left)}; nothing was changed; {hint}")
-    return ignored.table()
+    links = comparison.links()
+    return {**ignored.table(), **({LINK: links} if links else {})}
 
 
 def run_night(
@@ -82,7 +82,7 @@ def run_night(
             if backlog.todo:
                 publish(bundle, catalog)
                 lock.check()
-                start = prepare_job(catalog, run, comparison.todo())
+                start = prepare_job(catalog, run, comparison)
                 comparison.close()  # the job needs the memory
                 with watch(catalog.work_folder(run.run_id)):
                     # Beam and the decoders take a second to import; a night with nothing new does not need them.
@@ -102,11 +102,12 @@ def run_night(
     return record, unfinished is not None and unfinished.run_id == run.run_id
 
 
-def prepare_job(catalog: Catalog, run: StartedRun, videos: Iterable[Video]) -> JobInput:
+def prepare_job(catalog: Catalog, run: StartedRun, comparison: Comparison) -> JobInput:
     """Empties a run's work folder except for finished chunks, and writes the todo lists.
 
     Raises:
         StorageError: the work folder cannot be written.
     """
     work = catalog.work_folder(run.run_id)
-    return JobInput(Attempt.begin(work), write_todo_lists(work, videos))
+    attempt = Attempt.begin(work)
+    return JobInput(attempt, write_todo_lists(work, comparison.todo(), comparison.known()), comparison.count_known())
