@@ -30,7 +30,7 @@ DECODERS = (
     *(("proxy", f"proxy.{step}") for step in ("after_frame", "before_write")),
     ("processes", "children.before_fork"),
 )
-"""Points of decoder children. `test_kill.py`, `test_interrupts.py`, `test_host_failures.py`, `test_processes.py` and
+"""Points of decoder children. `test_kill.py`, `test_moved.py`, `test_interrupts.py`, `test_host_failures.py`, `test_processes.py` and
 `test_proxies_command.py` walk them."""
 
 KINDS = ("lock", "work", "models", "thumbnails", "frames", "videos", "failures", "gone", "files", "runs")
