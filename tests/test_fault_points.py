@@ -24,13 +24,13 @@ pytestmark = pytest.mark.slow
 OPTIONS = ("--model", "placeholder", "--segment-seconds", "3", "--chunk-frames", "4", "--decode-workers", "1")
 DECODERS = (
     *((module, "decoder.before_start") for module in ("child", "clips", "proxies")),
-    *(("child", f"decoder.{step}") for step in ("before_probe", "before_segment", "after_picture")),
+    *(("child", f"decoder.{step}") for step in ("before_hash", "before_probe", "before_segment", "after_picture")),
     ("clips", "decoder.before_clip"),
     ("proxies", "decoder.before_proxy"),
     *(("proxy", f"proxy.{step}") for step in ("after_frame", "before_write")),
     ("processes", "children.before_fork"),
 )
-"""Points of decoder children. `test_kill.py`, `test_interrupts.py`, `test_host_failures.py`, `test_processes.py` and
+"""Points of decoder children. `test_kill.py`, `test_moved.py`, `test_interrupts.py`, `test_host_failures.py`, `test_processes.py` and
 `test_proxies_command.py` walk them."""
 
 KINDS = ("lock", "work", "models", "thumbnails", "frames", "videos", "failures", "gone", "files", "runs")
@@ -124,6 +124,29 @@ def test_a_kill_at_any_point_of_an_index_build_loses_nothing(cli: ForkingCli, ar
             builds = [path for path in (killed / "index").iterdir() if path.is_dir()]
             assert len(builds) <= (1 if night == "first" else 2), f"{point.name}: left behind {builds}"
         videos.encode(own / "long.mp4", videos.RECIPES["mpeg4_mp4"], 6, (64, 48))
+
+
+def test_a_kill_at_any_point_of_taking_rows_over_loses_nothing(cli: ForkingCli, archive: Path, tmp_path: Path) -> None:
+    own, catalog = Path(shutil.copytree(archive, tmp_path / "archive")), tmp_path / "catalog"
+    classify(cli, own, catalog)
+    for name in ("short.avi", "long.mp4"):
+        (own / name).rename(own / f"new {name}")
+    earlier = contents(catalog)["videos"]
+    snapshots = tmp_path / "snapshots"
+    classify(cli, own, catalog, snapshots=str(snapshots))
+    undisturbed = nightless(catalog)
+    kinds = ("frames", "thumbnails", "videos", "files")
+    assert names(snapshots) >= {f"storage.{step}:{kind}" for step in FAULT_STEPS for kind in kinds}
+    for point in first_and_last(snapshots):
+        if not point.name.endswith(kinds):
+            continue
+        killed = point / "catalog"
+        assert contents(killed)["videos"] == earlier, f"{point.name}: half a run is visible"
+        done = cli.run("classify", "--archive", own, "--catalog", killed, *OPTIONS, "--json")
+        assert done.json["moved"] == 2, (point.name, done.err)
+        assert nightless(killed) == undisturbed, point.name
+        assert_whole(killed)
+        assert not temporary_files(killed), point.name
 
 
 def test_every_fault_point_of_the_code_is_one_that_is_walked() -> None:

@@ -115,6 +115,8 @@ def test_a_part_that_says_no_speed_changes_none() -> None:
     reused = record(counts=Counts(ok=1), size_bytes=MB, elapsed_s=0.1, metrics={"extract.chunks_reused": 1})
     assert [speed_of(one) for one in (reused, record(), record(counts=Counts(ok=3)))] == [None] * 3
     assert speed_of(replace(reused, metrics={"extract.chunks_reused": 0})) == pytest.approx(20 * MB)
+    known = record(counts=Counts(ok=3, partial=1, moved=2, copied=1), size_bytes=MB, elapsed_s=2.0)
+    assert speed_of(known) == pytest.approx(MB), "only one of the four was decoded"
     with queue_of([0] * 10) as queue:
         parts = Parts(Ending(commit_every_s=4.0), queue, [of_speed(MB / 2), reused], Clock())
         assert parts.next() == Part(0, 2)

@@ -326,6 +326,9 @@ def test_the_row_of_a_whole_video(tmp_path: Path) -> None:
         "model_fingerprint": "f" * 16,
         "sampling": "1fps",
         "processed_at": noon.replace(minute=1),
+        "content_hash": None,
+        "reuse": None,
+        "reused_from": None,
     }
 
 

@@ -221,6 +221,7 @@ def relabel_batch(
         table = pa.Table.from_pylist(lost, schemas.FAILURES)
         records.append(schemas.write_table(paths["failures"], table, schemas.FAILURES, fence=fence))
     changed = {"model": settings.config.model, "model_fingerprint": bundle.fingerprint, "processed_at": now}
+    changed |= {"reuse": None, "reused_from": None}  # they tell of another run
     rows = [_without_lost_frames({**row, **pooled[row["video_id"]], **changed}, row) for row in left]
     videos_schema = schemas.videos_schema(bundle.spec.embedding_size)
     table = pa.Table.from_pylist(rows, videos_schema)

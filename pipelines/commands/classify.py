@@ -241,6 +241,14 @@ class HintType(click.ParamType):
     metavar="NAME=VALUE",
     help="Beam's resource hint (accelerator, min_ram, ...) for the step that decodes and infers. Repeatable.",
 )
+@click.option(
+    "--content-hash",
+    type=click.Choice(["sampled", "full", "none"]),
+    default="sampled",
+    show_default=True,
+    help="How a moved or copied video is known again, so that it is not decoded: by blocks of the file with its size "
+    "and time, by all of its bytes, or not at all.",
+)
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that leave the archive.")
 @click.option(
     "--max-failed",
@@ -299,6 +307,7 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
             thumbnail_seconds=str(Fraction(str(chosen["thumbnail_seconds"]))),
             thumbnail_height=chosen["thumbnail_height"],
             hedging=hedging,
+            content_hash=chosen["content_hash"],
         ),
         decoders=DecoderSettings(
             workers=chosen["decode_workers"],

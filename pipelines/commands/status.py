@@ -93,13 +93,15 @@ def _shown(status: "CatalogStatus") -> str:
 
 def _runs_table(runs: list[dict[str, Any]]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), title="Runs", title_justify="left")
-    for name in ("started", "took", "found", "skipped", "ok", "partial", "failed", "left", "gone", "video", "speed"):
+    reused = [name for name in ("moved", "copied") if any(run[name] for run in runs)]
+    counted = ("discovered", "skipped", "ok", "partial", "failed", *reused, "left", "gone")
+    for name in ("started", "took", "found", *counted[1:], "video", "speed"):
         table.add_column(name, justify="left" if name == "started" else "right", no_wrap=True)
     for run in runs:
         table.add_row(
             str(run["started_at"])[:16].replace("T", " "),
             human_time(run["elapsed_s"]),
-            *(str(run[name]) for name in ("discovered", "skipped", "ok", "partial", "failed", "left", "gone")),
+            *(str(run[name]) for name in counted),
             human_time(run["video_hours"] * 3600),
             human_speed(run["speed_x_realtime"]),
         )

@@ -32,7 +32,7 @@ PING_TIMEOUT_S: Final = 5.0
 
 PING_RETRIES: Final = 2
 
-OUTCOMES: Final = ("skipped", "ok", "partial", "failed", "gone", "given_up", "left")
+OUTCOMES: Final = ("skipped", "ok", "partial", "failed", "gone", "given_up", "left", "moved", "copied")
 """Counts of videos in a run's summary."""
 
 _LAST_SUCCESS: Final = "reelbeam_job_last_success_timestamp_seconds"

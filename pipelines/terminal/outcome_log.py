@@ -1,10 +1,12 @@
 """Logs one line for every video of a run that failed or is partial."""
 
 import logging
-from dataclasses import asdict
 
 from pipelines.terminal.logs import log
 from transforms.catalog.runs import Catalog, RunRecord
+
+LOGGED = ("discovered", "skipped", "ok", "partial", "failed", "gone", "left", "moved", "copied")
+"""Counts that the last line has as fields."""
 
 
 def log_outcomes(catalog: Catalog, record: RunRecord) -> None:
@@ -21,9 +23,10 @@ def log_outcomes(catalog: Catalog, record: RunRecord) -> None:
     log(
         logging.INFO,
         f"run {record.run_id} committed: {counts.discovered} discovered, {counts.skipped} skipped, {counts.ok} ok, "
-        f"{counts.partial} partial, {counts.failed} failed, {counts.left} left, {record.elapsed_s:.0f} s",
+        f"{counts.partial} partial, {counts.failed} failed, {counts.left} left, {counts.moved} moved, "
+        f"{counts.copied} copied, {record.elapsed_s:.0f} s",
         run_id=record.run_id,
-        **{name: count for name, count in asdict(counts).items() if name != "given_up"},
+        **{name: getattr(counts, name) for name in LOGGED},
         elapsed_s=round(record.elapsed_s, 3),
     )
 

@@ -41,6 +41,8 @@ def summary_of(
         "given_up": counts.given_up,
         "left": counts.left,
         "stopped_by": stopped_by,
+        "moved": counts.moved,
+        "copied": counts.copied,
         "ignored": record.ignored,
         "video_hours": record.video_s / 3600,
         "frames": record.frames,
@@ -78,6 +80,10 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"{human_time(summary['video_hours'] * 3600)} of video, {summary['frames']} frames"
         + (f", {speed} real time" if speed else ""),
     )
+    if summary["moved"] or summary["copied"]:
+        print_paragraph(
+            out, f"not decoded, because their content was known: {summary['moved']} moved, {summary['copied']} copied"
+        )
     if summary["given_up"]:
         print_paragraph(
             out, f"{summary['given_up']} of the skipped failed on 3 nights and are left alone until they change"

@@ -7,6 +7,7 @@ where those are absent.
 """
 
 import argparse
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from functools import partial
@@ -70,6 +71,17 @@ def _count(kind: Kind, minutes: float) -> int:
 def _link(link: Path, target: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(target)
+
+
+def repeat(path: Path, clip: Path) -> None:
+    """Makes a file with a clip's bytes, without copying them where the file system allows it.
+
+    Not a symbolic link: all links to one clip would count as one video.
+    """
+    try:
+        path.hardlink_to(clip)
+    except OSError:
+        shutil.copy2(clip, path)
 
 
 def make_clip(kind: Kind, number: int, folder: Path) -> tuple[Kind, int, Path]:

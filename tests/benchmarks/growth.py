@@ -43,7 +43,7 @@ class Nights:
         if not folder.exists():
             folder.mkdir()
             for number in range(max(1, round(hours * 3600 / kind.clip_s))):
-                (folder / f"{number:06}.mp4").symlink_to(clip)
+                generated_archive.repeat(folder / f"{number:06}.mp4", clip)
         return folder
 
     def run(self, archive: Path, *options: object, cores: int | None = None) -> tuple[Measured, Path]:

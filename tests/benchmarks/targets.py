@@ -52,7 +52,7 @@ def long_gop(folder: Path) -> Path:
     archive = folder / "long-gop"
     archive.mkdir()
     for number in range(12):
-        (archive / f"{number}.mp4").symlink_to(clip)
+        generated_archive.repeat(archive / f"{number}.mp4", clip)
     return archive
 
 

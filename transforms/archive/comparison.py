@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from transforms import storage
 from transforms.archive.database import BATCH_ROWS, BoundedDatabase
+from transforms.archive.known_content import CANDIDATES
 from transforms.archive.listing import UNLISTED, covers
 from transforms.archive.selection import DEFAULT, Selection
 from transforms.archive.todo_queue import ORDERS, TodoQueue
@@ -26,19 +27,39 @@ MAX_ATTEMPTS: Final = 3
 
 _TABLES: Final = """
 CREATE TABLE listed (
-    video_id VARCHAR, uri VARCHAR, size_bytes BIGINT, modified_s DOUBLE, fingerprint VARCHAR, position BIGINT);
+    video_id VARCHAR, uri VARCHAR, size_bytes BIGINT, modified_s DOUBLE, fingerprint VARCHAR, real_id VARCHAR,
+    position BIGINT);
 CREATE TABLE outcomes (
     video_id VARCHAR, uri VARCHAR, fingerprint VARCHAR,
-    same_rows BOOLEAN, failed BOOLEAN, tonight BOOLEAN, attempts INTEGER, first_seen_us BIGINT);
+    same_rows BOOLEAN, failed BOOLEAN, tonight BOOLEAN, attempts INTEGER, first_seen_us BIGINT,
+    run_id VARCHAR, size_bytes BIGINT, content_hash VARCHAR);
 CREATE TABLE gone_before (video_id VARCHAR, since_us BIGINT);
 CREATE TABLE begun (video_id VARCHAR);
+CREATE TABLE posters (video_id VARCHAR, fingerprint VARCHAR, run_id VARCHAR);
+CREATE TABLE thumbnail_runs (run_id VARCHAR);
 """
 """Rows keep their order of insertion: for a video, the first row of `listed` and the last of `outcomes` count."""
+
+_NAME_ONCE: Final = """
+CREATE OR REPLACE VIEW once AS
+SELECT * FROM listed WHERE rowid IN (SELECT min(rowid) FROM listed GROUP BY uri);
+CREATE OR REPLACE TABLE links AS
+WITH links AS (
+    SELECT * FROM once WHERE real_id <> video_id
+), only_links AS (
+    SELECT * FROM links ANTI JOIN listed ON links.real_id = listed.video_id
+), first_links AS (
+    SELECT arg_min(video_id, uri) AS video_id FROM only_links GROUP BY real_id
+)
+SELECT video_id FROM links ANTI JOIN first_links USING (video_id);
+"""
+"""Finds the links to videos that have another name here: their own, or that of the first link if all names are links.
+Few files are links, so this is cheap."""
 
 _COMPARE: Final = f"""
 CREATE TABLE found AS
 WITH archive AS (
-    SELECT * FROM listed WHERE rowid IN (SELECT min(rowid) FROM listed GROUP BY uri)
+    SELECT * FROM once ANTI JOIN links USING (video_id)
 ), known AS (
     SELECT * FROM outcomes WHERE rowid IN (SELECT max(rowid) FROM outcomes WHERE same_rows GROUP BY video_id)
 )
@@ -68,6 +89,44 @@ ORDER BY video_id NOT IN (SELECT video_id FROM begun), fate = 'again', {order}
 
 _COUNT_BEGUN: Final = """
 SELECT count(*) FROM found WHERE fate IN ('new', 'again') AND video_id IN (SELECT video_id FROM begun)
+"""
+
+_CANDIDATES: Final = f"""
+CREATE TABLE candidates AS
+WITH todo AS (
+    SELECT * FROM found WHERE fate IN ('new', 'again')
+), stored AS (
+    SELECT rowid AS age, * FROM outcomes SEMI JOIN todo USING (size_bytes) WHERE content_hash IS NOT NULL
+), of_time AS (
+    SELECT * FROM stored QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY age DESC) <= {CANDIDATES}
+), of_size AS (
+    SELECT * FROM stored QUALIFY row_number() OVER (PARTITION BY size_bytes ORDER BY age DESC) <= {CANDIDATES}
+), pairs AS (
+    SELECT todo.video_id AS new_id, todo.uri AS new_uri, of_time.*
+    FROM todo JOIN of_time USING (fingerprint) WHERE todo.video_id <> of_time.video_id
+    UNION
+    SELECT todo.video_id AS new_id, todo.uri AS new_uri, of_size.*
+    FROM todo JOIN of_size USING (size_bytes) WHERE todo.video_id <> of_size.video_id
+)
+SELECT pairs.*, found.video_id IS NOT NULL AS listed
+FROM pairs LEFT JOIN found ON found.video_id = pairs.video_id AND found.fingerprint = pairs.fingerprint
+"""
+
+_LACK_THUMBNAILS: Final = "SELECT count(*) FROM candidates ANTI JOIN thumbnail_runs USING (run_id)"
+
+_KNOWN: Final = """
+SELECT new_id, video_id, uri, fingerprint, content_hash, run_id, '' AS thumbnails_run, listed
+FROM candidates ORDER BY new_uri, age DESC
+"""
+
+_KNOWN_WITH_THUMBNAILS: Final = """
+WITH newest AS (
+    SELECT video_id, fingerprint, max(run_id) AS made_by FROM posters GROUP BY ALL
+)
+SELECT new_id, video_id, uri, fingerprint, content_hash, run_id,
+    if(run_id IN (SELECT run_id FROM thumbnail_runs), run_id, made_by) AS thumbnails_run, listed
+FROM candidates LEFT JOIN newest USING (video_id, fingerprint)
+WHERE thumbnails_run IS NOT NULL ORDER BY new_uri, age DESC
 """
 
 _MISSING: Final = f"""
@@ -114,6 +173,7 @@ class Comparison:
         self.folder = self._database.folder
         self._listed = 0
         self._database.execute(_TABLES)
+        self._known = _KNOWN
 
     def __enter__(self) -> "Comparison":
         return self
@@ -126,7 +186,7 @@ class Comparison:
         self._database.close()
 
     def list_videos(self, videos: Iterable[Video], *, in_order: bool = False) -> int:
-        """Adds the archive's videos; if several have the same uri, the first one counts.
+        """Adds the archive's videos; each file counts once, whatever number of paths and links name it.
 
         Args:
             videos: they are not all kept in memory.
@@ -140,10 +200,17 @@ class Comparison:
         while some := list(islice(remaining, BATCH_ROWS)):
             names = ("video_id", "uri", "size_bytes", "modified_s", "fingerprint")
             columns = {name: [getattr(video, name) for video in some] for name in names}
+            columns["real_id"] = [video.real_id or video.video_id for video in some]
             positions = [self._listed + number if in_order else before for number in range(len(some))]
             self._database.insert("listed", {**columns, "position": positions})
             self._listed += len(some)
+        self._database.execute(_NAME_ONCE)
         return self._listed - before
+
+    def links(self) -> int:
+        """Returns the number of paths in the archive that are links to a video with another path in it."""
+        ((links,),) = self._database.execute("SELECT count(*) FROM links")
+        return int(links)
 
     def compare(self, catalog: Catalog, config: RunConfig, tonight: Sequence[str] = ()) -> Backlog:
         """Decides which of the listed videos must be processed.
@@ -160,6 +227,10 @@ class Comparison:
         """
         self._read_outcomes(catalog, config, tonight)
         self._database.execute(_COMPARE)
+        self._database.execute(_CANDIDATES)
+        if config.has_thumbnails:
+            self._find_thumbnails(catalog, config)
+            self._known = _KNOWN_WITH_THUMBNAILS
         (counts,) = self._database.execute(_COUNT)
         return Backlog(*counts)
 
@@ -176,13 +247,15 @@ class Comparison:
     def queue(self, order: str = "listed") -> TodoQueue:
         """Returns the videos to process in a queue, which stays when this comparison is closed.
 
+        It also holds the known videos whose content they may have.
         Videos that failed before come after the others, whatever the order.
 
         Args:
             order: one of `ORDERS`.
         """
         ((begun,),) = self._database.execute(_COUNT_BEGUN)
-        return TodoQueue(self._database.batches(_TODO.format(order=ORDERS[order])), begun)
+        todo = self._database.batches(_TODO.format(order=ORDERS[order]))
+        return TodoQueue(todo, begun, self._database.batches(self._known))
 
     def gone(self, archives: Sequence[str], selection: Selection = DEFAULT) -> Iterator[pa.RecordBatch]:
         """Yields rows of the table `gone`: videos that the catalog knows, by any model, and the archive lacks.
@@ -219,16 +292,30 @@ class Comparison:
     def _read_outcomes(self, catalog: Catalog, config: RunConfig, tonight: Sequence[str]) -> None:
         """Inserts each run's outcomes, oldest run first, and the videos that were gone at the newest run."""
         identity = ["video_id", "uri", "fingerprint"]
+        content = ["size_bytes", "content_hash"] if config.content_hash != "none" else []
         for run in catalog.runs():
-            flags = {"same_rows": run.config.rows_key == config.rows_key, "tonight": run.night_id in tonight}
-            for batch in catalog.read_batches("videos", run.run_id, identity):
-                self._database.insert("outcomes", _columns(batch), failed=False, **flags)
+            same_rows = run.config.rows_key == config.rows_key
+            flags = {"same_rows": same_rows, "tonight": run.night_id in tonight}
+            columns = [*identity, *content] if same_rows else identity
+            # Files of earlier releases lack the column of hashes, and pyarrow then leaves it out.
+            for batch in catalog.read_batches("videos", run.run_id, columns):
+                self._database.insert("outcomes", _columns(batch), failed=False, run_id=run.run_id, **flags)
             for batch in catalog.read_batches("failures", run.run_id, [*identity, "attempts", "first_seen"]):
                 self._database.insert("outcomes", _columns(batch), failed=True, **flags)
         newest = catalog.newest_run()
         if newest is not None:
             for batch in catalog.read_batches("gone", newest.run_id, ["video_id", "since"]):
                 self._database.insert("gone_before", _columns(batch))
+
+    def _find_thumbnails(self, catalog: Catalog, config: RunConfig) -> None:
+        """Finds the thumbnails of known videos where the run of their rows made none or others: it only labelled."""
+        made = [run for run in catalog.runs() if run.config.thumbnails_key == config.thumbnails_key]
+        self._database.insert("thumbnail_runs", {"run_id": pa.array([run.run_id for run in made], pa.string())})
+        ((lacking,),) = self._database.execute(_LACK_THUMBNAILS)
+        for run in made if lacking else ():
+            for batch in catalog.read_batches("thumbnails", run.run_id, ["video_id", "fingerprint", "poster"]):
+                posters = batch.filter(batch["poster"]).select(["video_id", "fingerprint"])
+                self._database.insert("posters", _columns(posters), run_id=run.run_id)
 
 
 def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:

@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
@@ -24,12 +24,19 @@ UNLISTED: Final = "unlisted"
 The placeholder is an input that fails; because of it, the videos in the folder are not marked as gone."""
 
 
+LINK: Final = "link to a video that is here under another name"
+"""The rule by which a link is ignored whose video the archive holds too."""
+
+
 class ArchiveError(ReelbeamError):
     """An archive cannot be listed; the message is one line that names it and says why."""
 
 
 def find_videos(archives: Iterable[str], *, follow_links: bool = False, selection: Selection = DEFAULT) -> list[Video]:
-    """Returns every video of the archives once, sorted by uri. Arguments and errors are those of `each_video`."""
+    """Returns every path of a video in the archives once, links too, sorted by uri.
+
+    Arguments and errors are those of `each_video`.
+    """
     found: dict[str, Video] = {}
     for video in each_video(archives, follow_links=follow_links, selection=selection):
         found.setdefault(video.uri, video)
@@ -41,6 +48,8 @@ def each_video(
     ignored: Ignored | None = None,
 ) -> Iterator[Video]:  # fmt: skip
     """Yields the videos of the archives, in no order; a video that is found twice is yielded twice.
+
+    Links to a video are yielded as well; their `Video.real_id` tells that they are other names of it.
 
     Args:
         archives: folders (searched for files with the names of videos), globs, single files, or ``@list`` files with
@@ -79,18 +88,34 @@ def covers(archive: str, uri: str, selection: Selection = DEFAULT, is_folder: bo
     return selection.rule_against_folder(below) is None if is_folder else selection.takes(below)
 
 
+class _RealNames:
+    """Finds the paths of files without symbolic links; files of one folder that come together cost little."""
+
+    def __init__(self) -> None:
+        self._folder = self._real_folder = ""
+
+    def id_of(self, path: str) -> str:
+        """Returns the id of a file's path without symbolic links; "" if the path has none."""
+        folder, name = os.path.split(path)
+        if folder != self._folder:
+            self._folder, self._real_folder = folder, os.path.realpath(folder)
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._real_folder, name)
+        return "" if real == path else video_id_of(uri_of_path(real))
+
+
 @dataclass(frozen=True)
 class _Listing:
-    """Lists archives; the fields are the arguments of `each_video`."""
+    """Lists archives; the first three fields are arguments of `each_video`."""
 
     follow_links: bool
     selection: Selection
     ignored: Ignored
+    real_names: _RealNames = field(default_factory=_RealNames)
 
     def find(self, archive: str) -> Iterator[Video]:
         """Yields the videos of one archive."""
         if archive.startswith("@"):
-            yield from _listed(archive[1:])
+            yield from self._listed(archive[1:])
         elif not storage.is_local(archive):
             yield from self._remote(archive)
         else:
@@ -100,7 +125,7 @@ class _Listing:
         if os.path.isdir(root):
             yield from self._walk(root, lambda path: self._takes(_below(path, root), self.selection), self.selection)
         elif os.path.exists(root):
-            yield _video(root, os.stat(root))
+            yield self._video(root, os.stat(root))
         elif is_glob(root):
             base = glob_base(root)
             if os.path.isdir(base):
@@ -124,7 +149,7 @@ class _Listing:
                     uri = uri_of_path(path)
                     yield Video(video_id_of(uri), uri, 0, 0.0, UNLISTED)
                 elif takes(path):
-                    yield _video(path, stat)
+                    yield self._video(path, stat)
         except OSError as error:
             raise ArchiveError(f"cannot list {error.filename}: {error.strerror}") from error
 
@@ -147,6 +172,35 @@ class _Listing:
                 )
         if not found:
             raise ArchiveError(f"no video found at {archive}; ignored: {in_words(self.ignored.table())}")
+
+    def _listed(self, list_path: str) -> Iterator[Video]:
+        for line in _lines(list_path):
+            if line.strip():
+                # File names may begin or end with spaces; lines may have spaces around a name as well.
+                is_name = storage.is_local(line) and os.path.exists(absolute(path_of_uri(line)))
+                yield self._one(line if is_name else line.strip())
+
+    def _one(self, path: str) -> Video:
+        """Returns one video of a list. A missing file is still an input: it fails as unreadable, and is not dropped."""
+        if storage.is_local(path):
+            path = absolute(path_of_uri(path))
+            if os.path.exists(path):
+                return self._video(path, os.stat(path))
+        else:
+            for file in storage.match(glob.escape(path)):
+                return Video(
+                    video_id_of(path),
+                    path,
+                    file.size_bytes,
+                    file.modified_s,
+                    fingerprint.of_listed(file),
+                )
+        uri = uri_of_path(path)
+        return Video(video_id_of(uri), uri, 0, 0.0, "missing")
+
+    def _video(self, path: str, stat: os.stat_result) -> Video:
+        uri, real_id = uri_of_path(path), self.real_names.id_of(path)
+        return Video(video_id_of(uri), uri, stat.st_size, stat.st_mtime, fingerprint.of_stat(stat), real_id=real_id)
 
     def _takes(self, path: str, selection: Selection) -> bool:
         """Returns whether to take the file at a path below the archive; counts it as ignored if not."""
@@ -174,13 +228,6 @@ def _asked_by(pattern: str, selection: Selection) -> Selection:
     return replace(selection, include=(*selection.include, f"/{_below(pattern, glob_base(pattern))}"))
 
 
-def _listed(list_path: str) -> Iterator[Video]:
-    for line in _lines(list_path):
-        if line.strip():
-            # File names may begin or end with spaces; lines may have spaces around a name as well.
-            yield _one(line if storage.is_local(line) and os.path.exists(absolute(path_of_uri(line))) else line.strip())
-
-
 def _lines(list_path: str) -> Iterator[str]:
     """Yields the lines of a list. Only newlines separate lines, because names may contain other separators."""
     try:
@@ -189,30 +236,6 @@ def _lines(list_path: str) -> Iterator[str]:
                 yield line.removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise ArchiveError(f"cannot read the list {list_path}: {storage.reason_of(error)}") from error
-
-
-def _one(path: str) -> Video:
-    """Returns one video of a list. A missing file is still an input: it fails as unreadable, and is not dropped."""
-    if storage.is_local(path):
-        path = absolute(path_of_uri(path))
-        if os.path.exists(path):
-            return _video(path, os.stat(path))
-    else:
-        for file in storage.match(glob.escape(path)):
-            return Video(
-                video_id_of(path),
-                path,
-                file.size_bytes,
-                file.modified_s,
-                fingerprint.of_listed(file),
-            )
-    uri = uri_of_path(path)
-    return Video(video_id_of(uri), uri, 0, 0.0, "missing")
-
-
-def _video(path: str, stat: os.stat_result) -> Video:
-    uri = uri_of_path(path)
-    return Video(video_id_of(uri), uri, stat.st_size, stat.st_mtime, fingerprint.of_stat(stat))
 
 
 def absolute(path: str) -> str:

@@ -103,14 +103,16 @@ def _record_of(
 ) -> RunRecord:
     """Makes the run's record. Counts come from the tables, because a retried bundle counts twice in Beam's metrics."""
     statuses: Counter[str] = Counter()
+    reuses: Counter[str | None] = Counter()
     video_s, frames, size_bytes = 0.0, 0, 0
-    columns = ["status", "duration_s", "frames_sampled", "size_bytes"]
+    columns = ["status", "duration_s", "frames_sampled", "size_bytes", "reuse"]
     for table in catalog.read_files("videos", run.run_id, columns):
         for row in table.to_pylist():
             statuses[row["status"]] += 1
-            video_s += row["duration_s"] or 0.0
+            reuses[row["reuse"]] += 1
+            video_s += (row["duration_s"] or 0.0) if row["reuse"] is None else 0.0
             frames += row["frames_sampled"]
-            size_bytes += row["size_bytes"]
+            size_bytes += row["size_bytes"] if row["reuse"] is None else 0
     failures: Counter[str] = Counter()
     for table in catalog.read_files("failures", run.run_id, ["reason", "size_bytes"]):
         failures.update(table["reason"].to_pylist())
@@ -123,7 +125,15 @@ def _record_of(
         finished_at=datetime.now(UTC).isoformat(),
         config=run.config,
         archives=run.archives,
-        counts=replace(known, ok=statuses["ok"], partial=statuses["partial"], failed=failures.total(), gone=gone),
+        counts=replace(
+            known,
+            ok=statuses["ok"],
+            partial=statuses["partial"],
+            failed=failures.total(),
+            gone=gone,
+            moved=reuses["moved"],
+            copied=reuses["copied"],
+        ),
         video_s=video_s,
         frames=frames,
         elapsed_s=elapsed_s,

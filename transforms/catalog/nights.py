@@ -14,6 +14,9 @@ from transforms.catalog.runs import Catalog, Counts, RunRecord
 LABELS: Final = 10
 """Commonest best labels that a record names."""
 
+_SUMMED: Final = ("ok", "partial", "failed", "moved", "copied")
+"""Counts of a night that are the sums of its parts' counts."""
+
 NIGHTS_TO_JUDGE_BY: Final = 5
 """Last nights whose pace tells when a backlog will be done."""
 
@@ -51,8 +54,8 @@ def as_one(parts: Sequence[RunRecord]) -> RunRecord:
 
 def _counts(parts: Sequence[RunRecord]) -> Counts:
     """Returns a night's counts: what a part skips because an earlier part had it is not skipped by the night."""
-    ok, partial, failed = (sum(getattr(part.counts, name) for part in parts) for name in ("ok", "partial", "failed"))
-    return replace(parts[-1].counts, skipped=parts[0].counts.skipped, ok=ok, partial=partial, failed=failed)
+    sums = {name: sum(getattr(part.counts, name) for part in parts) for name in _SUMMED}
+    return replace(parts[-1].counts, skipped=parts[0].counts.skipped, **sums)
 
 
 def commonest_best_labels(catalog: Catalog, run_ids: Iterable[str]) -> dict[str, int]:

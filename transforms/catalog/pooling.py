@@ -304,7 +304,7 @@ def _video_row(outcomes: list[SegmentOutcome], fold: Fold, verdict: Verdict, set
     if end_s - duration_s > _slack_s(duration_s):
         duration_s = end_s
     return {
-        **_identity(video),
+        **identity_of(video),
         "title": info.title,
         "container": info.container,
         "stream": info.stream,
@@ -327,6 +327,9 @@ def _video_row(outcomes: list[SegmentOutcome], fold: Fold, verdict: Verdict, set
         "model_fingerprint": settings.config.model_fingerprint,
         "sampling": settings.config.sampling,
         "processed_at": _time(settings.processed_at_s),
+        "content_hash": info.content_hash,
+        "reuse": None,
+        "reused_from": None,
     }
 
 
@@ -335,7 +338,7 @@ def failure_row(failed: ProbeFailure, settings: PoolSettings) -> dict[str, Any]:
     video, failure = failed.video, failed.failure
     now = _time(settings.processed_at_s)
     return {
-        **_identity(video),
+        **identity_of(video),
         "stage": failure.stage,
         "reason": failure.reason,
         "message": failure.message or REASONS[failure.reason],
@@ -348,7 +351,8 @@ def failure_row(failed: ProbeFailure, settings: PoolSettings) -> dict[str, Any]:
     }
 
 
-def _identity(video: Video) -> dict[str, Any]:
+def identity_of(video: Video) -> dict[str, Any]:
+    """Returns the columns of `videos` and `failures` that tell which file a row is about."""
     return {
         "video_id": video.video_id,
         "uri": video.uri,

@@ -23,6 +23,7 @@ from models.visual.hedging import DEFAULT, Hedging
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.attempt import end_attempts
+from transforms.video.content_hash import Mode
 from transforms.video.sampling import Sampling
 
 RECORD_VERSION: Final = 1
@@ -62,6 +63,8 @@ class RunConfig:
         thumbnail_height: height of the thumbnails in pixels.
         hedging: what decides best labels. Runs of earlier releases wrote none; they count as having the default, so
             that an update does not process an archive again.
+        content_hash: which hashes of the files' content are taken (see `transforms.video.content_hash`); decides no
+            rows but their column of that name. Runs of earlier releases took none.
     """
 
     model: str
@@ -75,11 +78,17 @@ class RunConfig:
     thumbnail_seconds: str = "0"
     thumbnail_height: int = 160
     hedging: Hedging = DEFAULT
+    content_hash: Mode = "none"
 
     @property
     def has_thumbnails(self) -> bool:
         """Whether the run writes thumbnails."""
         return bool(Fraction(self.thumbnail_seconds))
+
+    @property
+    def thumbnails_key(self) -> tuple[str, int]:
+        """Equal for two configurations that give the same thumbnails of the same rows."""
+        return self.thumbnail_seconds, self.thumbnail_height
 
     @property
     def frame_sampling(self) -> Sampling:
@@ -110,6 +119,8 @@ class Counts:
         given_up: skipped because they failed too often.
         left: new or changed, and not handed out when the run ended (`--until`, `--limit`, or a later part has them).
             Runs of earlier releases left none.
+        moved: ok or partial, and not decoded: a video of another path that is gone had the same content.
+        copied: ok or partial, and not decoded: a video of another path, which is still there, has the same content.
     """
 
     discovered: int = 0
@@ -120,6 +131,8 @@ class Counts:
     gone: int = 0
     given_up: int = 0
     left: int = 0
+    moved: int = 0
+    copied: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,8 +147,8 @@ class RunRecord:
         archives: the archives as on the command line, local ones with absolute paths; of reelbeam 0.1 with relative
             ones too.
         counts: outcomes of the inputs.
-        video_s: seconds of video processed.
-        frames: number of frames sampled.
+        video_s: seconds of video decoded.
+        frames: number of frames in the run's rows.
         elapsed_s: wall time in seconds; of a resumed run, that of the last start.
         metrics: Beam's counters and distributions by name.
         labels: the ten most frequent best labels of the processed videos, with the number of videos; in runs of earlier
@@ -152,7 +165,7 @@ class RunRecord:
         follow_links: whether links that leave the archives were followed. Earlier releases did not record it.
         night: id of the night's first run. A command that commits as it goes writes several runs, the parts of a night.
             Empty for a run that is no part of one: see `night_id`.
-        size_bytes: size of the processed videos' files. Earlier releases did not record it.
+        size_bytes: size of the files of the videos that were decoded or failed. Earlier releases did not record it.
     """
 
     run_id: str

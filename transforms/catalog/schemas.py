@@ -20,6 +20,7 @@ ROW_GROUP_ROWS: Final = 1024
 _TIME = pa.timestamp("us", tz="UTC")
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 _BEST_LABEL = {"best_label": pa.string(), "best_label_score": pa.float32()}
+_CONTENT = {"content_hash": pa.string(), "reuse": pa.string(), "reused_from": pa.string()}
 _RANGES = pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64())]))
 _IDENTITY = [
     ("video_id", pa.string()),
@@ -64,6 +65,10 @@ def videos_schema(embedding_size: int) -> pa.Schema:
     """Returns the schema of `videos`: one row for each video; the embedding is the L2-normalised mean of its frames.
 
     ``best_label`` is as in `frames`, for the mean scores of all labels of the frames.
+
+    ``content_hash`` is the text of `transforms.video.content_hash.ContentHash`; null if none was taken. ``reuse`` is
+    ``moved`` or ``copied`` where the video was not decoded, because its content was known; its rows are then those of
+    the video at ``reused_from``, which is gone or still there. Both are null where the video was decoded.
     """
     return _versioned(
         "videos",
@@ -91,6 +96,7 @@ def videos_schema(embedding_size: int) -> pa.Schema:
             ("model_fingerprint", pa.string()),
             ("sampling", pa.string()),
             ("processed_at", _TIME),
+            *_CONTENT.items(),
         ],
     )
 
@@ -182,7 +188,7 @@ class FileRow(NamedTuple):
 
 ADDED: Final[dict[str, dict[str, pa.DataType]]] = {
     "frames": _BEST_LABEL,
-    "videos": {"stream": pa.int32(), **_BEST_LABEL},
+    "videos": {"stream": pa.int32(), **_BEST_LABEL, **_CONTENT},
     "failures": {"stream": pa.int32()},
 }
 """Columns by table that files of earlier releases lack; they are read as null."""

@@ -89,6 +89,8 @@ def _run(record: Any) -> dict[str, Any]:
         "started_at": record.started_at,
         "elapsed_s": record.elapsed_s,
         "discovered": counts.discovered,
+        "moved": counts.moved,
+        "copied": counts.copied,
         "skipped": counts.skipped,
         "ok": counts.ok,
         "partial": counts.partial,

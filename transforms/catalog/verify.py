@@ -137,6 +137,7 @@ class _RunCheck:
     videos: dict[str, int] = field(default_factory=dict)
     failures: set[str] = field(default_factory=set)
     statuses: Counter[str] = field(default_factory=Counter)
+    reuses: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     codes: dict[str, int] = field(default_factory=dict)
     frame_codes: list[NDArray[np.int64]] = field(default_factory=list)
@@ -217,6 +218,8 @@ class _RunCheck:
     def _take_videos(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
         yield from self._check_model(path, batch)
         self.statuses.update(batch["status"].to_pylist())
+        if "reuse" in batch.schema.names:  # files of earlier releases lack it
+            self.reuses.update(batch["reuse"].to_pylist())
         ids, frames = batch["video_id"].to_pylist(), batch["frames_sampled"].to_pylist()
         for video_id, count in zip(ids, frames, strict=True):
             if video_id in self.videos:
@@ -265,6 +268,8 @@ class _RunCheck:
             "partial": self.statuses["partial"],
             "failed": len(self.failures),
             "gone": self.rows["gone"],
+            "moved": self.reuses["moved"],
+            "copied": self.reuses["copied"],
         }
         for outcome, count in found.items():
             if count != getattr(counts, outcome):

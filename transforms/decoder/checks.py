@@ -7,6 +7,7 @@ import numpy as np
 
 from models.visual.spec import VisualSpec
 from transforms.decoder.child import FrameFeatures, SegmentResult
+from transforms.video.content_hash import ContentHash
 from transforms.video.decode import DecodeReport
 from transforms.video.failures import Failure, VideoError
 from transforms.video.probe import VideoInfo
@@ -25,6 +26,19 @@ def check_info(info: Any) -> VideoInfo | Failure:
     else:
         _require(_is_failure(info), "no description of a video", "probe")
     return info
+
+
+def check_hash(content: Any) -> ContentHash | Failure:
+    """Checks what `child.hash_content` returned, and returns it.
+
+    Raises:
+        VideoError: ``decoder_crash``, the value cannot be a result of that function.
+    """
+    if isinstance(content, ContentHash):
+        _require(ContentHash.parse(str(content)) == content, "no hash", "probe")
+    else:
+        _require(_is_failure(content), "no hash", "probe")
+    return content
 
 
 def check_result(result: Any, spec: VisualSpec, top_labels: int, thumbnail_height: int = 0) -> SegmentResult:

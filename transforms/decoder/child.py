@@ -26,7 +26,8 @@ from transforms.decoder.memory_limit import limit_memory
 from transforms.decoder.settings import DecoderSettings
 from transforms.decoder.spool import SpoolError
 from transforms.fault_points import fault_point
-from transforms.video import bounds, fingerprint
+from transforms.video import bounds, content_hash, fingerprint
+from transforms.video.content_hash import ContentHash
 from transforms.video.decode import DecodeReport, Sample, sample
 from transforms.video.failures import REASONS, Failure, VideoError
 from transforms.video.pixels import Orientation, Painter
@@ -161,6 +162,23 @@ def probe_video(path: str, segment_s: Fraction | None = None) -> VideoInfo | Fai
         return error.failure
     except MemoryError:
         return Failure("probe", "too_large", NO_MEMORY)
+
+
+def hash_content(path: str, full: bool) -> ContentHash | Failure:
+    """Hashes a file's content; runs inside a child, so that a file that cannot be read in time costs only itself.
+
+    Args:
+        path: the file.
+        full: whether to read all of it.
+
+    Returns:
+        The hashes, or why the file cannot be read.
+    """
+    fault_point("decoder.before_hash")
+    try:
+        return content_hash.of_file(path, full=full)
+    except OSError as error:
+        return Failure("probe", "unreadable", str(error))
 
 
 def run_segment(segment: Segment, path: str, pictures: str = "0.frames") -> SegmentResult:

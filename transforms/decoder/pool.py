@@ -30,6 +30,7 @@ from transforms.decoder.processes import (
 )
 from transforms.decoder.spool import Spool, SpoolError
 from transforms.storage import path_of_uri
+from transforms.video.content_hash import ContentHash
 from transforms.video.failures import Failure, VideoError
 from transforms.video.probe import VideoInfo
 from transforms.video.segments import Segment
@@ -107,6 +108,17 @@ class DecoderPool:
         """
         deadline_s = PROBE_DEADLINE_S + size_bytes / PROBE_BYTES_PER_S
         return self.processes.submit(child.probe_video, path_of_uri(uri), segment_s, deadline_s=deadline_s)
+
+    def hash_content(self, uri: str, size_bytes: int, *, full: bool) -> "Future[ContentHash | Failure]":
+        """Hashes a file's content in a child (see `child.hash_content`); get the result with `outcome`.
+
+        Args:
+            uri: location of the file.
+            size_bytes: size of the file; extends the deadline if it is read whole.
+            full: whether to read all of it.
+        """
+        deadline_s = PROBE_DEADLINE_S + (size_bytes / PROBE_BYTES_PER_S if full else 0.0)
+        return self.processes.submit(child.hash_content, path_of_uri(uri), full, deadline_s=deadline_s)
 
     def run(self, segment: Segment) -> "Future[SegmentResult]":
         """Decodes a segment in a child (see `child.run_segment`); get the result with `outcome`."""

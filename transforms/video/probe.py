@@ -56,6 +56,8 @@ class VideoInfo:
         keyframe_t: approximate times of keyframes by the container's index, in time-base units after the first frame,
             increasing; empty if there is no index. Only speed may depend on them.
         stream: index of the video stream in the container.
+        content_hash: text of the hashes of the file's content (see `content_hash`); None if they were not taken. Not
+            part of the headers: whoever hashes the file adds it.
     """
 
     container: str
@@ -71,6 +73,7 @@ class VideoInfo:
     title: str | None = None
     keyframe_t: tuple[int, ...] = ()
     stream: int = 0
+    content_hash: str | None = None
 
 
 def probe(path: str, segment_s: Fraction | None = None) -> VideoInfo:

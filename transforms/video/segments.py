@@ -30,6 +30,7 @@ class Video:
         fingerprint: text that changes when the file does (see `fingerprint`).
         attempts: number of earlier runs in which the unchanged file failed.
         first_failed_s: time of the first failure, in seconds since 1970 (UTC); None if it has not failed.
+        real_id: id of the path that the file has without symbolic links; "" if that is `uri` itself.
     """
 
     video_id: str
@@ -39,6 +40,7 @@ class Video:
     fingerprint: str
     attempts: int = 0
     first_failed_s: float | None = None
+    real_id: str = ""
 
 
 @dataclass(frozen=True)

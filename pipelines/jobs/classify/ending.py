@@ -155,13 +155,16 @@ def weight_of(size_bytes: int) -> int:
 def speed_of(record: RunRecord) -> float | None:
     """Returns a run's speed in bytes (see `weight_of`) of files a second, with listing and start-up.
 
-    Returns None where the record does not tell: the run processed nothing, an earlier release wrote it, or it found
+    Moved and copied videos do not count, because the next ones may have to be decoded.
+
+    Returns None where the record does not tell: the run decoded nothing, an earlier release wrote it, or it found
     chunks of an interrupted run, whose time is not in its own.
     """
     counts = record.counts
+    decoded = counts.ok + counts.partial + counts.failed - counts.moved - counts.copied
     if not record.size_bytes or not record.elapsed_s or record.metrics.get("extract.chunks_reused"):
         return None
-    return (record.size_bytes + VIDEO_BYTES * (counts.ok + counts.partial + counts.failed)) / record.elapsed_s
+    return (record.size_bytes + VIDEO_BYTES * decoded) / record.elapsed_s
 
 
 def like(records: Sequence[RunRecord], config: RunConfig, runner: str, host: str) -> list[RunRecord]:

@@ -17,10 +17,12 @@ from transforms.catalog.chunks import ExtractSettings
 from transforms.catalog.commit import commit
 from transforms.catalog.pooling import PoolSettings
 from transforms.catalog.runs import Catalog, Counts, StartedRun
+from transforms.catalog.take_over import TakeOverSettings
 from transforms.extract_features import FILES, ExtractFeatures
-from transforms.plan_chunks import FAILURES, PlanChunks
+from transforms.plan_chunks import FAILURES, TAKEN_OVER, PlanChunks
 from transforms.pool_videos import PoolVideos
 from transforms.score_sequences import ScoreSequences, SequenceSettings
+from transforms.take_over_videos import TakeOverVideos, parts_of
 from transforms.worker import close_extractors
 from transforms.write_files_table import WriteFilesTable
 
@@ -28,13 +30,14 @@ from transforms.write_files_table import WriteFilesTable
 def build(
     pipeline: beam.Pipeline, todo_lists: list[tuple[int, str]], extract: ExtractSettings,
     pool: PoolSettings, catalog: Catalog, run: StartedRun, sequences: SequenceSettings | None = None,
-    attempt: Attempt = UNFENCED, hints: Mapping[str, str] | None = None,
+    attempt: Attempt = UNFENCED, hints: Mapping[str, str] | None = None, known_videos: int = 0,
 ) -> beam.PCollection:  # fmt: skip
     """Adds the job to a pipeline: todo lists -> chunks -> chunk files -> video rows -> files table.
 
     Returns the files table's path as a collection, once the table is written. The `hints` are Beam's resource hints for
     the step that decodes and infers. With `sequences`, the labels in chunk files are not final: a temporal head then
-    labels whole videos before they are pooled.
+    labels whole videos before they are pooled. With `known_videos`, videos of the todo lists may be known under other
+    names: those that are take over rows.
     """
     progress_folder = catalog.work_folder(run.run_id)
     planned = (
@@ -43,7 +46,7 @@ def build(
         # Not Reshuffle: of two on one path, Flink's batch optimizer keeps only the first, and chunks need theirs below.
         | "Spread todo lists" >> beam.GroupByKey()
         | "One path a list" >> beam.MapTuple(lambda index, paths: (index, next(iter(paths))))
-        | PlanChunks(extract, progress_folder, attempt)
+        | PlanChunks(extract, progress_folder, attempt, parts_of(known_videos))
     )
     extracted = (
         planned["chunks"]
@@ -63,8 +66,12 @@ def build(
         attempt,
         catalog.table_folder("thumbnails", run.run_id),
     )
+    written = [frames_files, parts]
+    if known_videos:
+        same = TakeOverSettings(catalog.root, run.run_id, run.config, pool.processed_at_s)
+        written.append(planned[TAKEN_OVER] | TakeOverVideos(same, attempt))
     return (
-        (frames_files, parts)
+        written
         | "All files" >> beam.Flatten()
         | WriteFilesTable(catalog.files_table(run.run_id), catalog.root, attempt)
     )
@@ -93,7 +100,9 @@ def run_job(
     pool = PoolSettings(frames_folder, run.config, bundle.spec.threshold_of(), started_s, candidates)
     pipeline = beam.Pipeline(options=options)
     attempt, hints = start.attempt, request.extract_hints
-    written = build(pipeline, start.todo_lists, extract, pool, catalog, run, sequences, attempt, hints)
+    written = build(
+        pipeline, start.todo_lists, extract, pool, catalog, run, sequences, attempt, hints, start.known_videos
+    )
     if options.view_as(GoogleCloudOptions).template_location:
         end = partial(_commit, catalog.root, run, known, runner, attempt, time.time(), ignored=ignored)
         _ = written | "Commit" >> beam.Map(end)

@@ -1,7 +1,7 @@
 """Runs one night: lists the archive, skips what has not changed, and commits the rest in one or more parts."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from pipelines.jobs.classify.ending import Part, Parts, like
 from pipelines.jobs.classify.request import JobInput, NightRequest
 from transforms.archive.comparison import Comparison
 from transforms.archive.ignored import Ignored, in_words
-from transforms.archive.listing import each_video
+from transforms.archive.listing import LINK, each_video
 from transforms.archive.todo_lists import videos_of_todo_lists, write_todo_lists
 from transforms.archive.todo_queue import TodoQueue
 from transforms.catalog import schemas
@@ -23,7 +23,6 @@ from transforms.catalog.commit import commit, publish, write_gone, write_no_file
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.nights import as_one, commonest_best_labels
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
-from transforms.video.segments import Video
 
 
 class NothingFound(ReelbeamError):
@@ -80,7 +79,8 @@ def list_archive(request: NightRequest, comparison: Comparison) -> dict[str, int
         where, left = ", ".join(request.archives), ignored.table()
         hint = "--include takes files of other endings" if left else "is the path right, and the disk mounted?"
         raise NothingFound(f"no videos found in {where}; ignored: {in_words(left)}; nothing was changed; {hint}")
-    return ignored.table()
+    links = comparison.links()
+    return {**ignored.table(), **({LINK: links} if links else {})}
 
 
 def run_night(
@@ -194,17 +194,17 @@ class _NightRun:
         if part is None:
             write_no_files(self._catalog, self._run, self._lock.check)
         else:
-            done = self._run_job(queue.videos(*part), counts)
+            done = self._run_job(queue, part, counts)
             if done is None:
                 return None
             metrics, runner = done
         elapsed_s = time.monotonic() - began
         return commit(self._catalog, self._run, counts, metrics, elapsed_s, runner, self._lock.check, self._ignored)
 
-    def _run_job(self, videos: Iterable[Video], counts: Counts) -> tuple[dict[str, Any], str] | None:
+    def _run_job(self, queue: TodoQueue, part: Part, counts: Counts) -> tuple[dict[str, Any], str] | None:
         publish(self._bundle, self._catalog)
         self._lock.check()
-        start = prepare_job(self._catalog, self._run, videos)
+        start = prepare_job(self._catalog, self._run, queue, part)
         with self._watchers.job(self._catalog.work_folder(self._run.run_id)):
             # Beam and the decoders take a second to import; a night with nothing new does not need them.
             from transforms.decoder.pool import ready_forkserver
@@ -218,11 +218,13 @@ class _NightRun:
             )  # fmt: skip
 
 
-def prepare_job(catalog: Catalog, run: StartedRun, videos: Iterable[Video]) -> JobInput:
-    """Empties a run's work folder except for finished chunks, and writes the todo lists.
+def prepare_job(catalog: Catalog, run: StartedRun, queue: TodoQueue, part: Part) -> JobInput:
+    """Empties a run's work folder except for finished chunks, and writes the todo lists of a part of the night.
 
     Raises:
         StorageError: the work folder cannot be written.
     """
     work = catalog.work_folder(run.run_id)
-    return JobInput(Attempt.begin(work), write_todo_lists(work, videos))
+    attempt = Attempt.begin(work)
+    todo_lists = write_todo_lists(work, queue.videos(*part), queue.known(*part))
+    return JobInput(attempt, todo_lists, queue.count_known(*part))

@@ -43,7 +43,9 @@ class JobInput(NamedTuple):
     Attributes:
         attempt: this start of the run.
         todo_lists: their numbers and paths.
+        known_videos: number of known videos whose content some videos of the todo lists may have.
     """
 
     attempt: Attempt
     todo_lists: list[tuple[int, str]]
+    known_videos: int = 0
