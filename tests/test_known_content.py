@@ -2,10 +2,11 @@
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,12 +18,16 @@ from tests.catalogs import CONFIG, commit_night, thumbnail_rows, video_row
 from transforms import storage
 from transforms.archive.comparison import Comparison
 from transforms.archive.known_content import CANDIDATES, KnownVideo, alike, are_to_be_read, same_content
+from transforms.archive.recognition import recognise
 from transforms.archive.todo_lists import TodoList, read_todo_list, write_todo_lists
 from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog, RunConfig
 from transforms.catalog.take_over import NewName, TakeOverSettings, files_of, take_over
+from transforms.decoder.pool import DecoderPool
+from transforms.decoder.processes import ChildDied
 from transforms.storage import video_id_of
 from transforms.video.content_hash import ContentHash
+from transforms.video.failures import Failure
 from transforms.video.segments import Video
 
 HASHING = replace(CONFIG, content_hash="sampled")
@@ -194,6 +199,29 @@ def test_todo_lists_hold_the_known_videos_of_their_own_videos(tmp_path: Path, mo
         new[2].video_id: [known(A), known(B)],
         new[8].video_id: [known(A)],
     }
+
+
+def test_what_cannot_be_hashed_in_time_has_no_hash_and_is_left_to_be_decoded() -> None:
+    """The second child is stopped at its deadline, the third dies, the fourth cannot read its file.
+
+    Whether the first is the known video cannot be told, because reading that whole takes too long as well.
+    """
+    results: dict[str, ContentHash | Failure | Exception] = {
+        "/a": A, "/b": TimeoutError(), "/c": ChildDied(-9), "/d": Failure("probe", "unreadable", "Input/output error"),
+        "/old": TimeoutError(),
+    }  # fmt: skip
+
+    class Children:
+        def hash_content(self, uri: str, size_bytes: int, *, full: bool) -> Future[Any]:
+            future: Future[Any] = Future()
+            result = results[uri]
+            (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
+            return future
+
+    videos = [video(uri) for uri in results if uri != known().uri]
+    todo = TodoList(videos, {one.video_id: [known()] for one in videos})
+    recognised = recognise(todo, cast(DecoderPool, Children()), "sampled")
+    assert recognised == ({videos[0].video_id: A}, [])
 
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)

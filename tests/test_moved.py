@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests import videos
@@ -76,6 +77,11 @@ def runs_of(catalog: Path, run_ids: list[str]) -> list[dict]:
     """Uris and runs of the videos that some runs wrote."""
     tables = [Catalog(str(catalog)).read("videos", run_id, ["uri"]) for run_id in run_ids]
     return [row for table in tables if table is not None for row in table.to_pylist()]
+
+
+def ids_in(path: Path) -> list[str]:
+    """The ids of the videos that a file of a table has rows of."""
+    return pq.read_table(path, columns=["video_id"])["video_id"].unique().to_pylist()
 
 
 def touch(path: Path) -> None:
@@ -265,6 +271,38 @@ def test_a_head_s_nights_take_over_relabelled_rows_and_the_thumbnails_of_before(
     done = reelbeam("relabel", "--catalog", catalog, "--model", make_head(tmp_path / "other.keras", "linear", 2))
     assert done.code == 0, done.err
     assert {row["reuse"] for row in contents(catalog)["videos"]} == {None}, "they tell of another run"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "flipped"])
+def test_a_video_whose_old_rows_are_damaged_is_decoded(
+    archive: Path, tmp_path: Path, reelbeam: Reelbeam, classify: Classify, damage: str
+) -> None:
+    catalog, new = tmp_path / "catalog", [archive / f"new {name}" for name in ("gif.gif", "large.mp4", "long.mp4")]
+    classify()
+    for path in new:
+        path.with_name(path.name.removeprefix("new ")).rename(path)
+    (long,) = (row["video_id"] for row in contents(catalog)["videos"] if row["uri"] == str(archive / "long.mp4"))
+    opened = Catalog(str(catalog))
+    (run_id,) = opened.run_ids()
+    frames = [catalog / path for path in opened.paths_of("frames", run_id)]
+    file = next(path for path in frames if set(ids_in(path)) == {long})
+    beside = {one for path in frames if path != file for one in ids_in(path)}
+    assert beside >= {long} and len(beside) > 2, "other files hold more of its rows, and those of other videos"
+    data = file.read_bytes()
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(data[:-50] if damage == "cut short" else bytes(100) + data[100:])
+    done = reelbeam("classify", "--archive", archive, "--catalog", catalog, *OPTIONS)
+    assert done.code == 0, done.err
+    assert counts(done.json) == (2, 3, 1, 2, 0, 3), "only the video with rows in the file is decoded"
+    (line,) = (line for line in done.err.splitlines() if "is damaged" in line)
+    assert f"frames/run={run_id}/{file.name} is damaged; moved and copied videos with rows in it are decoded" in line
+    assert "Traceback" not in done.err
+    file.write_bytes(data)
+    classify(catalog=tmp_path / "fresh")
+    assert shown(catalog, *new) == shown(tmp_path / "fresh", *new)
+    assert_whole(catalog)
+    assert not leftovers(catalog)
 
 
 @pytest.mark.own_process

@@ -61,19 +61,20 @@ class TakeOverVideos(beam.PTransform):
         return (
             places
             | "By run" >> beam.GroupByKey()
-            | "Find files" >> beam.ParDo(_FindFiles(self.settings.catalog))
+            | "Find files" >> beam.ParDo(_FindFiles(self.settings))
             | "By file" >> beam.GroupByKey()
             | "Write again" >> beam.ParDo(_WriteAgain(self.settings, self.attempt))
         )
 
 
 class _FindFiles(beam.DoFn):
-    def __init__(self, catalog: str) -> None:
-        self._catalog = catalog
+    def __init__(self, settings: TakeOverSettings) -> None:
+        self._settings = settings
 
     def process(self, element: tuple[Place, Iterable[bytes]]) -> Iterator[tuple[tuple[Table, str], bytes]]:
         (run_id, table, _), packed = element
-        for path, names in files_of(Catalog(self._catalog), table, run_id, _unpacked(packed)):
+        catalog, damaged = Catalog(self._settings.catalog), self._settings.damaged
+        for path, names in files_of(catalog, table, run_id, _unpacked(packed), damaged):
             yield (table, path), wire.encode(names)
 
 

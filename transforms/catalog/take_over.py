@@ -1,7 +1,7 @@
 """Writes the stored rows of known videos again, under the new names of their files; nothing is decoded."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, get_args
@@ -50,12 +50,14 @@ class TakeOverSettings:
         run_id: the run that is written.
         config: what decides its rows.
         processed_at_s: when the run started, seconds since 1970 (UTC).
+        damaged: paths, below the catalog, of files that cannot be read; no rows are looked for there.
     """
 
     catalog: str
     run_id: str
     config: RunConfig
     processed_at_s: float
+    damaged: tuple[str, ...] = ()
 
     def schema(self, table: Table) -> pa.Schema:
         """Returns the schema of a table of the run."""
@@ -68,11 +70,11 @@ class TakeOverSettings:
 
 
 def files_of(
-    catalog: Catalog, table: Table, run_id: str, names: Iterable[NewName]
+    catalog: Catalog, table: Table, run_id: str, names: Iterable[NewName], damaged: Container[str] = ()
 ) -> Iterator[tuple[str, list[NewName]]]:
     """Yields the path, below the catalog, of each file of a run's table that holds rows of known videos, with these.
 
-    Only the column of ids is read.
+    Only the column of ids is read, and nothing of the files in `damaged`.
 
     Raises:
         CatalogError: a file is missing or damaged.
@@ -81,6 +83,8 @@ def files_of(
     for name in names:
         by_id.setdefault(name.known_id, []).append(name)
     for path in catalog.paths_of(table, run_id):
+        if path in damaged:
+            continue
         with catalog.opened(catalog.path(path), table) as parquet:
             ids = {one for batch in parquet.iter_batches(columns=["video_id"]) for one in batch["video_id"].to_pylist()}
         found = [name for video_id in sorted(ids & by_id.keys()) for name in by_id[video_id]]

@@ -31,13 +31,14 @@ def build(
     pipeline: beam.Pipeline, todo_lists: list[tuple[int, str]], extract: ExtractSettings,
     pool: PoolSettings, catalog: Catalog, run: StartedRun, sequences: SequenceSettings | None = None,
     attempt: Attempt = UNFENCED, hints: Mapping[str, str] | None = None, known_videos: int = 0,
+    damaged: tuple[str, ...] = (),
 ) -> beam.PCollection:  # fmt: skip
     """Adds the job to a pipeline: todo lists -> chunks -> chunk files -> video rows -> files table.
 
     Returns the files table's path as a collection, once the table is written. The `hints` are Beam's resource hints for
     the step that decodes and infers. With `sequences`, the labels in chunk files are not final: a temporal head then
     labels whole videos before they are pooled. With `known_videos`, videos of the todo lists may be known under other
-    names: those that are take over rows.
+    names: those that are take over rows, except from `damaged` files.
     """
     progress_folder = catalog.work_folder(run.run_id)
     planned = (
@@ -68,7 +69,7 @@ def build(
     )
     written = [frames_files, parts]
     if known_videos:
-        same = TakeOverSettings(catalog.root, run.run_id, run.config, pool.processed_at_s)
+        same = TakeOverSettings(catalog.root, run.run_id, run.config, pool.processed_at_s, damaged)
         written.append(planned[TAKEN_OVER] | TakeOverVideos(same, attempt))
     return (
         written
@@ -101,7 +102,17 @@ def run_job(
     pipeline = beam.Pipeline(options=options)
     attempt, hints = start.attempt, request.extract_hints
     written = build(
-        pipeline, start.todo_lists, extract, pool, catalog, run, sequences, attempt, hints, start.known_videos
+        pipeline,
+        start.todo_lists,
+        extract,
+        pool,
+        catalog,
+        run,
+        sequences,
+        attempt,
+        hints,
+        start.known_videos,
+        start.damaged,
     )
     if options.view_as(GoogleCloudOptions).template_location:
         end = partial(_commit, catalog.root, run, known, runner, attempt, time.time(), ignored=ignored)

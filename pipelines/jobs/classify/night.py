@@ -1,12 +1,13 @@
 """Runs one night: lists the archive, skips what has not changed, and commits the rest in one or more parts."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from socket import gethostname
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from models.errors import ReelbeamError
 from models.visual.bundle import ModelBundle
@@ -15,6 +16,7 @@ from pipelines.jobs.classify.request import JobInput, NightRequest
 from transforms.archive.comparison import Comparison
 from transforms.archive.ignored import Ignored, in_words
 from transforms.archive.listing import LINK, each_video
+from transforms.archive.lost_rows import LostRows
 from transforms.archive.todo_lists import videos_of_todo_lists, write_todo_lists
 from transforms.archive.todo_queue import TodoQueue
 from transforms.catalog import schemas
@@ -23,6 +25,8 @@ from transforms.catalog.commit import commit, publish, write_gone, write_no_file
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.nights import as_one, commonest_best_labels
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
+
+_LOG: Final = logging.getLogger("reelbeam.night")
 
 
 class NothingFound(ReelbeamError):
@@ -202,9 +206,27 @@ class _NightRun:
         return commit(self._catalog, self._run, counts, metrics, elapsed_s, runner, self._lock.check, self._ignored)
 
     def _run_job(self, queue: TodoQueue, part: Part, counts: Counts) -> tuple[dict[str, Any], str] | None:
+        """Runs the job of a part; runs it again without the known videos of a damaged file where one ended it."""
         publish(self._bundle, self._catalog)
+        lost = LostRows(self._catalog)
+        while True:
+            try:
+                return self._try_job(queue, part, counts, lost)
+            except Exception as error:
+                self._lock.check()
+                damaged = lost.learn(error, (known for _, known in queue.known(*part)))
+                if damaged is None:
+                    raise
+                _LOG.warning(
+                    "%s is damaged; moved and copied videos with rows in it are decoded; `reelbeam verify` lists all "
+                    "damage", damaged.path,
+                )  # fmt: skip
+
+    def _try_job(
+        self, queue: TodoQueue, part: Part, counts: Counts, lost: LostRows
+    ) -> tuple[dict[str, Any], str] | None:
         self._lock.check()
-        start = prepare_job(self._catalog, self._run, queue, part)
+        start = prepare_job(self._catalog, self._run, queue, part, lost)
         with self._watchers.job(self._catalog.work_folder(self._run.run_id)):
             # Beam and the decoders take a second to import; a night with nothing new does not need them.
             from transforms.decoder.pool import ready_forkserver
@@ -218,7 +240,7 @@ class _NightRun:
             )  # fmt: skip
 
 
-def prepare_job(catalog: Catalog, run: StartedRun, queue: TodoQueue, part: Part) -> JobInput:
+def prepare_job(catalog: Catalog, run: StartedRun, queue: TodoQueue, part: Part, lost: LostRows) -> JobInput:
     """Empties a run's work folder except for finished chunks, and writes the todo lists of a part of the night.
 
     Raises:
@@ -226,5 +248,6 @@ def prepare_job(catalog: Catalog, run: StartedRun, queue: TodoQueue, part: Part)
     """
     work = catalog.work_folder(run.run_id)
     attempt = Attempt.begin(work)
-    todo_lists = write_todo_lists(work, queue.videos(*part), queue.known(*part))
-    return JobInput(attempt, todo_lists, queue.count_known(*part))
+    known = (pair for pair in queue.known(*part) if not lost.has(pair[1]))
+    todo_lists = write_todo_lists(work, queue.videos(*part), known)
+    return JobInput(attempt, todo_lists, queue.count_known(*part), lost.files)

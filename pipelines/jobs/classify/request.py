@@ -44,8 +44,10 @@ class JobInput(NamedTuple):
         attempt: this start of the run.
         todo_lists: their numbers and paths.
         known_videos: number of known videos whose content some videos of the todo lists may have.
+        damaged: paths, below the catalog, of files of earlier runs that cannot be read.
     """
 
     attempt: Attempt
     todo_lists: list[tuple[int, str]]
     known_videos: int = 0
+    damaged: tuple[str, ...] = ()
