@@ -57,7 +57,7 @@ def test_a_record_counts_what_the_tables_hold(catalog: Catalog) -> None:
         [],
     ]
     rows = [row_of("/a", 3, labels=labels[0]), row_of("/b", 2, labels=labels[1], status="partial", error="corrupt")]
-    rows += [row_of("/c", 4, labels=labels[2], duration_s=None)]
+    rows += [row_of("/c", 4, labels=labels[2], best_label=None, best_label_score=None, duration_s=None)]
     written = write_videos(catalog, run, rows)
     failed = [failure_row(f"/{i}", reason=reason) for i, reason in enumerate(["empty_file", "corrupt", "corrupt"])]
     written.append(write_part(catalog, run, "failures", failed, schemas.FAILURES))
@@ -97,11 +97,7 @@ def test_a_record_counts_what_the_tables_hold(catalog: Catalog) -> None:
 def test_the_ten_commonest_labels_are_recorded_commonest_first(catalog: Catalog) -> None:
     run = start(catalog)
     names = [f"label {i:02}" for i in range(12)]
-    rows = [
-        row_of(f"/{name}/{copy}", 1, labels=[{"label": name, "score": 0.5}])
-        for i, name in enumerate(names)
-        for copy in range(i + 1)
-    ]
+    rows = [row_of(f"/{name}/{copy}", 1, best_label=name) for i, name in enumerate(names) for copy in range(i + 1)]
     write_files_table(catalog, run.run_id, write_videos(catalog, run, rows))
     write_gone(catalog, run, [], unfenced)
     record = commit(catalog, run, Counts(), {}, 1.0, "r", unfenced)

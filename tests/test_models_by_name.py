@@ -122,7 +122,8 @@ def test_the_list_imports_no_tensorflow() -> None:
     assert len(done.stdout.splitlines()) > len(known_models())
 
 
-def test_the_list_says_what_is_known_of_each_model(cache: Path) -> None:
+def test_the_list_says_what_is_known_of_each_model(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # xdist sets it, and a narrow console breaks lines
     listed = {one["name"]: one for one in json.loads(command("models", "--json").stdout)}
     clip = listed[CLIP]
     assert (clip["task"], clip["licence"], clip["embedding_size"]) == ("joint", "MIT", 512)

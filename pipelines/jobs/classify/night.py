@@ -116,7 +116,7 @@ def run_night(
         ignored = list_archive(request, comparison)
         lock = stack.enter_context(CatalogLock(request.catalog))
         run = _NightRun(request, bundle, beam_arguments, watchers, lock, ignored)
-        queue = stack.enter_context(run.compare(comparison))
+        queue = run.compare(comparison, stack)
         return run.finish(queue, clock, began)
 
 
@@ -137,8 +137,12 @@ class _NightRun:
         self._resumed = self._catalog.to_resume(request.config)
         self._parts: list[RunRecord] = []
 
-    def compare(self, comparison: Comparison) -> TodoQueue:
-        """Finds out what there is to do; returns it in the night's order and starts the night's first run."""
+    def compare(self, comparison: Comparison, stack: ExitStack) -> TodoQueue:
+        """Finds out what there is to do, and starts the night's first run.
+
+        Returns:
+            The videos to process in the night's order; `stack` closes the queue.
+        """
         request, resumed = self._request, self._resumed
         tonight = resumed.nights if resumed else []
         self._backlog = comparison.compare(self._catalog, request.config, tonight)
@@ -146,7 +150,7 @@ class _NightRun:
             # What it had in hand comes first, so that its finished chunks are used.
             in_hand = videos_of_todo_lists(self._catalog.work_folder(resumed.run_id))
             comparison.put_first(video.video_id for video in in_hand)
-        queue = comparison.queue(request.ending.order)
+        queue = stack.enter_context(comparison.queue(request.ending.order))
         self._run = self._start(tonight)
         gone = comparison.gone(request.archives, request.selection)
         write_gone(self._catalog, self._run, gone, self._lock.check)
