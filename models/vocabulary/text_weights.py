@@ -24,7 +24,7 @@ from models.visual.loaded import Classifier
 from models.vocabulary.table import Vocabulary, VocabularyError, texts_of_class
 
 SCALE = 1.2
-"""Factor of a class's mixture of label logits in its own logit. `python -m tests.benchmarks.vocabulary --only subjects`
+"""Factor of a class's mixture of label logits in its own logit. `python -m tests.benchmarks.vocabulary`
 fits it with `OFFSET` on the captioned clips.
 """
 
