@@ -77,6 +77,24 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Untrained heads on the placeholder by kind; see `placeholder_heads`."""
+    from tests.placeholder_heads import make_head  # takes TensorFlow along
+
+    folder = tmp_path_factory.mktemp("heads")
+    return {kind: make_head(folder / f"{kind}.keras", kind) for kind in ("linear", "temporal")}
+
+
+@pytest.fixture(scope="session")
+def placeholder_catalog(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small archive classified by the placeholder. Tests change copies only."""
+    root = tmp_path_factory.mktemp("placeholder") / "catalog"
+    done = run_command("classify", "--archive", clips, "--catalog", root, "--model", "placeholder")
+    assert done.code == 0, done.err
+    return root
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an S3 server."""

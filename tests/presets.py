@@ -7,25 +7,19 @@ from typing import Any
 
 SIDE = 32
 
+_TOWER = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "intermediate_dim": 32}
+_VISION: dict[str, Any] = {**_TOWER, "patch_size": 8, "image_shape": (SIDE, SIDE, 3)}
+_TEXT: dict[str, Any] = {**_TOWER, "embedding_dim": 16, "max_sequence_length": 16}
+
 
 def save_clip(folder: Path) -> None:
     """A CLIP that knows the letters of dog and cat; embeddings of 8."""
     import keras_hub
 
-    vision = keras_hub.models.CLIPVisionEncoder(
-        patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, intermediate_dim=32, image_shape=(SIDE, SIDE, 3)
-    )
+    vision = keras_hub.models.CLIPVisionEncoder(**_VISION)
     pieces = ["<|startoftext|>", "<|endoftext|>", *"dogcat", *(f"{letter}</w>" for letter in "dogcat"), "do", "dog</w>"]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    text = keras_hub.models.CLIPTextEncoder(
-        vocabulary_size=len(vocabulary),
-        embedding_dim=16,
-        hidden_dim=16,
-        num_layers=1,
-        num_heads=2,
-        intermediate_dim=32,
-        max_sequence_length=16,
-    )
+    text = keras_hub.models.CLIPTextEncoder(vocabulary_size=len(vocabulary), **_TEXT)
     backbone = keras_hub.models.CLIPBackbone(vision_encoder=vision, text_encoder=text, projection_dim=8)
     preprocessor = keras_hub.models.CLIPPreprocessor(
         tokenizer=keras_hub.models.CLIPTokenizer(vocabulary=vocabulary, merges=["d o", "do g</w>"]),
@@ -39,19 +33,9 @@ def save_siglip(folder: Path) -> None:
     """A SigLIP with a vocabulary of a few words; embeddings of 16."""
     import keras_hub
 
-    vision = keras_hub.models.SigLIPVisionEncoder(
-        patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, intermediate_dim=32, image_shape=(SIDE, SIDE, 3)
-    )
+    vision = keras_hub.models.SigLIPVisionEncoder(**_VISION)
     tokenizer = keras_hub.models.SigLIPTokenizer(proto=_sentence_pieces())
-    text = keras_hub.models.SigLIPTextEncoder(
-        vocabulary_size=tokenizer.vocabulary_size(),
-        embedding_dim=16,
-        hidden_dim=16,
-        num_layers=1,
-        num_heads=2,
-        intermediate_dim=32,
-        max_sequence_length=16,
-    )
+    text = keras_hub.models.SigLIPTextEncoder(vocabulary_size=tokenizer.vocabulary_size(), **_TEXT)
     backbone = keras_hub.models.SigLIPBackbone(vision_encoder=vision, text_encoder=text)
     preprocessor = keras_hub.models.SigLIPPreprocessor(
         tokenizer=tokenizer,

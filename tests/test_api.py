@@ -21,7 +21,7 @@ import reelbeam
 from tests import videos
 from tests.catalogs import commit_night
 from tests.conftest import ROOT, run_command
-from tests.test_relabel import LABELS, make_head
+from tests.placeholder_heads import LABELS, make_head
 from transforms.catalog.latest import latest_frames
 from transforms.catalog.runs import Catalog as StoredCatalog
 

@@ -27,9 +27,9 @@ from pipelines.commands.main import cli
 from pipelines.jobs.relabel import RelabelRequest, run_relabel
 from tests import videos
 from tests.conftest import Finished, assert_whole
+from tests.placeholder_heads import make_head
 from tests.tables import contents, without_segments
 from tests.test_catalog_verify import vouch, with_column
-from tests.test_relabel import make_head
 from transforms.catalog import schemas
 from transforms.catalog.frames import FrameReader, are_usable
 from transforms.catalog.index_source import live_videos

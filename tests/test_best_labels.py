@@ -13,8 +13,8 @@ from models.visual.hedging import Hedger, Hedging
 from pipelines.jobs.relabel import RelabelRequest, run_relabel
 from pipelines.web.words import label_in
 from tests.conftest import Reelbeam, assert_whole, run_command
+from tests.placeholder_heads import LABELS
 from tests.tables import contents, without_segments
-from tests.test_relabel import LABELS, make_head
 from transforms.catalog.runs import Catalog
 
 HIERARCHY = "parent,child\nmoves,crane\nmoves,train\n"
@@ -30,20 +30,6 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("heads")
-    return {kind: make_head(folder / f"{kind}.keras", kind) for kind in ("linear", "temporal")}
-
-
-@pytest.fixture(scope="module")
-def plain(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of clips classified by the placeholder."""
-    root = tmp_path_factory.mktemp("plain") / "catalog"
-    assert run_command("classify", "--archive", clips, "--catalog", root, "--model", "placeholder").code == 0
-    return root
-
-
 def classified(clips: Path, root: Path, head: Path, up: Path, *options: object) -> dict[str, Any]:
     """The summary of classifying the clips with a head and broader names."""
     labels = ("--hierarchy", up, "--label-accuracy", ACCURACY, "--json")
@@ -55,11 +41,11 @@ def classified(clips: Path, root: Path, head: Path, up: Path, *options: object) 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "temporal"])
 def test_they_are_the_same_however_videos_are_cut_and_whenever_they_are_labelled(
-    kind: str, heads: dict[str, Path], up: Path, clips: Path, plain: Path, tmp_path: Path
+    kind: str, heads: dict[str, Path], up: Path, clips: Path, placeholder_catalog: Path, tmp_path: Path
 ) -> None:
     import contextlib
 
-    root = Path(shutil.copytree(plain, tmp_path / "relabelled"))
+    root = Path(shutil.copytree(placeholder_catalog, tmp_path / "relabelled"))
     request = RelabelRequest(str(root), str(heads[kind]), ACCURACY, str(up))
     run_relabel(request, PipelineOptions(["--runner=FnApiRunner"]), lambda *_: contextlib.nullcontext())
     wanted = without_segments(contents(root))
@@ -119,12 +105,14 @@ def test_other_settings_are_other_rows_and_the_default_is_that_of_earlier_releas
 
 
 @pytest.mark.slow
-def test_options_that_do_not_fit_are_one_line(heads: dict[str, Path], clips: Path, plain: Path, tmp_path: Path) -> None:
+def test_options_that_do_not_fit_are_one_line(
+    heads: dict[str, Path], clips: Path, placeholder_catalog: Path, tmp_path: Path
+) -> None:
     wrong = tmp_path / "up.csv"
     wrong.write_text("parent,child\nmoves,trian\n")
     for command in (
         ("classify", "--archive", clips, "--catalog", tmp_path / "c", "--model", heads["linear"]),
-        ("relabel", "--catalog", plain, "--model", heads["linear"]),
+        ("relabel", "--catalog", placeholder_catalog, "--model", heads["linear"]),
     ):
         done = run_command(*command, "--hierarchy", wrong)
         assert done.code == 1 and "Traceback" not in done.err

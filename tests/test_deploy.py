@@ -122,7 +122,7 @@ def test_the_cluster_on_kubernetes_is_sized_whole() -> None:
 
 @pytest.fixture
 def systemd_units(tmp_path: Path) -> Path:
-    """The units with this environment's `reelbeam` and with a user and folders that exist."""
+    """The units with this environment's `reelbeam`."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("there is no systemd-analyze")
     program = Path(sys.executable).parent / "reelbeam"
@@ -167,21 +167,17 @@ def test_systemd_starts_the_night(systemd_units: Path, clips: Path, tmp_path: Pa
         line for line in unit.split("[Service]\n")[1].splitlines()
         if "=" in line and not line.startswith(("#", "ExecStart", "Type", *left_out))
     ]  # fmt: skip
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    shutil.copy(clips / "gif.gif", archive)
+    # What is bound into the service's file system, and its cache, take the place of what is left out.
+    settings += [f"BindPaths={tmp_path}", f"ReadWritePaths={tmp_path}", f"Environment=XDG_CACHE_HOME={tmp_path}/cache"]
+    properties = [word for setting in settings for word in ("-p", setting)]
+    places = {"${REELBEAM_ARCHIVE}": str(archive), "/var/lib/reelbeam": str(tmp_path), "%%": "%"}
     for command in re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE):
-        words = (
-            command.replace("${REELBEAM_ARCHIVE}", str(clips))
-            .replace("/var/lib/reelbeam", str(tmp_path))
-            .replace("%%", "%")
-        )
-        properties = [word for setting in settings for word in ("-p", setting)]
-        properties += [
-            "-p",
-            f"ReadWritePaths={tmp_path}",
-            "-p",
-            f"BindPaths={tmp_path}",
-            "-p",
-            f"BindReadOnlyPaths={clips}",
-        ]
+        words = command
+        for place, here in places.items():
+            words = words.replace(place, here)
         done = subprocess.run(
             ["systemd-run", "--wait", "--collect", "--pipe", *properties, *shlex.split(words)],
             capture_output=True, text=True, check=False,

@@ -118,7 +118,6 @@ def test_an_interrupted_night_is_told_of(archive: Path, tmp_path: Path, service:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "REELBEAM_FAULTS": ""},
     )
     until(lambda: service.paths == ["/secret-id/start"] or process.poll() is not None)
     os.kill(process.pid, signal.SIGINT)

@@ -12,9 +12,9 @@ import pytest
 
 from tests import videos
 from tests.conftest import Reelbeam, assert_whole
+from tests.placeholder_heads import make_head
 from tests.tables import contents, leftovers
 from tests.test_content_hash import flipped
-from tests.test_relabel import make_head
 from transforms.catalog.runs import Catalog
 from transforms.video.content_hash import BLOCK_BYTES, BLOCKS, block_starts
 

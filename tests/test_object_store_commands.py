@@ -13,9 +13,9 @@ from tests import videos
 from tests.catalogs import commit_night
 from tests.conftest import Reelbeam, assert_whole
 from tests.own_classes import CLASSES, labels_of, make_archive
+from tests.placeholder_heads import make_head
 from tests.tables import contents
 from tests.takeovers import assert_refused, expire, stopped
-from tests.test_relabel import make_head
 from tests.test_serve_command import get, serving
 from transforms import storage
 from transforms.catalog import lock

@@ -19,8 +19,8 @@ from tests import videos
 from tests.catalogs import CONFIG
 from tests.command_line import reelbeam_command
 from tests.conftest import ROOT, Reelbeam
+from tests.placeholder_heads import make_head
 from tests.tables import contents
-from tests.test_relabel import make_head
 from transforms.catalog.attempt import UNFENCED, Attempt, AttemptSuperseded
 from transforms.catalog.chunks import ChunkResult, ChunkStats, ExtractSettings, PendingChunk, SegmentDone
 from transforms.catalog.progress import Progress, Totals, read_progress

@@ -8,53 +8,16 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from models.heads import saved
-from models.heads.architectures import Architecture, build, finished
-from models.heads.out_of_distribution import Statistics
-from models.visual import registry
 from models.visual.architectures import placeholder
-from models.visual.backbone import Backbone, fingerprint_of_key
 from pipelines.jobs.index import IndexRequest, run_index
 from pipelines.jobs.relabel import RelabelRequest, run_relabel
 from tests.conftest import Reelbeam, assert_whole, run_command
+from tests.placeholder_heads import LABELS
 from tests.tables import contents, leftovers, without_segments
 from transforms.catalog.runs import Catalog
 from transforms.retrieval.search import CatalogSearch, Filters
 
 pytestmark = pytest.mark.slow
-
-LABELS = ("crane", "none", "train")
-
-
-def make_head(path: Path, kind: str, seed: int = 1) -> Path:
-    """An untrained head on the placeholder, with a small window."""
-    architecture = Architecture(kind, hidden=8, window_frames=5)  # type: ignore[arg-type]
-    statistics = Statistics(placeholder.classifier()[0][:, 0] * 0.1, 0.3, 0.1)
-    model = finished(build(architecture, len(LABELS), statistics, seed), architecture, None)
-    about = saved.SavedHead(
-        kind=architecture.kind,
-        labels=LABELS,
-        thresholds=(0.3, 0.4, 0.5),
-        backbone=Backbone("placeholder", None, fingerprint_of_key(registry.find("placeholder").key)),
-        reach_frames=architecture.reach_frames,
-    )
-    saved.save(model, about, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("heads")
-    return {kind: make_head(folder / f"{kind}.keras", kind) for kind in ("linear", "temporal")}
-
-
-@pytest.fixture(scope="module")
-def catalog(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of clips, one of them broken, classified by the placeholder."""
-    root = tmp_path_factory.mktemp("plain") / "catalog"
-    done = run_command("classify", "--archive", clips, "--catalog", root, "--model", "placeholder")
-    assert done.code == 0, done.err
-    return root
 
 
 def relabelled(catalog: Path, model: Path) -> Any:
@@ -67,9 +30,9 @@ def relabelled(catalog: Path, model: Path) -> Any:
 
 @pytest.mark.parametrize("kind", ["linear", "temporal"])
 def test_relabelling_gives_the_rows_of_classifying(
-    kind: str, heads: dict[str, Path], clips: Path, catalog: Path, tmp_path: Path, reelbeam: Reelbeam
+    kind: str, heads: dict[str, Path], clips: Path, placeholder_catalog: Path, tmp_path: Path, reelbeam: Reelbeam
 ) -> None:
-    shutil.copytree(catalog, tmp_path / "relabelled")
+    shutil.copytree(placeholder_catalog, tmp_path / "relabelled")
     before = contents(tmp_path / "relabelled")
     record, resumed = relabelled(tmp_path / "relabelled", heads[kind])
     counts = record.counts
@@ -91,9 +54,9 @@ def test_relabelling_gives_the_rows_of_classifying(
 
 
 def test_a_second_time_there_is_nothing_to_do(
-    heads: dict[str, Path], clips: Path, catalog: Path, tmp_path: Path
+    heads: dict[str, Path], clips: Path, placeholder_catalog: Path, tmp_path: Path
 ) -> None:
-    root = Path(shutil.copytree(catalog, tmp_path / "c"))
+    root = Path(shutil.copytree(placeholder_catalog, tmp_path / "c"))
     relabelled(root, heads["linear"])
     rows = contents(root)
     again = relabelled(root, heads["linear"])[0].counts
@@ -109,8 +72,11 @@ def test_a_second_time_there_is_nothing_to_do(
     assert_whole(root)
 
 
-def test_a_killed_run_is_taken_up(heads: dict[str, Path], catalog: Path, tmp_path: Path) -> None:
-    root, whole = Path(shutil.copytree(catalog, tmp_path / "c")), Path(shutil.copytree(catalog, tmp_path / "w"))
+def test_a_killed_run_is_taken_up(heads: dict[str, Path], placeholder_catalog: Path, tmp_path: Path) -> None:
+    root, whole = (
+        Path(shutil.copytree(placeholder_catalog, tmp_path / "c")),
+        Path(shutil.copytree(placeholder_catalog, tmp_path / "w")),
+    )
     relabelled(whole, heads["linear"])
     killed = run_command(
         "relabel",
@@ -129,19 +95,21 @@ def test_a_killed_run_is_taken_up(heads: dict[str, Path], catalog: Path, tmp_pat
     assert_whole(root)
 
 
-def test_what_does_not_fit_is_one_line(catalog: Path, tmp_path: Path, clips: Path) -> None:
+def test_what_does_not_fit_is_one_line(placeholder_catalog: Path, tmp_path: Path, clips: Path) -> None:
     import keras
 
     inputs = keras.Input((16, 16, 3))
     keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs))).save(tmp_path / "pictures.keras")
-    done = run_command("relabel", "--catalog", catalog, "--model", tmp_path / "pictures.keras")
+    done = run_command("relabel", "--catalog", placeholder_catalog, "--model", tmp_path / "pictures.keras")
     assert done.code == 1 and "takes pictures, not stored embeddings" in done.err
     assert done.err.count("\n") == 1
-    assert len(Catalog(str(catalog)).run_ids()) == 1
+    assert len(Catalog(str(placeholder_catalog)).run_ids()) == 1
 
 
-def test_search_goes_on_with_the_head_s_own_classes_too(heads: dict[str, Path], catalog: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(catalog, tmp_path / "c"))
+def test_search_goes_on_with_the_head_s_own_classes_too(
+    heads: dict[str, Path], placeholder_catalog: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(placeholder_catalog, tmp_path / "c"))
     request, options = IndexRequest(str(root), "auto", 0.95, False), PipelineOptions(["--runner=FnApiRunner"])
     assert run_index(request, options).videos == 4
     for kind, own in (("linear", 3), ("temporal", 0)):

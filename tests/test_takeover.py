@@ -16,9 +16,9 @@ from pipelines.jobs.index import IndexRequest, run_index
 from tests import videos
 from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
 from tests.conftest import Reelbeam, assert_whole, run_command
+from tests.placeholder_heads import make_head
 from tests.tables import contents, leftovers
 from tests.takeovers import REFUSAL, assert_refused, expire, stopped
-from tests.test_relabel import make_head
 from transforms import fault_points, storage
 from transforms.catalog.attempt import Attempt, AttemptSuperseded
 from transforms.catalog.lock import CatalogLockLost

@@ -16,8 +16,8 @@ from models.visual.engines.interpreters import Interpreters
 from models.visual.engines.opening import Engine, open_engine
 from models.visual.engines.tensorflow import TensorFlowEngine
 from models.visual.hedging import Hedging
+from tests.placeholder_heads import make_head
 from tests.test_engine import SmallDevice, identical, pictures
-from tests.test_relabel import make_head
 from transforms.catalog import schemas
 from transforms.catalog.sequence_labels import SequenceLabeller
 

@@ -9,14 +9,14 @@ from transforms.archive.known_content import TakenOver
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.chunks import worker_name
 from transforms.catalog.runs import Catalog
-from transforms.catalog.schemas import FileRow
-from transforms.catalog.take_over import TABLES, NewName, Table, TakeOverSettings, files_of, take_over
+from transforms.catalog.schemas import VIDEO_TABLES, FileRow, VideoTable
+from transforms.catalog.take_over import NewName, TakeOverSettings, files_of, take_over
 from transforms.decoder import wire
 
 PART_VIDEOS = 20_000
 """Known videos, about, that one worker looks for at once in the files of a run: 20 MB."""
 
-Place = tuple[str, Table, int]
+Place = tuple[str, VideoTable, int]
 """Where rows are looked for: the run, the table, and the number of a part of the known videos."""
 
 
@@ -31,7 +31,7 @@ def places_of(taken_over: Iterable[TakenOver], parts: int) -> Iterator[tuple[Pla
     for one in taken_over:
         known = one.known
         name = NewName(one.video, known.video_id, known.uri, one.content_hash, one.reuse)
-        runs = dict.fromkeys(TABLES, known.run_id) | {"thumbnails": known.thumbnails_run}
+        runs = dict.fromkeys(VIDEO_TABLES, known.run_id) | {"thumbnails": known.thumbnails_run}
         for table, run_id in runs.items():
             if run_id:
                 places.setdefault((run_id, table, int(known.video_id, 16) % parts), []).append(name)
@@ -71,7 +71,7 @@ class _FindFiles(beam.DoFn):
     def __init__(self, settings: TakeOverSettings) -> None:
         self._settings = settings
 
-    def process(self, element: tuple[Place, Iterable[bytes]]) -> Iterator[tuple[tuple[Table, str], bytes]]:
+    def process(self, element: tuple[Place, Iterable[bytes]]) -> Iterator[tuple[tuple[VideoTable, str], bytes]]:
         (run_id, table, _), packed = element
         catalog, damaged = Catalog(self._settings.catalog), self._settings.damaged
         for path, names in files_of(catalog, table, run_id, _unpacked(packed), damaged):
@@ -86,7 +86,7 @@ class _WriteAgain(beam.DoFn):
         self._written = Metrics.counter("take_over", "files_written")
         self._found = Metrics.counter("take_over", "files_reused")
 
-    def process(self, element: tuple[tuple[Table, str], Iterable[bytes]]) -> Iterator[FileRow]:
+    def process(self, element: tuple[tuple[VideoTable, str], Iterable[bytes]]) -> Iterator[FileRow]:
         (table, path), packed = element
         record, was_there = take_over(table, path, _unpacked(packed), self._settings, self._attempt.require)
         (self._found if was_there else self._written).inc()

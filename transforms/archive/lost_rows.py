@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from transforms.archive.known_content import KnownVideo
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.take_over import TABLES, Table
+from transforms.catalog.schemas import VIDEO_TABLES, VideoTable
 
 
 class DamagedFile(NamedTuple):
@@ -19,7 +19,7 @@ class DamagedFile(NamedTuple):
         path: its path, below the catalog.
     """
 
-    table: Table
+    table: VideoTable
     run_id: str
     path: str
 
@@ -66,7 +66,7 @@ class LostRows:
         files = (
             DamagedFile(table, run_id, path)
             for run_id in sorted(runs)
-            for table in TABLES
+            for table in VIDEO_TABLES
             for path in self._catalog.paths_of(table, run_id)
         )
         return next((file for file in files if file.path in said), None)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,11 @@ VERSION: Final = 1
 
 ROW_GROUP_ROWS: Final = 1024
 """Rows of a Parquet row group: 5 MiB of embeddings of 1,280 float32, so that readers need little memory."""
+
+VideoTable = Literal["frames", "videos", "thumbnails"]
+
+VIDEO_TABLES: Final[tuple[VideoTable, ...]] = get_args(VideoTable)
+"""Tables that hold the rows of videos that have frames."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))

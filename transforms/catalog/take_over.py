@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,13 +13,8 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.pooling import identity_of
 from transforms.catalog.runs import Catalog, RunConfig
-from transforms.catalog.schemas import FileRecord
+from transforms.catalog.schemas import FileRecord, VideoTable
 from transforms.video.segments import Video
-
-Table = Literal["frames", "videos", "thumbnails"]
-
-TABLES: Final[tuple[Table, ...]] = get_args(Table)
-"""Tables that hold rows of a video."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class TakeOverSettings:
     processed_at_s: float
     damaged: tuple[str, ...] = ()
 
-    def schema(self, table: Table) -> pa.Schema:
+    def schema(self, table: VideoTable) -> pa.Schema:
         """Returns the schema of a table of the run."""
         size = self.config.embedding_size
         return {
@@ -70,7 +65,7 @@ class TakeOverSettings:
 
 
 def files_of(
-    catalog: Catalog, table: Table, run_id: str, names: Iterable[NewName], damaged: Container[str] = ()
+    catalog: Catalog, table: VideoTable, run_id: str, names: Iterable[NewName], damaged: Container[str] = ()
 ) -> Iterator[tuple[str, list[NewName]]]:
     """Yields the path, below the catalog, of each file of a run's table that holds rows of known videos, with these.
 
@@ -93,7 +88,7 @@ def files_of(
 
 
 def take_over(
-    table: Table, path: str, names: Iterable[NewName], settings: TakeOverSettings,
+    table: VideoTable, path: str, names: Iterable[NewName], settings: TakeOverSettings,
     fence: storage.Fence = storage.unfenced,
 ) -> tuple[FileRecord, bool]:  # fmt: skip
     """Writes a file with the rows that known videos have in a file of an earlier run, under their new names.
@@ -146,13 +141,13 @@ def _layers(names: Iterable[NewName]) -> list[dict[str, NewName]]:
     return layers
 
 
-def _read(catalog: Catalog, table: Table, path: str) -> Iterator[pa.RecordBatch]:
+def _read(catalog: Catalog, table: VideoTable, path: str) -> Iterator[pa.RecordBatch]:
     with catalog.opened(catalog.path(path), table) as parquet:
         yield from parquet.iter_batches(schemas.ROW_GROUP_ROWS)
 
 
 def _renamed(
-    batch: pa.RecordBatch, table: Table, names: Mapping[str, NewName], settings: TakeOverSettings
+    batch: pa.RecordBatch, table: VideoTable, names: Mapping[str, NewName], settings: TakeOverSettings
 ) -> pa.RecordBatch:
     """Returns the rows of known videos under their new names, in their order; an empty batch if there are none."""
     kept = batch.filter(pc.is_in(batch["video_id"], pa.array(names, pa.string())))
@@ -170,7 +165,7 @@ def _nothing(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema.remove_metadata())
 
 
-def _changes(name: NewName, table: Table, settings: TakeOverSettings) -> dict[str, Any]:
+def _changes(name: NewName, table: VideoTable, settings: TakeOverSettings) -> dict[str, Any]:
     """Returns the columns that a row under the new name has other values in."""
     identity = identity_of(name.video)
     if table != "videos":
