@@ -369,7 +369,7 @@ class Catalog:
         """
         search = self._current_search()
         wanted = [search.words(words), *(_picture_query(search, one) for one in _several(image))]
-        unwanted = [search.words(one) for one in ([without] if isinstance(without, str) else without)]
+        unwanted = search.many_words([without] if isinstance(without, str) else without)
         return search.find(
             search.combined(wanted, unwanted),
             top_k=top_k,
@@ -520,12 +520,13 @@ class Catalog:
         """
         from models.heads.saved import has_independent_classes
         from models.visual.hedging import hedging_for
+        from transforms.catalog.bundles import local_model
         from transforms.catalog.heads import frames_labelled_by, head_for
         from transforms.catalog.labelled_videos import newest_config
 
         config = newest_config(self._stored)
         head = head_for(self._stored, config, os.fspath(model))
-        independent = has_independent_classes(os.fspath(model))
+        independent = has_independent_classes(local_model(os.fspath(model)))
         hedging = hedging_for(head, config.hedging.accuracy, dict(config.hedging.parents), independent=independent)
         return frames_labelled_by(self._stored, config, _uri_of(uri), head, top_labels, hedging)
 

@@ -114,6 +114,7 @@ def test_no_test_needs_a_benchmark() -> None:
     [
         ("reelbeam", {"apache_beam", "tensorflow", "av", "cv2", "numpy", "pyarrow"}),
         ("pipelines.commands.main", {"apache_beam", "tensorflow", "av", "cv2", "pyarrow"}),
+        ("pipelines.commands.classify", {"apache_beam", "tensorflow", "cv2", "numpy", "pyarrow"}),
         ("transforms.decoder.child", {"apache_beam", "tensorflow", "keras", "faiss"}),
         ("transforms.catalog.latest", {"apache_beam", "tensorflow", "av", "cv2"}),
         ("models.visual.bundle", {"apache_beam", "tensorflow", "keras", "av"}),

@@ -128,6 +128,7 @@ def test_only_runs_with_the_same_means_tell_the_speed() -> None:
         record(2, host="there"),
         record(3, runner="FlinkRunner"),
         record(4, config=replace(CONFIG, model="b")),
+        record(5, ignored=None),
     ]
     assert like(runs, CONFIG, "FnApiRunner", "here") == [runs[0]]
 

@@ -9,16 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_fscore_support
 
+from models.bootstrap import INTERVAL, RESAMPLES
 from models.heads.calibration import expected_calibration_error, log_loss, thresholds_for
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
-RESAMPLES = 1000
-"""Number of resamples, enough for a percentile interval (Efron and Tibshirani 1993, chapter 13)."""
-
-INTERVAL = (2.5, 97.5)
-"""Percentiles that bound a 95 % interval."""
 MIN_GROUP_SIZE = 5
 """Fewest examples of a group that counts in the largest gap: the accuracy of fewer is mostly chance."""
 

@@ -6,8 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RESAMPLES: Final = 1000
-"""Number of resamples, enough for a percentile interval (Efron and Tibshirani 1993, chapter 13)."""
+from models.bootstrap import INTERVAL, RESAMPLES
 
 _METRICS: Final[dict[str, Callable[[NDArray[np.float64]], float]]] = {
     "r@1": lambda rank: float((rank <= 1).mean()),
@@ -92,7 +91,7 @@ def retrieval_intervals(ranks: ArrayLike, videos: Sequence[str], seed: int = 0) 
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:
-    low, high = np.percentile(values, (2.5, 97.5))
+    low, high = np.percentile(values, INTERVAL)
     return float(low), float(high)
 
 

@@ -74,6 +74,7 @@ class VideoIndex:
         self._table = self.rows([name for name in names if name not in leave_out])
         numbers = self._table["video"].to_numpy()
         self._row_of = {int(number): row for row, number in enumerate(numbers)}
+        self._order_of_numbers = np.argsort(numbers)
         self._names = self._table["video_id"].to_pylist()
         self._frame_rows: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
@@ -150,13 +151,15 @@ class VideoIndex:
         """
         total = len(self._table) if allowed is None else len(allowed)
         frames = None if allowed is None else self.frame_ids(allowed)
-        bonus = None if added is None else self._bonus(allowed, added)
+        amounts = None if added is None else added if allowed is None else added[self.rows_of(allowed)]
+        numbers = self._table["video"].to_numpy() if allowed is None else allowed
         depth = max(4 * top_k, 64)
         while total:
             means = self.videos.best(query, min(depth, total), allowed)
             best = self.frames.best(query, 4 * depth, frames)
-            ranked = self._combined(query, means, best, top_k, bonus, depth)
-            unseen = _total(_last(means), _last(best), 0.0 if bonus is None else bonus.after(depth))
+            most, after = (numbers[:0], 0.0) if amounts is None else _most(numbers, amounts, depth)
+            ranked = self._combined(query, means, best, top_k, most, added)
+            unseen = _total(_last(means), _last(best), after)
             complete = depth >= total or not len(means.ids)
             if complete or (len(ranked) >= top_k and ranked[top_k - 1][0] > unseen):
                 return ranked[:top_k]
@@ -214,16 +217,10 @@ class VideoIndex:
         first, after = np.searchsorted(ids, [first_frame_id(number), first_frame_id(number + 1)])
         return ids[first:after]
 
-    def _bonus(self, allowed: NDArray[np.int64] | None, added: NDArray[np.float64]) -> "_Bonus":
-        numbers = self._table["video"].to_numpy()
-        if allowed is None:
-            return _Bonus(numbers, added)
-        rows = self._row_order[np.searchsorted(numbers, allowed, sorter=self._row_order)]
-        return _Bonus(allowed, added[rows])
-
-    @computed_once
-    def _row_order(self) -> NDArray[np.int64]:
-        return np.argsort(self._table["video"].to_numpy())
+    def rows_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of `table` of these videos."""
+        every = self._table["video"].to_numpy()
+        return self._order_of_numbers[np.searchsorted(every, numbers, sorter=self._order_of_numbers)]
 
     def _combined(
         self,
@@ -231,8 +228,8 @@ class VideoIndex:
         means: Ranked,
         best: Ranked,
         top_k: int,
-        bonus: "_Bonus | None",
-        depth: int,
+        most_added: NDArray[np.int64],
+        added: NDArray[np.float64] | None,
     ) -> list[tuple[float, int]]:
         """Compute the scores of the videos in any ranking, best first, as far as the `top_k` best need them.
 
@@ -243,11 +240,9 @@ class VideoIndex:
         owners = videos_of(best.ids)
         first = np.unique(owners, return_index=True)[1]  # frames are best first, so a video's first one is its best
         best_of = dict(zip(owners[first].tolist(), best.scores[first].tolist(), strict=True))
-        numbers = np.union1d(means.ids, owners)
-        if bonus is not None:
-            numbers = np.union1d(numbers, bonus.best(depth))
-        added = np.zeros(len(numbers)) if bonus is None else bonus.of(numbers)
-        added_to = dict(zip(numbers.tolist(), added.tolist(), strict=True))
+        numbers = np.union1d(np.union1d(means.ids, owners), most_added)
+        amounts = np.zeros(len(numbers)) if added is None else added[self.rows_of(numbers)]
+        added_to = dict(zip(numbers.tolist(), amounts.tolist(), strict=True))
         mean_of = dict(zip(numbers.tolist(), self.videos.scores_of(query, numbers).tolist(), strict=True))
         hope_of = {n: _total(mean, best_of.get(n, at_most), added_to[n]) for n, mean in mean_of.items()}
         ranked: list[tuple[float, int]] = []
@@ -274,28 +269,12 @@ class VideoIndex:
         return np.empty(0, dtype=np.int64), np.empty(0)
 
 
-class _Bonus:
-    """What is added to the cosines of the videos that may be returned."""
-
-    def __init__(self, numbers: NDArray[np.int64], amounts: NDArray[np.float64]) -> None:
-        self._numbers = numbers
-        self._amounts = amounts
-        self._order = np.argsort(numbers)
-
-    def of(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self._amounts[self._order[np.searchsorted(self._numbers, numbers, sorter=self._order)]]
-
-    def best(self, count: int) -> NDArray[np.int64]:
-        """Return the numbers of the videos that get most."""
-        if count >= len(self._amounts):
-            return self._numbers
-        return self._numbers[np.argpartition(-self._amounts, count)[:count]]
-
-    def after(self, count: int) -> float:
-        """Return the most that a video can get that is not among the `count` that get most."""
-        if count >= len(self._amounts):
-            return -np.inf
-        return float(-np.partition(-self._amounts, count)[count])
+def _most(numbers: NDArray[np.int64], amounts: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], float]:
+    """Return the `count` videos that get most, in no order, and the most that any other video gets."""
+    if count >= len(amounts):
+        return numbers, -np.inf
+    order = np.argpartition(-amounts, count)
+    return numbers[order[:count]], float(amounts[order[count]])
 
 
 def _total(mean: float, best: float, added: float = 0.0) -> float:

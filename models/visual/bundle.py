@@ -23,7 +23,7 @@ import numpy as np
 
 from models.atomic_folder import made_folder
 from models.cache import cache_folder
-from models.pretrained.sums import SUMS, note_sums
+from models.pretrained.sums import SUMS, check_sums, note_sums
 from models.visual import registry
 from models.visual.backbone import Backbone, fingerprint_of_key
 from models.visual.engines.export_head import export_head
@@ -116,13 +116,16 @@ class ModelBundle:
 
     @property
     def lacks_joint_preset(self) -> bool:
-        """Whether it was made from a joint model, but by a release that did not keep the preset in it.
+        """Whether it was made from a joint model, but the preset is not in it.
 
-        Among the models that those releases took from a folder, only joint ones have a linear classifier: of a
-        SavedModel's they did not know one.
+        That is so for a bundle of a release that did not keep the preset, and for a worker's copy. Among the models
+        that those releases took from a folder, only joint ones have a linear classifier: of a SavedModel's they did
+        not know one.
         """
-        if self.joint is not None or self.joint_preset is not None:
+        if self.joint_preset is not None:
             return False
+        if self.joint is not None:
+            return self.joint
         from_folder = "/" in self.backbone.model and not self.backbone.model.endswith(".keras")
         return from_folder and bool(self.label_sets())
 
@@ -195,7 +198,10 @@ def _add_joint_preset(preset: Path, folder: Path) -> None:
     """Copy a joint model's preset into its bundle; bundles of earlier releases have none."""
     with made_folder(folder, SUMS) as temporary:
         shutil.copytree(preset, temporary, dirs_exist_ok=True)
-        note_sums(temporary)
+        if (preset / SUMS).exists():
+            check_sums(temporary)
+        else:
+            note_sums(temporary)
 
 
 def fingerprint_of_model(

@@ -24,13 +24,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from models.heads.hierarchy import ancestors_of
-from models.visual.labels import imagenet_labels
+from models.visual.labels import ACCURACY, imagenet_labels
 
 if TYPE_CHECKING:
     from models.visual.bundle import ModelBundle
-
-ACCURACY: Final = 0.9
-"""Accuracy of best labels if nothing else is asked for."""
 
 FLOORS: Final[dict[str, dict[float, float]]] = {
     "efficientnet_lite0": {0.8: 0.0, 0.85: 0.2913, 0.9: 0.5125, 0.95: 0.8076, 0.98: 0.9429, 1.0: 1.0},

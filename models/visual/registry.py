@@ -90,9 +90,12 @@ def _joint_preset_below(head: Path) -> Path | None:
     """Return the preset of the backbone below a head, if that is a joint one."""
     try:
         backbone = read(head).backbone
-        return find(backbone.model, backbone.weights).joint_preset if backbone is not None else None
+        if backbone is None:
+            return None
+        folder = require(backbone.model) if backbone.model in preset_names() else Path(backbone.model)
     except ModelError:
         return None  # loading the head says what is missing
+    return folder if joint.is_joint_preset(folder) else None
 
 
 def _backbone_of(model: str, weights: str | None) -> tuple[str, Callable[[], LoadedModel]]:

@@ -18,7 +18,7 @@ from models.retrieval.words import LabelSet, WordSpace
 from models.text.joint import JointTextModel, is_joint_preset
 from models.text.label_texts import NAMES_IN_A_ROW, LabelText, imagenet_label_texts, label_vectors, texts_of
 from models.text.registry import open_text_model
-from models.text.spec import TextModel
+from models.text.spec import TextModel, TextModelError
 from models.visual.bundle import ModelBundle
 from models.visual.loaded import Classifier
 from models.vocabulary.table import Vocabulary, VocabularyError, texts_of_class
@@ -60,7 +60,14 @@ def text_model_of(bundle: ModelBundle) -> TextModel:
         TextModelError: The text model is not available.
     """
     preset = bundle.joint_preset or Path(bundle.backbone.model)
-    return JointTextModel(preset) if is_joint_preset(preset) else open_text_model()
+    if is_joint_preset(preset):
+        return JointTextModel(preset)
+    if bundle.lacks_joint_preset:
+        raise TextModelError(
+            f"the words of {bundle.spec.name} are read by its own text tower, which is not in {bundle.path}: "
+            f"put the preset at {bundle.backbone.model} again"
+        )
+    return open_text_model()
 
 
 def text_weights(vocabulary: Vocabulary, bundle: ModelBundle) -> TextWeights:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from models.visual.hedging import ACCURACY
+from models.visual.labels import ACCURACY
 
 
 def label_options(command: Callable[..., Any]) -> Callable[..., Any]:

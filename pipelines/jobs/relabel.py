@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from models.visual.bundle import ModelBundle
-from models.visual.hedging import ACCURACY
+from models.visual.labels import ACCURACY
 from pipelines.jobs.classify.graph import metrics_of
 from pipelines.jobs.hedging import read_hedging
 from transforms.catalog import latest, schemas

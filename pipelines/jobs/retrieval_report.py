@@ -66,12 +66,14 @@ class _Pictures:
         time_s = hit.ranges[0].start_s if hit.ranges else 0.0
         end_s = hit.ranges[0].end_s if hit.ranges else None
         stored = self._store.nearest(hit.video_id, time_s, end_s, however_far=True)
-        if stored is None or self._bytes > PICTURE_BYTES:
+        if stored is None or stored.number in self._numbers:
+            return None if stored is None else self._numbers[stored.number]
+        image = self._store.image(hit.video_id, stored)
+        if self._bytes + len(image) > PICTURE_BYTES:
             return None
-        if stored.number not in self._numbers:
-            self._numbers[stored.number] = len(self.images)
-            self.images.append(self._store.image(hit.video_id, stored))
-            self._bytes += len(self.images[-1])
+        self._numbers[stored.number] = len(self.images)
+        self.images.append(image)
+        self._bytes += len(image)
         return self._numbers[stored.number]
 
 

@@ -48,7 +48,7 @@ def local_bundle(folder: str) -> Path:
     if storage.is_local(folder):
         return Path(folder)
     target = cache_folder() / "models" / folder.rstrip("/").rsplit("/", 1)[-1]
-    # Workers never read words; `prepare` adds a joint model's preset where it is wanted.
+    # A joint model's preset stays behind: workers never read words.
     _copy_folder(folder, str(target), MARKER)
     return target
 

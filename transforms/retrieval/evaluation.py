@@ -22,16 +22,6 @@ class JudgedQuery(NamedTuple):
     rank: int
 
 
-def evaluate_retrieval(
-    search: CatalogSearch, queries: Mapping[str, Sequence[str]], *, text_weight: float = 0.0
-) -> dict[str, Any]:
-    """Ranks all videos of the index for each query and measures where the right video stands; see `figures_of`.
-
-    Arguments and errors as `judge`.
-    """
-    return figures_of(judge(search, queries, text_weight=text_weight), len(search.index.table))
-
-
 def judge(
     search: CatalogSearch, queries: Mapping[str, Sequence[str]], *, text_weight: float = 0.0
 ) -> list[JudgedQuery]:

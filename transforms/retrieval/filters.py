@@ -59,14 +59,15 @@ def matching(table: pa.Table, filters: Filters, labels: Collection[str]) -> NDAr
     Raises:
         RetrievalError: the filter's label is neither one of the model's nor the best label of a video.
     """
-    if filters.label is not None and filters.label not in labels and not _has_label(table, filters.label).any():
+    met = conditions(table, filters)
+    if filters.label is not None and filters.label not in labels and not met["label"].any():
         best = table["best_label"].unique().drop_null().to_pylist() if "best_label" in table.column_names else []
         nearest = suggest(filters.label, [*labels, *best])
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise RetrievalError(f"the model has no label {filters.label!r}{hint}")
     keep = np.ones(len(table), bool)
-    for met in conditions(table, filters).values():
-        keep &= met
+    for rows in met.values():
+        keep &= rows
     return table["video"].to_numpy()[keep]
 
 

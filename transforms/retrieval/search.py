@@ -398,8 +398,8 @@ class CatalogSearch:
         """Gathers what tells how relevant answers are to a query in words."""
         overlaps = None
         if self._mixtures is not None:
-            rows = [self._row_of[hit.row["video"]] for hit in found]
-            overlaps = self._mixtures.overlaps(meaning.shares, np.array(rows, np.int64))
+            rows = self.index.rows_of(np.array([hit.row["video"] for hit in found], np.int64))
+            overlaps = self._mixtures.overlaps(meaning.shares, rows)
         cosines = np.array([hit.cosine for hit in found])
         return Evidence(cosines, self.typical_score(query), overlaps, meaning.other_language)
 
@@ -416,10 +416,6 @@ class CatalogSearch:
         if isinstance(space, JointWords) or self.bundle.has_head:
             return None
         return LabelMixtures(self.index.table["labels"], self.bundle.spec.labels, space.label_vectors[0])
-
-    @computed_once
-    def _row_of(self) -> dict[int, int]:
-        return {number: row for row, number in enumerate(self.index.table["video"].to_pylist())}
 
     def _fused(self, score: float, number: int, asked: NDArray[np.float32], weight: float) -> float:
         """Returns the weighted mean of a visual score and the similarity of the video's words, if it has words."""

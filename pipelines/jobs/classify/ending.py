@@ -168,5 +168,9 @@ def speed_of(record: RunRecord) -> float | None:
 
 
 def like(records: Sequence[RunRecord], config: RunConfig, runner: str, host: str) -> list[RunRecord]:
-    """Returns the runs that did the same work with the same means, whose speed tells that of a run to come."""
-    return [run for run in records if (run.config, run.runner, run.host) == (config, runner, host)]
+    """Returns the runs that did the same work with the same means, whose speed tells that of a run to come.
+
+    Those that listed no archive (`reelbeam relabel`) decoded nothing.
+    """
+    same = (config, runner, host)
+    return [run for run in records if run.ignored is not None and (run.config, run.runner, run.host) == same]
