@@ -111,6 +111,7 @@ def __dir__() -> list[str]:
 def open_catalog(
     path: str | os.PathLike[str],
     *,
+    model: str | None = None,
     text_model: str | None = None,
     text_weights: str | os.PathLike[str] | None = None,
     label_texts: str | os.PathLike[str] | None = None,
@@ -120,6 +121,8 @@ def open_catalog(
     Args:
         path: the catalog's folder: a local path, or ``s3://`` or ``gs://`` (see `Catalog.search` for what needs a local
             one). Object stores take their settings from the environment, such as ``AWS_ENDPOINT_URL``.
+        model: whose rows to read, if the catalog holds those of several models: a name as in `Catalog.runs`, the end
+            of its path, or the beginning of its fingerprint. None for the model of the newest run.
         text_model: reads the words of `Catalog.search`; as `reelbeam search --text-model`. None for the one that
             belongs to the index.
         text_weights: the folder of a joint model's preset, for a catalog that has none.
@@ -140,7 +143,7 @@ def open_catalog(
     from transforms import storage
     from transforms.catalog.runs import Catalog as StoredCatalog
 
-    stored = StoredCatalog.open(storage.absolute(os.fspath(path)))
+    stored = StoredCatalog.open(storage.absolute(os.fspath(path)), model)
     options = {
         "text_model": text_model,
         "text_weights": None if text_weights is None else Path(text_weights),
@@ -224,9 +227,9 @@ class Catalog:
         Example:
             >>> duckdb.sql(catalog.videos_sql).df()
         """
-        from transforms.catalog.latest import LATEST_VIDEOS_SQL
+        from transforms.catalog.latest import latest_videos_sql
 
-        return LATEST_VIDEOS_SQL.format(catalog=self.path.replace("'", "''"))
+        return latest_videos_sql(self.path, self._stored.model)
 
     def frames(
         self,

@@ -12,20 +12,22 @@ from hypothesis import strategies as st
 from models.visual.hedging import Hedging
 from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, write_night
 from transforms.catalog import schemas
+from transforms.catalog.labelled_videos import newest_config
 from transforms.catalog.latest import (
-    LATEST_VIDEOS_SQL,
     gone_ids,
     known_fingerprints,
     latest_failures,
     latest_frames,
     latest_videos,
+    latest_videos_sql,
 )
 from transforms.catalog.night_report import commonest_labels
-from transforms.catalog.runs import Catalog
+from transforms.catalog.runs import Catalog, CatalogError
 from transforms.catalog.verify import verify
 from transforms.storage import video_id_of
 
 OTHER_MODEL = replace(CONFIG, model_fingerprint="e" * 16)
+OTHER_DEVICE = replace(CONFIG, model_fingerprint="a" * 16, rows_fingerprint=CONFIG.model_fingerprint)
 OTHER_LABELS = replace(CONFIG, top_labels=1)
 OTHER_DTYPE = replace(CONFIG, embedding_dtype="float16")
 OTHER_ACCURACY = replace(CONFIG, hedging=Hedging(0.95))
@@ -38,7 +40,7 @@ def catalog(tmp_path) -> Catalog:
 
 
 def by_sql(catalog: Catalog) -> pa.Table:
-    return duckdb.sql(LATEST_VIDEOS_SQL.format(catalog=catalog.root)).to_arrow_table()
+    return duckdb.sql(latest_videos_sql(catalog.root, catalog.model)).to_arrow_table()
 
 
 def frames_a_video(catalog: Catalog) -> dict[str, int]:
@@ -118,7 +120,7 @@ NIGHTS = st.lists(
         st.dictionaries(st.sampled_from("abcde"), st.integers(1, 3), max_size=4),
         st.sets(st.sampled_from("abcdef"), max_size=3),
         st.sets(st.sampled_from("abcdef"), max_size=2),
-        st.sampled_from([CONFIG, CONFIG, OTHER_MODEL, OTHER_LABELS, OTHER_DTYPE, OTHER_ACCURACY, OTHER_NAMES]),
+        st.sampled_from([CONFIG, OTHER_DEVICE, OTHER_MODEL, OTHER_LABELS, OTHER_DTYPE, OTHER_ACCURACY, OTHER_NAMES]),
     ),
     min_size=1,
     max_size=4,
@@ -144,6 +146,29 @@ def test_call_and_sql_agree_with_a_plain_account(tmp_path_factory, nights):
     assert frames_a_video(catalog) == want
     assert latest_failures(catalog)["uri"].to_pylist() == sorted(newest.keys() - want.keys())
     assert by_sql(catalog).to_pylist() == videos.to_pylist()
+
+
+def test_two_models_side_by_side(tmp_path):
+    root = str(tmp_path / "catalog")
+    both = Catalog(root)
+    commit_night(both, {"/a": 3, "/b": 3})
+    other = replace(OTHER_MODEL, model="/models/pets.keras")
+    commit_night(both, {"/a": 2}, config=other)
+    commit_night(both, {"/b": 4}, gone=["/a"])
+    assert frames_a_video(both) == {"/a": 3, "/b": 4}
+    for name in ("/models/pets.keras", "pets.keras", "eeee"):
+        pets = Catalog(root, name)
+        assert frames_a_video(pets) == {"/a": 2}
+        videos = latest_videos(pets)
+        assert videos["gone"].to_pylist() == [True], "the newest run says so, whatever its model"
+        assert by_sql(pets).to_pylist() == videos.to_pylist()
+        assert newest_config(pets) == other
+    assert frames_a_video(Catalog(root, "tiny")) == frames_a_video(both)
+    for name in ("ets.keras", "tin", ""):
+        with pytest.raises(
+            CatalogError, match=r"no rows of the model .*; it holds those of tiny \(ffff.*pets.keras \(e"
+        ):
+            latest_videos(Catalog(root, name))
 
 
 def of_an_earlier_release(schema: pa.Schema) -> pa.Schema:

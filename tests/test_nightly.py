@@ -11,7 +11,7 @@ import pytest
 from tests import videos
 from tests.conftest import Reelbeam
 from tests.tables import contents, leftovers, without_segments
-from transforms.catalog.latest import LATEST_VIDEOS_SQL, latest_frames, latest_videos
+from transforms.catalog.latest import latest_frames, latest_videos, latest_videos_sql
 from transforms.catalog.runs import Catalog
 
 QUICK = ("--model", "placeholder")
@@ -201,7 +201,7 @@ def test_the_documented_sql_gives_the_documented_calls_rows(archive: Path, tmp_p
     reelbeam(*command)
     called = latest_videos(Catalog(str(catalog))).drop_columns(["gone"])
     columns = "uri, run_id, frames_sampled, status, coverage"
-    queried = query(f"SELECT {columns} FROM ({LATEST_VIDEOS_SQL.format(catalog=catalog)})")
+    queried = query(f"SELECT {columns} FROM ({latest_videos_sql(str(catalog))})")
     assert queried == [tuple(row.values()) for row in called.select(columns.split(", ")).to_pylist()]
     assert not any(uri.endswith("long.mp4") for uri in called["uri"].to_pylist()), "its newest outcome is a failure"
 

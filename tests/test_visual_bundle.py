@@ -16,7 +16,7 @@ import pytest
 from models.atomic_folder import ABANDONED_S
 from models.visual import registry
 from models.visual.architectures import efficientnet_lite, placeholder, simple_cnn
-from models.visual.bundle import ModelBundle, fingerprint_of_model, prepare
+from models.visual.bundle import ModelBundle, fingerprints_of_model, prepare
 from models.visual.engines.opening import open_engine
 from models.visual.errors import ModelError
 
@@ -69,7 +69,7 @@ def test_a_cached_bundle_needs_no_tensorflow(bundle: ModelBundle, cache: Path, m
         made = prepare(model, device="cpu")
         shutil.copytree(made.path, cache / "models" / made.fingerprint)
     fingerprint, tensorflow = answer(in_a_process(cache, model))
-    assert fingerprint == fingerprint_of_model(model, device="cpu")
+    assert fingerprint == fingerprints_of_model(model, device="cpu").bundle
     assert not tensorflow
 
 
@@ -101,23 +101,23 @@ def test_everything_that_decides_the_numbers_is_in_the_fingerprint(
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"other weights")
     found = [
-        fingerprint_of_model("placeholder", device="cpu"),
-        fingerprint_of_model("placeholder", "float16", device="cpu"),
-        fingerprint_of_model("placeholder", "bfloat16", device="cpu"),
-        fingerprint_of_model("placeholder", "float32", device="gpu"),
-        fingerprint_of_model("placeholder", "float16", device="gpu"),
-        fingerprint_of_model("efficientnet_lite0", device="cpu"),
-        fingerprint_of_model("efficientnet_lite0", weights=str(weights), device="cpu"),
-        fingerprint_of_model("efficientnet_lite1", weights=str(weights), device="cpu"),
-        fingerprint_of_model("simple_cnn", device="cpu"),
-        fingerprint_of_model("ResNet50", device="cpu"),
-        fingerprint_of_model("ResNet50", weights=str(weights), device="cpu"),
+        fingerprints_of_model("placeholder", device="cpu").bundle,
+        fingerprints_of_model("placeholder", "float16", device="cpu").bundle,
+        fingerprints_of_model("placeholder", "bfloat16", device="cpu").bundle,
+        fingerprints_of_model("placeholder", "float32", device="gpu").bundle,
+        fingerprints_of_model("placeholder", "float16", device="gpu").bundle,
+        fingerprints_of_model("efficientnet_lite0", device="cpu").bundle,
+        fingerprints_of_model("efficientnet_lite0", weights=str(weights), device="cpu").bundle,
+        fingerprints_of_model("efficientnet_lite1", weights=str(weights), device="cpu").bundle,
+        fingerprints_of_model("simple_cnn", device="cpu").bundle,
+        fingerprints_of_model("ResNet50", device="cpu").bundle,
+        fingerprints_of_model("ResNet50", weights=str(weights), device="cpu").bundle,
     ]
-    assert found[0] == fingerprint_of_model("placeholder", "float32", device="cpu"), "auto is float32 on a CPU"
+    assert found[0] == fingerprints_of_model("placeholder", "float32", device="cpu").bundle, "auto is float32 on a CPU"
     monkeypatch.setattr(placeholder, "SPEC", replace(placeholder.SPEC, labels=placeholder.LABELS[::-1]))
-    found.append(fingerprint_of_model("placeholder", device="cpu"))
+    found.append(fingerprints_of_model("placeholder", device="cpu").bundle)
     monkeypatch.setattr(efficientnet_lite, "imagenet_labels", lambda: ("other",))
-    found.append(fingerprint_of_model("efficientnet_lite0", device="cpu"))
+    found.append(fingerprints_of_model("efficientnet_lite0", device="cpu").bundle)
     assert len(set(found)) == len(found)
 
 

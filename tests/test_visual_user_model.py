@@ -11,7 +11,7 @@ import pytest
 from models.heads.saved import HEAD_ENTRY
 from models.visual.architectures import placeholder, trained_head
 from models.visual.architectures.user_model import _ends, _natural
-from models.visual.bundle import ModelBundle, fingerprint_of_model, prepare
+from models.visual.bundle import ModelBundle, fingerprints_of_model, prepare
 from models.visual.engines.opening import open_engine
 from models.visual.errors import ModelError
 from models.visual.features import usable
@@ -107,9 +107,9 @@ def test_a_sidecar_says_what_the_file_cannot(tmp_path: Path, made: Any) -> None:
     images = pictures(bundle)
     assert same(open_engine(bundle).infer(images), outputs(model, "pooled", (images - 100.0) / 50.0))
     assert bundle.classifier() is None, "the scores are not linear in this layer"
-    before = fingerprint_of_model(str(path), device="cpu")
+    before = fingerprints_of_model(str(path), device="cpu").bundle
     sidecar_path(path).write_text(json.dumps({"labels": labels[::-1]}))
-    assert fingerprint_of_model(str(path), device="cpu") != before
+    assert fingerprints_of_model(str(path), device="cpu").bundle != before
 
 
 def test_a_saved_model(tmp_path: Path, made: Any) -> None:

@@ -16,7 +16,7 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -55,6 +55,25 @@ class _Manifest:
     backbone: Backbone
     reach_frames: int = 0
     joint: bool | None = None
+    rows_fingerprint: str = ""
+
+
+class Fingerprints(NamedTuple):
+    """Hashes that tell models apart, 20 hex digits each.
+
+    Attributes:
+        bundle: Other weights, preprocessing, precision or device give another one.
+        rows: The same for all devices: rows that a GPU and a CPU make in the same precision count as the same.
+            On a CPU it is that of the bundle.
+    """
+
+    bundle: str
+    rows: str
+
+    @property
+    def other_rows(self) -> str:
+        """That of the rows if it is another one than the bundle's, else empty."""
+        return "" if self.rows == self.bundle else self.rows
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,7 @@ class ModelBundle:
             scores of a frame need the frames around it, and `HeadEngine` computes them.
         joint: Whether its embeddings are those of a joint model; None for a bundle of an earlier release, which does
             not say so.
+        rows_fingerprint: See `Fingerprints.rows`. Of a GPU's bundle of an earlier release, that of the bundle.
     """
 
     path: Path
@@ -86,6 +106,7 @@ class ModelBundle:
     backbone: Backbone
     reach_frames: int = 0
     joint: bool | None = None
+    rows_fingerprint: str = ""
 
     @classmethod
     def open(cls, path: Path) -> "ModelBundle":
@@ -100,8 +121,14 @@ class ModelBundle:
             raise ModelError(f"no model bundle in {path}: {error}") from error
         m = manifest
         return cls(
-            path, m.fingerprint, m.spec, m.precision, m.engine, m.note, m.device, m.backbone, m.reach_frames, m.joint
+            path, m.fingerprint, m.spec, m.precision, m.engine, m.note, m.device, m.backbone, m.reach_frames, m.joint,
+            m.rows_fingerprint or m.fingerprint,
         )  # fmt: skip
+
+    @property
+    def fingerprints(self) -> Fingerprints:
+        """Its own and that of its rows."""
+        return Fingerprints(self.fingerprint, self.rows_fingerprint)
 
     @property
     def has_head(self) -> bool:
@@ -178,12 +205,12 @@ def prepare(
         ModelError: The model is unknown or cannot be loaded, or the cache cannot be written.
     """
     recipe, target = registry.find(model, weights), resolve(device, precision)
-    fingerprint = fingerprint_of(recipe, target)
-    folder = (cache_dir or cache_folder()) / "models" / fingerprint
+    fingerprints = fingerprints_of(recipe, target)
+    folder = (cache_dir or cache_folder()) / "models" / fingerprints.bundle
     try:
         if not (folder / MARKER).exists():
             with made_folder(folder, MARKER) as temporary:
-                _build(recipe, _itself(model, weights, recipe), target, fingerprint, temporary)
+                _build(recipe, _itself(model, weights, recipe), target, fingerprints, temporary)
         if recipe.joint_preset is not None and not (folder / JOINT / SUMS).exists():
             _add_joint_preset(recipe.joint_preset, folder / JOINT)
     except OSError as error:
@@ -204,21 +231,25 @@ def _add_joint_preset(preset: Path, folder: Path) -> None:
             note_sums(temporary)
 
 
-def fingerprint_of_model(
+def fingerprints_of_model(
     model: str, precision: Precision = "auto", weights: str | None = None, device: Device = "auto"
-) -> str:
-    """Return the fingerprint of a model without preparing it.
+) -> Fingerprints:
+    """Return the fingerprints of a model without preparing it.
 
     Raises:
         ModelError: The model is unknown.
     """
-    return fingerprint_of(registry.find(model, weights), resolve(device, precision))
+    return fingerprints_of(registry.find(model, weights), resolve(device, precision))
 
 
-def fingerprint_of(recipe: Recipe, target: Target) -> str:
+def fingerprints_of(recipe: Recipe, target: Target) -> Fingerprints:
     """Hash everything that decides a model's numbers: weights, spec, export version, device and precision."""
-    content = f"{EXPORT_VERSION}|{target.device}|{target.precision}|{recipe.key}"
-    return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+    def on(device: str) -> str:
+        content = f"{EXPORT_VERSION}|{device}|{target.precision}|{recipe.key}"
+        return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+    return Fingerprints(on(target.device), on("cpu"))
 
 
 def _itself(model: str, weights: str | None, recipe: Recipe) -> Backbone:
@@ -227,7 +258,7 @@ def _itself(model: str, weights: str | None, recipe: Recipe) -> Backbone:
     return Backbone(name, str(Path(weights).absolute()) if weights else None, fingerprint_of_key(recipe.key))
 
 
-def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, folder: Path) -> None:
+def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprints: Fingerprints, folder: Path) -> None:
     model = recipe.load()
     exported = export(model, target, folder)
     if model.classifier is not None:
@@ -240,7 +271,7 @@ def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, f
             kernel, bias = head.backbone_classifier
             np.savez(folder / "backbone.npz", kernel=kernel, bias=bias, labels=np.array(head.backbone_labels))
     manifest = _Manifest(
-        fingerprint,
+        fingerprints.bundle,
         target.precision,
         exported.engine,
         model.spec,
@@ -249,5 +280,6 @@ def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprint: str, f
         head.backbone if head else itself,
         head.reach_frames if head else 0,
         recipe.joint_preset is not None,
+        fingerprints.rows,
     )
     (folder / MARKER).write_bytes(msgspec.json.encode(manifest))

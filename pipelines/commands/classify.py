@@ -22,7 +22,7 @@ from transforms.video.bounds import DEFAULT, Bounds
 from transforms.video.sampling import Sampling, SamplingError
 
 if TYPE_CHECKING:
-    from models.visual.bundle import ModelBundle
+    from models.visual.bundle import Fingerprints, ModelBundle
     from models.visual.hedging import Hedging
     from transforms.catalog.runs import Counts
 
@@ -285,7 +285,7 @@ def command(context: click.Context, **chosen: Any) -> None:
         _run(chosen, context.args, monitoring)
 
 
-def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int, hedging: "Hedging") -> Any:
+def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_size: int, hedging: "Hedging") -> Any:
     from pipelines.jobs.classify.request import NightRequest
     from transforms.archive.listing import absolute_archive
     from transforms.catalog.runs import RunConfig
@@ -297,7 +297,7 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
         catalog=absolute(chosen["catalog"]),
         config=RunConfig(
             model=chosen["vocabulary"] or chosen["model"],
-            model_fingerprint=model_fingerprint,
+            model_fingerprint=fingerprints.bundle,
             sampling=str(chosen["sampling"]),
             top_labels=chosen["top_labels"],
             embedding_dtype=chosen["embedding_dtype"],
@@ -308,6 +308,7 @@ def _request(chosen: dict[str, Any], model_fingerprint: str, embedding_size: int
             thumbnail_height=chosen["thumbnail_height"],
             hedging=hedging,
             content_hash=chosen["content_hash"],
+            rows_fingerprint=fingerprints.other_rows,
         ),
         decoders=DecoderSettings(
             workers=chosen["decode_workers"],
@@ -343,7 +344,7 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
     if bundle.note:
         log(logging.WARNING, bundle.note)
     hedging = read_hedging(bundle, head or chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
-    request = _request(chosen, bundle.fingerprint, bundle.spec.embedding_size, hedging)
+    request = _request(chosen, bundle.fingerprints, bundle.spec.embedding_size, hedging)
     catalog = Catalog(request.catalog)
     night = run_night(request, bundle, beam_arguments, Watchers(watch, partial(log_outcomes, catalog)))
     if not night.parts:
@@ -389,7 +390,7 @@ def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
 
 
 def _dry_run(chosen: dict[str, Any]) -> None:
-    from models.visual.bundle import fingerprint_of_model, prepare
+    from models.visual.bundle import fingerprints_of_model, prepare
     from models.visual.hedging import Hedging
     from pipelines.jobs.classify.dry_run import plan_night
     from pipelines.jobs.hedging import read_parents
@@ -401,10 +402,10 @@ def _dry_run(chosen: dict[str, Any]) -> None:
         with stderr_to_devnull(not chosen["verbose"]):
             model, _ = _head_of_words(chosen, prepare(model, precision=precision, weights=weights))
         weights = None
-    fingerprint = fingerprint_of_model(model, precision, weights)
+    fingerprints = fingerprints_of_model(model, precision, weights)
     # The plan needs to know only which earlier rows would be the same: the floor, which the model decides, does not.
     parents = tuple(sorted(read_parents(chosen["hierarchy"]).items()))
-    plan = plan_night(_request(chosen, fingerprint, 0, Hedging(chosen["label_accuracy"], parents=parents)))
+    plan = plan_night(_request(chosen, fingerprints, 0, Hedging(chosen["label_accuracy"], parents=parents)))
     if chosen["as_json"]:
         click.echo(json_text(plan))
     else:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,7 +105,7 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
     root = Path(catalog.path("index"))
     with CatalogLock(str(root), "reelbeam index") as lock:
         base = None if request.rebuild else _current(root)
-        source = _source(newest.config)
+        source = _source_like(base, catalog, newest.config)
         if base is not None and _only_labels_differ(catalog, base, source):
             base = None  # after relabelling every video has new rows, so all shards are written again
         if base is not None:
@@ -149,6 +149,15 @@ def _source(config: RunConfig) -> Source:
     return Source(config.model, config.model_fingerprint, config.sampling, period_s, config.embedding_size)
 
 
+def _source_like(base: Manifest | None, catalog: Catalog, config: RunConfig) -> Source:
+    """Returns the source of a build; it names the index's model if that makes the same rows on another device."""
+    source = _source(config)
+    same = {run.config.model_fingerprint for run in catalog.runs() if run.config.rows_key == config.rows_key}
+    if base is None or base.model_fingerprint not in same:
+        return source
+    return replace(source, model=base.model, model_fingerprint=base.model_fingerprint)
+
+
 def _only_labels_differ(catalog: Catalog, base: Manifest, source: Source) -> bool:
     """Tells whether the index was made with another classifier on the same embeddings."""
     from models.visual.bundle import ModelBundle
@@ -161,7 +170,7 @@ def _only_labels_differ(catalog: Catalog, base: Manifest, source: Source) -> boo
         one, other = (ModelBundle.open(Path(catalog.model_folder(fingerprint))) for fingerprint in prints)
     except ModelError:
         return False  # the index belongs to a model that this catalog does not have
-    return (one.backbone, one.precision, one.device) == (other.backbone, other.precision, other.device)
+    return (one.backbone, one.precision) == (other.backbone, other.precision)
 
 
 def _indexed(root: Path, base: Manifest | None) -> dict[str, str]:

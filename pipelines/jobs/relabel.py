@@ -89,6 +89,7 @@ def run_relabel(
             newest.config,
             model=request.vocabulary or request.model,
             model_fingerprint=bundle.fingerprint,
+            rows_fingerprint=bundle.fingerprints.other_rows,
             thumbnail_seconds="0",
             hedging=hedging,
         )

@@ -54,15 +54,15 @@ def read_labels(path: str) -> list[LabelRow]:
 
 
 def newest_config(catalog: Catalog) -> RunConfig:
-    """Returns the configuration of the newest run, whose features are used.
+    """Returns the configuration of the newest run that readers see, whose features are used.
 
     Raises:
-        CatalogError: no run is committed.
+        CatalogError: no run is committed, or none of the catalog's model.
     """
-    newest = catalog.newest_run()
-    if newest is None:
+    runs = catalog.runs_to_read(catalog.runs())
+    if not runs:
         raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
-    return newest.config
+    return runs[-1].config
 
 
 def catalog_bundle(catalog: Catalog, config: RunConfig) -> ModelBundle:

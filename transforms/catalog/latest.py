@@ -1,6 +1,6 @@
 """Reads the latest row of each video.
 
-`LATEST_VIDEOS_SQL` is the same query in SQL. The public API gives both: `reelbeam.Catalog.videos` and `videos_sql`.
+`latest_videos_sql` is the same query in SQL. The public API gives both: `reelbeam.Catalog.videos` and `videos_sql`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,20 +14,23 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig, RunRecord
 
-LATEST_VIDEOS_SQL: Final = """
+_LATEST_VIDEOS: Final = """
 WITH runs AS (
-    SELECT run_id, struct_pack(
-        model := config.model_fingerprint, sampling := config.sampling, top_labels := config.top_labels,
+    SELECT run_id, config.model AS model, config.model_fingerprint AS model_fingerprint, struct_pack(
+        model := coalesce(nullif(config.rows_fingerprint, ''), config.model_fingerprint),
+        sampling := config.sampling, top_labels := config.top_labels,
         dtype := config.embedding_dtype, accuracy := coalesce(config.hedging.accuracy, 0.9),
         parents := coalesce(CAST(config.hedging.parents AS VARCHAR), '[]')) AS rows_key
     FROM read_json('{catalog}/runs/*.json', columns = {{
         run_id: 'VARCHAR',
-        config: 'STRUCT(model_fingerprint VARCHAR, sampling VARCHAR, top_labels INTEGER, embedding_dtype VARCHAR,
-            hedging STRUCT(accuracy DOUBLE, parents VARCHAR[][]))'}})
+        config: 'STRUCT(model VARCHAR, model_fingerprint VARCHAR, rows_fingerprint VARCHAR, sampling VARCHAR,
+            top_labels INTEGER, embedding_dtype VARCHAR, hedging STRUCT(accuracy DOUBLE, parents VARCHAR[][]))'}})
 ), newest AS (
     SELECT * FROM runs ORDER BY run_id DESC LIMIT 1
-), like_newest AS (
-    SELECT run_id FROM runs SEMI JOIN newest USING (rows_key)
+), newest_to_read AS (
+    SELECT * FROM runs WHERE {is_of_model} ORDER BY run_id DESC LIMIT 1
+), to_read AS (
+    SELECT run_id FROM runs SEMI JOIN newest_to_read USING (rows_key)
 ), videos AS (
     SELECT * EXCLUDE (run), run AS run_id
     FROM read_parquet('{catalog}/videos/*/*.parquet', union_by_name = true,
@@ -41,25 +44,41 @@ WITH runs AS (
 ), latest AS (
     SELECT video_id, max(run_id) AS run_id
     FROM (SELECT video_id, run_id FROM videos UNION ALL SELECT video_id, run_id FROM failures)
-    SEMI JOIN like_newest USING (run_id)
+    SEMI JOIN to_read USING (run_id)
     GROUP BY video_id
 )
 SELECT videos.*, video_id IN (SELECT video_id FROM gone SEMI JOIN newest USING (run_id)) AS gone
 FROM videos SEMI JOIN latest USING (video_id, run_id)
 ORDER BY uri
 """
-"""`latest_videos` as DuckDB reads it; format it with ``catalog``, a local path."""
 
 
-def runs_like_newest(catalog: Catalog, at: str | datetime | None = None) -> list[RunRecord]:
-    """Returns the committed runs, oldest first, with the `RunConfig.rows_key` of the newest one.
+def latest_videos_sql(root: str, model: str | None = None) -> str:
+    """Returns `latest_videos` as a query for DuckDB.
+
+    Args:
+        root: the catalog's folder on this machine.
+        model: as of `Catalog`.
+    """
+    folder = root.replace("'", "''")
+    if model is None:
+        return _LATEST_VIDEOS.format(catalog=folder, is_of_model="true")
+    name = model.replace("'", "''")
+    is_of_model = f"model = '{name}' OR ends_with(model, '/{name}') OR starts_with(model_fingerprint, '{name}')"
+    return _LATEST_VIDEOS.format(catalog=folder, is_of_model=is_of_model)
+
+
+def runs_to_read(catalog: Catalog, at: str | datetime | None = None) -> list[RunRecord]:
+    """Returns the committed runs, oldest first, whose rows readers see: see `Catalog.runs_to_read`.
 
     Args:
         catalog: the catalog.
         at: a run id or a time; later runs are left out.
+
+    Raises:
+        CatalogError: a run's record cannot be read, or there is no run of the catalog's model.
     """
-    runs = _runs_until(catalog, at)
-    return [run for run in runs if run.config.rows_key == runs[-1].config.rows_key]
+    return catalog.runs_to_read(_runs_until(catalog, at))
 
 
 def _runs_until(catalog: Catalog, at: str | datetime | None) -> list[RunRecord]:
@@ -74,14 +93,14 @@ def latest_videos(catalog: Catalog, columns: Sequence[str] | None = None, at: st
     types or settings of best labels are never mixed: only runs with the newest one's `RunConfig.rows_key` count.
 
     Args:
-        catalog: the catalog.
+        catalog: the catalog; if it was opened for a model, that model's newest run counts.
         columns: columns of `videos`, besides ``video_id`` and ``uri``, which are always there; by default all.
         at: a run id or a time; later runs are left out.
 
     Raises:
-        CatalogError: a file is missing or damaged.
+        CatalogError: a file is missing or damaged, or there is no run of the catalog's model.
     """
-    runs = runs_like_newest(catalog, at)
+    runs = runs_to_read(catalog, at)
     size = runs[-1].config.embedding_size if runs else 1
     names = _with_keys(columns, "video_id", "uri") or schemas.videos_schema(size).names
     empty = schemas.videos_schema(size).empty_table().select(names)
@@ -99,7 +118,7 @@ def latest_failures(catalog: Catalog, at: str | datetime | None = None) -> pa.Ta
     """
     none = schemas.FAILURES.empty_table().replace_schema_metadata(None)
     none = none.append_column("run_id", pa.array([], pa.string()))
-    winners = _winners(catalog, runs_like_newest(catalog, at))
+    winners = _winners(catalog, runs_to_read(catalog, at))
     parts = [table for run, ids in winners for table in _rows_of(catalog, "failures", run, ids, schemas.FAILURES.names)]
     return pa.concat_tables([none, *parts]).sort_by("uri")
 
@@ -127,7 +146,7 @@ def latest_frames(
     if uri is not None:
         yield from _frames_of_video(catalog, names, at, uri)
         return
-    for run, ids in _winners(catalog, runs_like_newest(catalog, at)):
+    for run, ids in _winners(catalog, runs_to_read(catalog, at)):
         yield from _rows_of(catalog, "frames", run, ids, names)
 
 
@@ -135,7 +154,7 @@ def _frames_of_video(
     catalog: Catalog, columns: Sequence[str] | None, at: str | datetime | None, uri: str
 ) -> Iterator[pa.Table]:
     video_id = storage.video_id_of(storage.path_of_uri(uri))
-    for run, ids in _winners(catalog, runs_like_newest(catalog, at)):
+    for run, ids in _winners(catalog, runs_to_read(catalog, at)):
         if pc.index(ids, video_id).as_py() >= 0:
             parts = catalog.read_files("frames", run, columns, video_id=video_id)
             yield from (part for part in parts if len(part))
@@ -224,7 +243,7 @@ def _rows_of(
 
 def gone_table(catalog: Catalog, at: str | datetime | None = None) -> pa.Table:
     """Returns the `gone` table of the newest run (up to `at`): video_id, uri, since, run_id."""
-    runs = runs_like_newest(catalog, at)
+    runs = _runs_until(catalog, at)
     table = catalog.read("gone", runs[-1].run_id) if runs else None
     if table is not None:
         return table

@@ -65,6 +65,7 @@ class RunConfig:
             that an update does not process an archive again.
         content_hash: which hashes of the files' content are taken (see `transforms.video.content_hash`); decides no
             rows but their column of that name. Runs of earlier releases took none.
+        rows_fingerprint: see `models.visual.bundle.Fingerprints`; empty if it is the model's fingerprint.
     """
 
     model: str
@@ -79,6 +80,7 @@ class RunConfig:
     thumbnail_height: int = 160
     hedging: Hedging = DEFAULT
     content_hash: Mode = "none"
+    rows_fingerprint: str = ""
 
     @property
     def has_thumbnails(self) -> bool:
@@ -89,6 +91,12 @@ class RunConfig:
     def thumbnails_key(self) -> tuple[str, int]:
         """Equal for two configurations that give the same thumbnails of the same rows."""
         return self.thumbnail_seconds, self.thumbnail_height
+
+    def is_of(self, model: str) -> bool:
+        """Tells whether this names the model: its name, the end of its path, or the beginning of its fingerprint."""
+        return bool(model) and (
+            self.model == model or self.model.endswith(f"/{model}") or self.model_fingerprint.startswith(model)
+        )
 
     @property
     def frame_sampling(self) -> Sampling:
@@ -102,7 +110,8 @@ class RunConfig:
         Two things that must agree use it: which videos a night skips because an earlier one has their rows, and which
         rows readers see.
         """
-        return self.model_fingerprint, self.sampling, self.top_labels, self.embedding_dtype, self.hedging.key
+        model = self.rows_fingerprint or self.model_fingerprint
+        return model, self.sampling, self.top_labels, self.embedding_dtype, self.hedging.key
 
 
 @dataclass(frozen=True)
@@ -250,12 +259,15 @@ class Catalog:
 
     Args:
         root: a local path, or a uri with any scheme of Beam's FileSystems.
+        model: whose rows readers see, if the catalog holds those of several models: a name or the end of a path as in
+            `RunConfig.model`, or the beginning of a fingerprint. None for the model of the newest run.
 
     Raises:
         CatalogError: the path is not valid UTF-8; runners pass the paths of tables on as text.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, model: str | None = None) -> None:
+        self.model = model
         self.root = storage.path_of_uri(root).rstrip("/") or "/"
         if storage.uri_of_path(self.root) != self.root:
             raise CatalogError(f"{storage.printable(root)} is not valid UTF-8; choose another folder for the catalog")
@@ -264,14 +276,18 @@ class Catalog:
         self._paths: dict[str, dict[str, list[str]]] = {}
 
     @classmethod
-    def open(cls, root: str) -> "Catalog":
+    def open(cls, root: str, model: str | None = None) -> "Catalog":
         """Opens the catalog at `root`, which must hold at least one committed or unfinished run.
+
+        Args:
+            root: as of the constructor.
+            model: as of the constructor.
 
         Raises:
             CatalogError: there is none.
             StorageError: the folder cannot be listed.
         """
-        catalog = cls(root)
+        catalog = cls(root, model)
         if not catalog.run_ids() and catalog.unfinished() is None:
             raise CatalogError(f"no catalog at {root}: run `reelbeam classify --catalog {root}` first")
         return catalog
@@ -333,6 +349,20 @@ class Catalog:
     def runs(self) -> list[RunRecord]:
         """Reads the records of all committed runs, oldest first."""
         return [self.run(run_id) for run_id in self.run_ids()]
+
+    def runs_to_read(self, runs: Sequence[RunRecord]) -> list[RunRecord]:
+        """Returns those of some runs, oldest first, whose rows readers see: those made as the newest one's.
+
+        Where the catalog was opened for a model, that is the newest run of the model.
+
+        Raises:
+            CatalogError: there are runs, and none is of the model.
+        """
+        wanted = [run for run in runs if self.model is None or run.config.is_of(self.model)]
+        if runs and not wanted:
+            known = ", ".join(dict.fromkeys(f"{run.config.model} ({run.config.model_fingerprint})" for run in runs))
+            raise CatalogError(f"{self.root} holds no rows of the model {self.model}; it holds those of {known}")
+        return [run for run in wanted if run.config.rows_key == wanted[-1].config.rows_key]
 
     def newest_run(self) -> RunRecord | None:
         """Reads the record of the newest committed run, if there is one."""

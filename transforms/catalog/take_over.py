@@ -173,6 +173,7 @@ def _changes(name: NewName, table: VideoTable, settings: TakeOverSettings) -> di
     return {
         **identity,
         "model": settings.config.model,
+        "model_fingerprint": settings.config.model_fingerprint,
         "processed_at": datetime.fromtimestamp(settings.processed_at_s, UTC),
         "content_hash": name.content_hash,
         "reuse": name.reuse,
