@@ -1,4 +1,4 @@
-"""RelabelVideos: writes the frames and videos of a catalog again, with the labels of a head; nothing is decoded."""
+"""RelabelVideos: writes the frames and videos of a catalog again, with other or better labels; nothing is decoded."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,8 @@ from transforms.catalog.pooling import mean_embedding
 from transforms.catalog.progress import Progress
 from transforms.catalog.runs import Catalog, RunConfig
 from transforms.catalog.schemas import FileRecord
-from transforms.catalog.sequence_labels import SequenceLabeller
+from transforms.catalog.sequence_labels import SequenceLabeller, StoredLabels
+from transforms.video import content_hash, fingerprint
 from transforms.video.failures import bad_features
 
 BATCH_FRAMES = 2000
@@ -51,13 +52,16 @@ class RelabelSettings:
     """What all rows of a run have in common.
 
     Attributes:
-        bundle: folder of the head's bundle; all workers must reach it.
+        bundle: folder of the bundle of the head, or of the model that gave the stored labels; all workers must reach
+            it.
         frames_folder: folder of the run's frames files.
         videos_folder: folder of the run's part files of `videos`.
         failures_folder: folder of the run's part files of `failures`.
         progress_folder: folder to which workers report progress.
         config: what decides the rows.
         processed_at_s: when the run started, seconds since 1970 (UTC).
+        keeps_labels: whether the stored labels stay, and only what earlier releases did not write is added: best labels
+            and the hashes of files that have not changed.
     """
 
     bundle: str
@@ -67,6 +71,7 @@ class RelabelSettings:
     progress_folder: str
     config: RunConfig
     processed_at_s: float
+    keeps_labels: bool = False
 
 
 def plan_batches(
@@ -150,11 +155,9 @@ class _RelabelBatch(beam.DoFn):
             self._reused.inc()
             records = [schemas.describe_file(path, table) for table, path in paths.items() if storage.exists(path)]
         else:
+            make, config = StoredLabels if settings.keeps_labels else SequenceLabeller, settings.config
             labeller = self._labeller.acquire(
-                lambda: SequenceLabeller(
-                    local_bundle(settings.bundle), settings.config.top_labels, settings.config.hedging
-                ),
-                tag=settings.bundle,
+                lambda: make(local_bundle(settings.bundle), config.top_labels, config.hedging), tag=settings.bundle
             )
             records = relabel_batch(batch, settings, labeller, self._attempt.require)
         duration_s = sum(video.columns["duration_s"] or 0 for video in batch.videos)
@@ -183,7 +186,7 @@ def paths_of(batch: RelabelBatch, settings: RelabelSettings) -> dict[str, str]:
 def relabel_batch(
     batch: RelabelBatch,
     settings: RelabelSettings,
-    labeller: SequenceLabeller,
+    labeller: SequenceLabeller | StoredLabels,
     fence: storage.Fence = storage.unfenced,
 ) -> list[FileRecord]:
     """Labels the frames of a batch and writes its files, that of `videos` last: if it exists, all files do.
@@ -221,8 +224,11 @@ def relabel_batch(
         table = pa.Table.from_pylist(lost, schemas.FAILURES)
         records.append(schemas.write_table(paths["failures"], table, schemas.FAILURES, fence=fence))
     changed = {"model": settings.config.model, "model_fingerprint": bundle.fingerprint, "processed_at": now}
+    changed = {} if settings.keeps_labels else changed
     changed |= {"reuse": None, "reused_from": None}  # they tell of another run
     rows = [_without_lost_frames({**row, **pooled[row["video_id"]], **changed}, row) for row in left]
+    if settings.keeps_labels:
+        rows = [_with_content_hash(row, settings.config.content_hash) for row in rows]
     videos_schema = schemas.videos_schema(bundle.spec.embedding_size)
     table = pa.Table.from_pylist(rows, videos_schema)
     records.append(schemas.write_table(paths["videos"], table, videos_schema, fence=fence))
@@ -250,6 +256,18 @@ def _without_lost_frames(row: dict[str, Any], before: dict[str, Any]) -> dict[st
         failure = bad_features(frames - kept, frames)
         row["error"], row["message"] = failure.reason, failure.message
     return row
+
+
+def _with_content_hash(row: dict[str, Any], mode: content_hash.Mode) -> dict[str, Any]:
+    """Returns a row of `videos` with the hash of its file, if it lacks one and the file has not changed since."""
+    path, expected = storage.path_of_uri(row["uri"]), row["fingerprint"]
+    if mode == "none" or row.get("content_hash") is not None or fingerprint.current(path) != expected:
+        return row
+    try:
+        found = content_hash.of_file(path, full=mode == "full")
+    except OSError:
+        return row  # the next night says what is wrong with the file
+    return {**row, "content_hash": str(found)} if fingerprint.current(path) == expected else row
 
 
 def _failure(row: dict[str, Any], model_fingerprint: str, now: datetime) -> dict[str, Any]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Train a classifier of your own classes.",
     "relabel": "Give a whole catalog the labels of such a classifier; nothing is decoded.",
     "evaluate": "Measure how good a classifier or the search is.",
+    "upgrade": "Add to a catalog what earlier releases did not write.",
     "search": "Search in words of any language, with an image or with a video.",
 }
 """Subcommands with their one-line help; each lives in `pipelines/commands/<name>.py` as `command`."""

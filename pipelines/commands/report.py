@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 @click.option("--output", required=True, metavar="FILE", help="The page to write; a path or an s3:// or gs:// URL.")
 @click.option("--run", "run_id", metavar="ID", help="The run to report on; by default the newest.")
 @click.option("--video", metavar="URI", help="Write the contact sheet of this video instead.")
+@model_to_read
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(catalog: str, output: str, run_id: str | None, video: str | None, as_json: bool) -> None:
+def command(catalog: str, output: str, run_id: str | None, video: str | None, model: str | None, as_json: bool) -> None:
     """Write what a night did, or what the catalog knows of one video, as one HTML file, for mail and browsers.
 
     The page of a night has the run's counts, each failure with its reason and what to do, what is new, what is gone,
@@ -31,7 +33,7 @@ def command(catalog: str, output: str, run_id: str | None, video: str | None, as
     if video is not None and run_id is not None:
         raise click.UsageError("--run is for the page of a night, not for a video")
     with cannot_run():
-        opened = Catalog.open(storage.absolute(catalog))
+        opened = Catalog.open(storage.absolute(catalog), model)
         text, about, said = _night(opened, run_id) if video is None else _sheet(opened, video)
         page = text.encode()
         where = storage.absolute(output)

@@ -7,6 +7,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.console import console, print_paragraph, print_table
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
@@ -25,8 +26,9 @@ LABELS_SHOWN = 8
 
 @click.command("status")
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
+@model_to_read
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(catalog: str, as_json: bool) -> None:
+def command(catalog: str, model: str | None, as_json: bool) -> None:
     """Show a catalog's runs, videos, failures and size."""
     from transforms.catalog.runs import Catalog
     from transforms.catalog.status import status_of
@@ -34,7 +36,7 @@ def command(catalog: str, as_json: bool) -> None:
 
     with cannot_run():
         root = os.path.abspath(os.path.expanduser(catalog)) if is_local(catalog) else catalog
-        status = status_of(Catalog.open(root))
+        status = status_of(Catalog.open(root, model))
         if as_json:
             click.echo(json_text(status))
         else:
@@ -49,6 +51,8 @@ def _print(status: "CatalogStatus") -> None:
     print_paragraph(out, f"{status.videos} videos{partial}, {length} of video, {status.frames} frames")
     if status.best_labels:
         print_paragraph(out, f"shows: {escape(printable(_shown(status)))}")
+    if len(status.models) > 1:
+        print_paragraph(out, f"models: {escape(printable(_models(status)))}")
     total = sum(status.size_bytes.values())
     parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in status.size_bytes.items())
     print_paragraph(out, f"{human_bytes(total)} on disk: {parts}")
@@ -70,6 +74,15 @@ def _print(status: "CatalogStatus") -> None:
             "give the same classify command again to finish it",
         )
     print_table(out, _runs_table(status.runs))
+
+
+def _models(status: "CatalogStatus") -> str:
+    """Returns in words which models the catalog holds rows of."""
+    return "; ".join(
+        f"{one['model']} ({one['model_fingerprint']}), last run {one['last_run']}"
+        + (", shown here" if one["read"] else "")
+        for one in status.models
+    )
 
 
 def _outlook(backlog: "Outlook") -> str:

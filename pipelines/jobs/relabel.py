@@ -6,25 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from models.visual.bundle import ModelBundle
 from models.visual.labels import ACCURACY
-from pipelines.jobs.classify.graph import metrics_of
 from pipelines.jobs.hedging import read_hedging
+from pipelines.jobs.stored_rows import write_again
 from transforms.catalog import latest, schemas
-from transforms.catalog.attempt import Attempt
 from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
 from transforms.catalog.heads import head_for
 from transforms.catalog.index_source import IndexedVideo, live_videos
 from transforms.catalog.labelled_videos import newest_config
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.progress import Progress
-from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
-from transforms.relabel_videos import RelabelSettings, RelabelVideos, places_of_videos, plan_batches
-from transforms.write_files_table import WriteFilesTable
+from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,6 @@ def run_relabel(
         )
         todo = _todo(catalog, config)
         unfinished = catalog.unfinished()
-        places = places_of_videos(catalog, sorted({video.run_id for video in todo.videos}))
         run = catalog.start_run(
             config, newest.archives, datetime.now(UTC), lock.check, follow_links=newest.follow_links
         )
@@ -105,7 +98,7 @@ def run_relabel(
         if todo.videos:
             lock.check()
             with watch(catalog.work_folder(run.run_id)):
-                metrics = _run_job(catalog, run, bundle, todo.videos, places, options)
+                metrics = write_again(catalog, run, bundle, todo.videos, options)
         else:
             write_no_files(catalog, run, lock.check)
         if len(todo.failures):
@@ -130,39 +123,6 @@ def _todo(catalog: Catalog, config: RunConfig) -> _Todo:
     new = [known.get(row["video_id"]) != row["fingerprint"] for row in failures.to_pylist()]
     left = failures.filter(pa.array(new, pa.bool_()))
     return _Todo(videos, left, len(live) + len(failures) - len(videos) - len(left))
-
-
-def _run_job(
-    catalog: Catalog, run: StartedRun, bundle: ModelBundle, videos: list[IndexedVideo],
-    places: dict[tuple[str, str], str], options: PipelineOptions,
-) -> dict[str, Any]:  # fmt: skip
-    work = catalog.work_folder(run.run_id)
-    attempt = Attempt.begin(work)
-    settings = RelabelSettings(
-        bundle=catalog.model_folder(bundle.fingerprint),
-        frames_folder=catalog.table_folder("frames", run.run_id),
-        videos_folder=catalog.table_folder("videos", run.run_id),
-        failures_folder=catalog.table_folder("failures", run.run_id),
-        progress_folder=work,
-        config=run.config,
-        processed_at_s=datetime.fromisoformat(run.started_at).timestamp(),
-    )
-    batches = list(plan_batches(videos, places, repr(run.config.rows_key)))
-    progress = Progress(work, attempt.require)
-    progress.begin("plan")
-    progress.add("plan", planned_s=sum(video.columns["duration_s"] or 0 for video in videos), segments=len(batches))
-    progress.write()
-    pipeline = beam.Pipeline(options=options)
-    _ = (
-        pipeline
-        | "Batches" >> beam.Create(batches)
-        | "Spread batches" >> beam.Reshuffle()
-        | RelabelVideos(settings, attempt)
-        | WriteFilesTable(catalog.files_table(run.run_id), catalog.root, attempt)
-    )
-    result = pipeline.run()
-    result.wait_until_finish()
-    return metrics_of(result)
 
 
 def _carried_over(failures: pa.Table, config: RunConfig) -> pa.Table:

@@ -59,6 +59,32 @@ class SequenceLabeller:
         return pooled_labels(rows, self.bundle.spec.threshold_of(), self._top_labels, self._hedger)
 
 
+class StoredLabels:
+    """Keeps the stored labels of frames and adds what earlier releases did not write: best labels.
+
+    It has the interface of `SequenceLabeller`.
+
+    Args:
+        bundle: folder of the bundle of the model that gave the labels.
+        top_labels: number of labels kept for a video.
+        hedging: what decides best labels.
+    """
+
+    def __init__(self, bundle: Path, top_labels: int, hedging: Hedging) -> None:
+        self.bundle = ModelBundle.open(bundle)
+        self._top_labels = top_labels
+        self._hedger = Hedger(self.bundle.spec.labels, hedging)
+
+    def label(self, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
+        """Returns the rows of `frames` of one video with best labels; arguments as of `SequenceLabeller.label`."""
+        return with_best_labels(rows, self._hedger), np.ones(len(rows), bool)
+
+    def pooled(self, rows: pa.Table) -> dict[str, Any]:
+        """Returns the best label of a video with these rows of `frames`, as the columns of `videos`."""
+        found = pooled_labels(rows, self.bundle.spec.threshold_of(), self._top_labels, self._hedger)
+        return {name: found[name] for name in ("best_label", "best_label_score")}
+
+
 def pooled_labels(rows: pa.Table, thresholds: Mapping[str, float], top_labels: int, hedger: Hedger) -> dict[str, Any]:
     """Returns ``labels``, ``label_ranges`` and the best label of a video with these frames, all in order of time."""
     fold = Fold()

@@ -11,7 +11,7 @@ from transforms.catalog import latest
 from transforms.catalog.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
-from transforms.catalog.runs import Catalog
+from transforms.catalog.runs import Catalog, RunRecord
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class CatalogStatus:
         proxies: number of small copies for browsers, of whatever version of their videos.
         best_labels: number of videos by best label, commonest first; videos of which nothing can be said, and those of
             earlier releases, are not among them.
+        models: for each model that made rows, the one of the newest run last: model, model_fingerprint, sampling, runs
+            (their number), last_run (its id) and read: whether the numbers above are of its rows.
         backlog: what the last night left and how long it will take; None if it left nothing.
     """
 
@@ -54,6 +56,7 @@ class CatalogStatus:
     index: str | None
     proxies: int = 0
     best_labels: dict[str, int] = field(default_factory=dict)
+    models: list[dict[str, Any]] = field(default_factory=list)
     backlog: Outlook | None = None
 
 
@@ -77,8 +80,25 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         index=_index(catalog),
         proxies=len(list_proxies(catalog)),
         best_labels=_best_labels(videos["best_label"].drop_null().to_pylist()),
+        models=_models(catalog, runs),
         backlog=outlook(runs),
     )
+
+
+def _models(catalog: Catalog, runs: list[RunRecord]) -> list[dict[str, Any]]:
+    read = {run.run_id for run in catalog.runs_to_read(runs)}
+    found: dict[Any, dict[str, Any]] = {}
+    for run in runs:
+        earlier = found.pop(run.config.rows_key, {"runs": 0})
+        found[run.config.rows_key] = {
+            "model": run.config.model,
+            "model_fingerprint": run.config.model_fingerprint,
+            "sampling": run.config.sampling,
+            "runs": earlier["runs"] + 1,
+            "last_run": run.run_id,
+            "read": run.run_id in read,
+        }
+    return list(found.values())
 
 
 def _run(record: Any) -> dict[str, Any]:
