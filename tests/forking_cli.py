@@ -9,6 +9,7 @@ A run is a process of its own in everything but its imports, and may be watched 
 
 # ruff: noqa: F401 - some are imported only so that forks have them
 import contextlib
+import gc
 import json
 import multiprocessing.forkserver
 import os
@@ -71,21 +72,83 @@ class ForkingCli:
 
 def serve() -> None:
     """Reads commands, one JSON object a line, and answers each with how it ended."""
+    import apache_beam.runners.portability.fn_api_runner.fn_runner
+    import duckdb
+
     import pipelines.beam_options
     import pipelines.commands.classify
     import pipelines.commands.index
     import pipelines.jobs.classify.dry_run
     import pipelines.jobs.classify.graph
     import pipelines.jobs.classify.night
+    import pipelines.jobs.hedging
     import pipelines.jobs.index
     import pipelines.terminal.outcome_log
     import pipelines.terminal.summary
-    from transforms.decoder.pool import ready_forkserver
+    import transforms.catalog.bundles
 
-    ready_forkserver()
+    servers = _ForkServers()
     for line in sys.stdin:
+        asked = json.loads(line)
+        servers.use(asked["env"])
+        gc.freeze()  # collections in forks need not go through all that was imported
         with TemporaryDirectory() as folder:
-            print(json.dumps(_run(json.loads(line), Path(folder))), flush=True)
+            print(json.dumps(_run(asked, Path(folder))), flush=True)
+            if (Path(folder) / TENSORFLOW).exists():
+                _import_tensorflow()
+
+
+TENSORFLOW = "tensorflow"
+"""A file that a fork leaves behind which has imported TensorFlow: the forks after it need not, which takes three seconds."""
+
+
+def _import_tensorflow() -> None:
+    """Imports TensorFlow, which starts no thread before its first operation; forks of it are sound."""
+    from pipelines.terminal.quiet import import_tensorflow
+
+    import_tensorflow(verbose=False)
+
+
+class _ForkServers:
+    """Servers that decoder children are forked from, which take a second to start: kept from command to command.
+
+    Children have the variables of their server, so that there is one for the first commands' variables and one for the
+    variables of the last command that had others.
+    """
+
+    _ADDRESS = ("_forkserver_address", "_forkserver_alive_fd", "_forkserver_pid")
+
+    def __init__(self) -> None:
+        self._server: Any = multiprocessing.forkserver._forkserver
+        self._kept: list[tuple[dict[str, str], dict[str, Any]]] = []
+
+    def use(self, env: dict[str, str]) -> None:
+        """Makes the server of some variables the one that the next fork finds."""
+        wanted = {**env, **_OWN}
+        for variables, address in self._kept:
+            if variables == wanted:
+                vars(self._server).update(address)
+                return
+        for _, address in self._kept[1:]:
+            os.close(address["_forkserver_alive_fd"])
+            os.waitpid(address["_forkserver_pid"], 0)
+        self._kept[1:] = []
+        self._kept.append((wanted, self._started(env)))
+
+    def _started(self, env: dict[str, str]) -> dict[str, Any]:
+        from transforms.decoder.pool import ready_forkserver
+
+        vars(self._server).update(dict.fromkeys(self._ADDRESS))
+        own = dict(os.environ)
+        _replace_environment(env)
+        ready_forkserver()
+        _replace_environment(own)
+        return {name: getattr(self._server, name) for name in self._ADDRESS}
+
+
+def _replace_environment(env: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(env)
 
 
 def _run(asked: dict[str, Any], folder: Path) -> dict[str, Any] | None:
@@ -111,7 +174,8 @@ def _be_the_command(asked: dict[str, Any], folder: Path) -> None:
         for descriptor, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        _set_environment(asked["env"])
+        _replace_environment(asked["env"])
+        _leave_the_fork_server_alone()
         if "snapshots" in asked:
             _Snapshots(asked["arguments"], Path(asked["snapshots"])).watch()
         if "now" in asked:
@@ -126,6 +190,8 @@ def _be_the_command(asked: dict[str, Any], folder: Path) -> None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
+            if "tensorflow" in sys.modules:
+                (folder / TENSORFLOW).touch()
         _end_children()
         if measured:
             measured.stop()
@@ -144,18 +210,10 @@ def _measured_anew() -> Coverage | None:
     return own
 
 
-def _set_environment(env: dict[str, str]) -> None:
-    """Gives this fork its variables. Decoder children of other variables than the parent's need another server."""
-    shares_server = {**env, **_OWN} == {**os.environ, **_OWN}
-    os.environ.clear()
-    os.environ.update(env)
-    server: Any = multiprocessing.forkserver._forkserver
-    if shares_server:
-        # It is the parent's child, not ours: nothing to look after.
-        for place in (multiprocessing.forkserver, server):
-            place.ensure_running = lambda: None  # type: ignore[attr-defined]
-    else:
-        server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
+def _leave_the_fork_server_alone() -> None:
+    """It is the parent's child, not this fork's: it runs, and there is nothing to look after."""
+    for place in (multiprocessing.forkserver, multiprocessing.forkserver._forkserver):  # type: ignore[attr-defined]
+        place.ensure_running = lambda: None
 
 
 _OWN = {"PYTEST_CURRENT_TEST": ""}
