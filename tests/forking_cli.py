@@ -32,21 +32,29 @@ from tests.command_line import ROOT, Finished
 
 
 class ForkingCli:
-    """Runs `reelbeam` in forks of one warm process. Use as a context manager."""
+    """Runs `reelbeam` in forks of one warm process, which starts with the first command. Threads take turns."""
 
-    def __enter__(self) -> "ForkingCli":
-        measured = ["-m", "coverage", "run"] if Coverage.current() else []
-        self._process = subprocess.Popen(
-            [sys.executable, *measured, "-m", "tests.forking_cli"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        return self
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._turn = threading.Lock()
 
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
+    def close(self) -> None:
+        """Ends the process, if it was started."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            measured = ["-m", "coverage", "run"] if Coverage.current() else []
+            self._process = subprocess.Popen(
+                [sys.executable, *measured, "-m", "tests.forking_cli"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+            )
+        return self._process
 
     def run(
         self, *arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300, **watching: Any
@@ -59,12 +67,14 @@ class ForkingCli:
             timeout_s: after which it is killed.
             watching: see above.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
         words = [str(one) for one in arguments]
         asked = {"arguments": words, "env": {**os.environ, **(env or {})}, "timeout_s": timeout_s, **watching}
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        with self._turn:
+            process = self._started()
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(json.dumps(asked) + "\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
         if answer is None:
             raise subprocess.TimeoutExpired(words, timeout_s)
         return Finished(**answer)

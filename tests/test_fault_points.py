@@ -37,12 +37,6 @@ KINDS = ("lock", "work", "models", "thumbnails", "frames", "videos", "failures",
 
 
 @pytest.fixture(scope="module")
-def cli() -> Iterator[ForkingCli]:
-    with ForkingCli() as cli:
-        yield cli
-
-
-@pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four chunks of two videos, and a failure."""
     folder = tmp_path_factory.mktemp("archive")
@@ -76,6 +70,24 @@ def first_and_last(snapshots: Path) -> list[Path]:
     return sorted({path for paths in passings.values() for path in (paths[0], paths[-1])})
 
 
+def states(points: list[Path]) -> list[Path]:
+    """One of all points whose catalogs are the same, in paths and bytes: killed at the others, the next run finds the same.
+
+    What a temporary file holds is no difference, because no run reads it: see
+    `test_what_a_temporary_file_holds_changes_nothing`. The last point is taken, where the file is written whole.
+    """
+    by_state = {state(point / "catalog"): point for point in points}
+    return sorted(by_state.values())
+
+
+def state(catalog: Path) -> tuple[tuple[str, bytes], ...]:
+    """What lies in a catalog: all paths, and the bytes of all files that are not temporary."""
+    return tuple(
+        (str(path.relative_to(catalog)), b"" if path.is_dir() or TEMPORARY_MARK in path.name else path.read_bytes())
+        for path in sorted(catalog.rglob("*"))
+    )
+
+
 def names(snapshots: Path) -> set[str]:
     return {path.name.split("=")[1] for path in snapshots.iterdir()}
 
@@ -87,7 +99,7 @@ def test_a_kill_at_any_point_of_a_night_loses_nothing(cli: ForkingCli, archive: 
     assert (len(undisturbed["videos"]), len(undisturbed["failures"])) == (2, 1)
     expected = {f"storage.{step}:{kind}" for step in FAULT_STEPS for kind in KINDS}
     assert names(snapshots) == expected | {"storage.before_delete", "storage.after_delete"}
-    for point in first_and_last(snapshots):
+    for point in states(first_and_last(snapshots)):
         catalog = point / "catalog"
         if catalog.exists():
             assert_whole(catalog)
@@ -97,6 +109,30 @@ def test_a_kill_at_any_point_of_a_night_loses_nothing(cli: ForkingCli, archive: 
         assert_whole(catalog)
         assert not temporary_files(catalog), point.name
         assert not list(catalog.glob("work/*")), point.name
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_what_a_temporary_file_holds_changes_nothing(
+    cli: ForkingCli, archive: Path, tmp_path: Path, share: float
+) -> None:
+    """A catalog with the temporary files of every point, empty, cut short and whole: the next run completes it as any."""
+    snapshots, whole = tmp_path / "snapshots", tmp_path / "whole"
+    classify(cli, archive, whole, snapshots=str(snapshots))
+    killed = next(point / "catalog" for point in sorted(snapshots.iterdir()) if "before_rename:runs" in point.name)
+    kinds = set()
+    for point in sorted(snapshots.glob("*.before_rename:*")):
+        for written in map(Path, temporary_files(point / "catalog")):
+            kept = killed / written.relative_to(point / "catalog")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(written.read_bytes()[: int(share * written.stat().st_size)])
+            kinds.add(point.name.split(":")[1].split("=")[0])
+    assert kinds == set(KINDS)
+    assert_whole(killed)
+    assert contents(killed)["videos"] == []
+    classify(cli, archive, killed)
+    assert nightless(killed) == nightless(whole)
+    assert_whole(killed)
+    assert not temporary_files(killed)
 
 
 def test_a_kill_at_any_point_of_an_index_build_loses_nothing(cli: ForkingCli, archive: Path, tmp_path: Path) -> None:
@@ -111,9 +147,8 @@ def test_a_kill_at_any_point_of_an_index_build_loses_nothing(cli: ForkingCli, ar
         kinds = (
             ("index.after_rename",) if night == "first" else ("index.", "storage.before_write", "storage.before_delete")
         )
-        for point in first_and_last(snapshots):
-            if not point.name.split("=")[1].startswith(kinds):
-                continue
+        points = [one for one in first_and_last(snapshots) if one.name.split("=")[1].startswith(kinds)]
+        for point in states(points):
             killed = point / "catalog"
             assert_whole(killed)
             again = cli.run("index", "--catalog", killed)
@@ -137,9 +172,7 @@ def test_a_kill_at_any_point_of_taking_rows_over_loses_nothing(cli: ForkingCli, 
     undisturbed = nightless(catalog)
     kinds = ("frames", "thumbnails", "videos", "files")
     assert names(snapshots) >= {f"storage.{step}:{kind}" for step in FAULT_STEPS for kind in kinds}
-    for point in first_and_last(snapshots):
-        if not point.name.endswith(kinds):
-            continue
+    for point in states([one for one in first_and_last(snapshots) if one.name.split("=")[1].endswith(kinds)]):
         killed = point / "catalog"
         assert contents(killed)["videos"] == earlier, f"{point.name}: half a run is visible"
         done = cli.run("classify", "--archive", own, "--catalog", killed, *OPTIONS, "--json")
