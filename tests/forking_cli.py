@@ -5,6 +5,8 @@ A run is a process of its own in everything but its imports, and may be watched 
 - ``snapshots``: a folder. The catalog is copied there at every fault point and, for the index, before and after every
   rename: just what a `kill -9` at that point leaves on the disk.
 - ``now``: what the nightly job takes for the time.
+
+A run may also be stopped on its way, by a fault point, and go on later: see `ForkingCli.start`.
 """
 
 # ruff: noqa: F401 - some are imported only so that forks have them
@@ -21,6 +23,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,17 +70,35 @@ class ForkingCli:
             timeout_s: after which it is killed.
             watching: see above.
         """
-        words = [str(one) for one in arguments]
-        asked = {"arguments": words, "env": {**os.environ, **(env or {})}, "timeout_s": timeout_s, **watching}
+        asked = self._asked(arguments, env, timeout_s=timeout_s, **watching)
+        answer = self._ask(asked)
+        if answer is None:
+            raise subprocess.TimeoutExpired(asked["arguments"], timeout_s)
+        return Finished(**answer)
+
+    def start(self, *arguments: object, env: dict[str, str] | None = None) -> int | Finished:
+        """Runs one command until a signal stops it, and returns its process id; or how it ended before that."""
+        answer = self._ask(self._asked(arguments, env, until_stopped=True))
+        return answer["pid"] if "pid" in answer else Finished(**answer)
+
+    def go_on(self, pid: int) -> Finished:
+        """Lets a command that was stopped run to its end."""
+        return Finished(**self._ask({"go_on": pid}))
+
+    def kill(self, pid: int) -> None:
+        """Kills a command that was stopped; nothing happens if it has ended."""
+        self._ask({"kill": pid})
+
+    def _asked(self, arguments: Sequence[object], env: dict[str, str] | None, **more: Any) -> dict[str, Any]:
+        return {"arguments": [str(one) for one in arguments], "env": {**os.environ, **(env or {})}, **more}
+
+    def _ask(self, asked: dict[str, Any]) -> Any:
         with self._turn:
             process = self._started()
             assert process.stdin is not None and process.stdout is not None
             process.stdin.write(json.dumps(asked) + "\n")
             process.stdin.flush()
-            answer = json.loads(process.stdout.readline())
-        if answer is None:
-            raise subprocess.TimeoutExpired(words, timeout_s)
-        return Finished(**answer)
+            return json.loads(process.stdout.readline())
 
 
 def serve() -> None:
@@ -97,15 +118,15 @@ def serve() -> None:
     import pipelines.terminal.summary
     import transforms.catalog.bundles
 
-    servers = _ForkServers()
+    servers, commands = _ForkServers(), _Commands()
     for line in sys.stdin:
         asked = json.loads(line)
-        servers.use(asked["env"])
+        if "env" in asked:
+            servers.use(asked["env"])
         gc.freeze()  # collections in forks need not go through all that was imported
-        with TemporaryDirectory() as folder:
-            print(json.dumps(_run(asked, Path(folder))), flush=True)
-            if (Path(folder) / TENSORFLOW).exists():
-                _import_tensorflow()
+        print(json.dumps(commands.answer(asked)), flush=True)
+        if commands.used_tensorflow:
+            _import_tensorflow()
 
 
 TENSORFLOW = "tensorflow"
@@ -131,6 +152,7 @@ class _ForkServers:
     def __init__(self) -> None:
         self._server: Any = multiprocessing.forkserver._forkserver
         self._kept: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self._closed: list[int] = []
 
     def use(self, env: dict[str, str]) -> None:
         """Makes the server of some variables the one that the next fork finds."""
@@ -140,8 +162,9 @@ class _ForkServers:
                 vars(self._server).update(address)
                 return
         for _, address in self._kept[1:]:
-            os.close(address["_forkserver_alive_fd"])
-            os.waitpid(address["_forkserver_pid"], 0)
+            os.close(address["_forkserver_alive_fd"])  # a command that stands still keeps it open, and its server alive
+            self._closed.append(address["_forkserver_pid"])
+        self._closed = [pid for pid in self._closed if not os.waitpid(pid, os.WNOHANG)[0]]
         self._kept[1:] = []
         self._kept.append((wanted, self._started(env)))
 
@@ -161,18 +184,53 @@ def _replace_environment(env: dict[str, str]) -> None:
     os.environ.update(env)
 
 
-def _run(asked: dict[str, Any], folder: Path) -> dict[str, Any] | None:
-    pid = os.fork()
-    if not pid:
-        _be_the_command(asked, folder)
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
-    signal.setitimer(signal.ITIMER_REAL, asked["timeout_s"])
-    _, status = os.waitpid(pid, 0)
-    if not signal.setitimer(signal.ITIMER_REAL, 0)[0]:
-        return None
-    code = os.waitstatus_to_exitcode(status)
-    out, err = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
-    return {"code": code, "out": out, "err": err}
+class _Commands:
+    """The forks. One at a time runs; others may stand still.
+
+    Attributes:
+        used_tensorflow: one of them has imported it.
+    """
+
+    def __init__(self) -> None:
+        self.used_tensorflow = False
+        self._folders: dict[int, TemporaryDirectory[str]] = {}
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """Does what is asked; returns how the command ended, or that it stands still."""
+        if "kill" in asked:
+            return self._kill(asked["kill"])
+        if "go_on" in asked:
+            os.kill(asked["go_on"], signal.SIGCONT)
+            return self._ended(asked["go_on"], GO_ON_S)
+        folder = TemporaryDirectory()
+        pid = os.fork()
+        if not pid:
+            _be_the_command(asked, Path(folder.name))
+        self._folders[pid] = folder
+        if "until_stopped" in asked:
+            how = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if how is not None and how.si_code == os.CLD_STOPPED:
+                return {"pid": pid}
+        return self._ended(pid, asked.get("timeout_s", GO_ON_S))
+
+    def _ended(self, pid: int, timeout_s: float) -> dict[str, Any] | None:
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        _, status = os.waitpid(pid, 0)
+        in_time = signal.setitimer(signal.ITIMER_REAL, 0)[0]
+        with self._folders.pop(pid) as folder:
+            self.used_tensorflow |= Path(folder, TENSORFLOW).exists()
+            out, err = (Path(folder, name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
+        return {"code": os.waitstatus_to_exitcode(status), "out": out, "err": err} if in_time else None
+
+    def _kill(self, pid: int) -> None:
+        if pid in self._folders:
+            os.kill(pid, signal.SIGKILL)
+            self._ended(pid, GO_ON_S)
+
+
+GO_ON_S = 300
+"""After which a command that was stopped and goes on is killed."""
 
 
 def _be_the_command(asked: dict[str, Any], folder: Path) -> None:
