@@ -53,10 +53,10 @@ def test_simple_cnn_learns_from_scratch(archive: Path, tmp_path: Path, reelbeam:
 
 def test_a_real_pretrained_backbone_is_fine_tuned(archive: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
     """EfficientNet-Lite0 with its ImageNet weights, whole: trained, classified with, evaluated."""
-    labels, model = labels_of(archive, tmp_path / "train.csv", range(8)), tmp_path / "tuned.keras"
+    labels, model = labels_of(archive, tmp_path / "train.csv", range(12)), tmp_path / "tuned.keras"
     done = run_command(
         "train", "--archive", archive, "--labels", labels, "--output", model, "--architecture", "efficientnet_lite0",
-        "--epochs", 2, "--clip-frames", 2, "--json", timeout_s=900,
+        "--epochs", 4, "--clip-frames", 2, "--json", timeout_s=900,
     )  # fmt: skip
     assert done.code == 0, done.err
     assert done.json["kind"] == "efficientnet_lite0" and saved.read(model).labels == ("day", "night")
