@@ -167,7 +167,7 @@ def run_anew(*arguments: object, env: dict[str, str] | None = None, timeout_s: f
 
 
 @pytest.fixture
-def cli() -> ForkingCli:
+def warm_cli() -> ForkingCli:
     """For commands that are watched from inside; see `tests/forking_cli.py`."""
     return WARM
 
