@@ -45,7 +45,7 @@ TEST = [
     "pytest>=8",
     "pytest-cov>=7",
     "pytest-randomly>=4",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.7",
     "hypothesis>=6.100",
     "httpx>=0.27",
     "apache-beam[aws,gcp]==2.77.0",

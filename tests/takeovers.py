@@ -1,8 +1,5 @@
 """A run that stands still while another takes its catalog over: what a suspended host does, on one machine."""
 
-import os
-import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from tests.command_line import ROOT, Finished, reelbeam_command
+from tests.command_line import Finished
+from tests.conftest import WARM
 from transforms import storage
 from transforms.catalog.lock import Holder
 
@@ -29,33 +27,22 @@ def expire(root: Path | str) -> None:
 class Stopped:
     """A command that stands still at a fault point."""
 
-    process: subprocess.Popen
+    pid: int
 
     def go_on(self) -> Finished:
         """Lets it run to its end."""
-        self.process.send_signal(signal.SIGCONT)
-        out, err = self.process.communicate(timeout=300)
-        return Finished(self.process.returncode, out, err)
+        return WARM.go_on(self.pid)
 
 
 @contextmanager
 def stopped(point: str, *arguments: object) -> Iterator[Stopped]:
     """`reelbeam` with some arguments, from when it stands still at a fault point; killed where the block leaves it."""
-    process = subprocess.Popen(
-        reelbeam_command(*arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "REELBEAM_FAULT": f"{point}=stop"},
-    )
+    pid = WARM.start(*arguments, env={"REELBEAM_FAULT": f"{point}=stop"})
+    assert isinstance(pid, int), f"it never came to {point}: {pid}"
     try:
-        how = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        assert how is not None and how.si_code == os.CLD_STOPPED, f"it never came to {point}"
-        yield Stopped(process)
+        yield Stopped(pid)
     finally:
-        process.kill()
-        process.communicate()
+        WARM.kill(pid)
 
 
 def assert_refused(done: Finished) -> None:

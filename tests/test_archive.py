@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import videos
-from tests.conftest import assert_whole
-from tests.forking_cli import ForkingCli
+from tests.conftest import assert_whole, run_command
 from tests.tables import contents
 from transforms.archive.folders import fits
 from transforms.archive.listing import UNLISTED, ArchiveError, covers, find_videos
@@ -207,8 +206,7 @@ def test_special_files_are_no_videos(tmp_path: Path) -> None:
     listed.write_text("\n".join(str(path) for path in archive.iterdir()))
     for where, failed in ((str(archive), {}), (f"@{listed}", {"pipe.mp4": "empty_file", "zero.mp4": "empty_file"})):
         catalog = tmp_path / f"catalog{len(failed)}"
-        with ForkingCli() as cli:
-            done = cli.run("classify", "--archive", where, "--catalog", catalog, "--model", "placeholder")
+        done = run_command("classify", "--archive", where, "--catalog", catalog, "--model", "placeholder")
         assert done.code == 0, done.err
         tables = contents(catalog)
         assert [Path(row["uri"]).name for row in tables["videos"]] == ["good.avi"]

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tests import videos
-from tests.conftest import Reelbeam, assert_whole
-from tests.forking_cli import ForkingCli
+from tests.conftest import Reelbeam, assert_whole, run_command
 from tests.tables import contents
 from transforms.archive.endings import ENDINGS, ending_of, is_video_name
 from transforms.archive.listing import find_videos
@@ -54,10 +53,9 @@ def test_one_video_under_every_ending_is_found_and_gives_the_same_rows(tmp_path:
         for spelled in {name, name.upper()}:
             shutil.copy(good, archive / f"clip.{spelled}")
     count = len(list(archive.iterdir()))
-    with ForkingCli() as cli:
-        done = cli.run(
-            "classify", "--archive", archive, "--catalog", tmp_path / "catalog", "--model", "placeholder", "--json"
-        )
+    done = run_command(
+        "classify", "--archive", archive, "--catalog", tmp_path / "catalog", "--model", "placeholder", "--json"
+    )
     assert done.code == 0, done.err
     assert (done.json["discovered"], done.json["ok"], done.json["ignored"]) == (count, count, {})
     rows = contents(tmp_path / "catalog")["frames"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import videos
-from tests.conftest import Reelbeam, run_command
+from tests.conftest import Reelbeam, run_anew, run_command
 from tests.own_classes import labels_of, make_archive
 from tests.tables import contents
 from transforms.catalog.runs import Catalog
@@ -71,7 +71,7 @@ def test_training_on_a_machine_without_decoders(tmp_path: Path) -> None:
     archive = make_archive(tmp_path)
     labels = labels_of(archive, tmp_path / "train.csv", range(12))
     options = ("--labels", labels, "--output", tmp_path / "model.keras")
-    done = run_command("train", "--archive", archive, *options, env={"REELBEAM_FAULT": "decoder.before_start=kill"})
+    done = run_anew("train", "--archive", archive, *options, env={"REELBEAM_FAULT": "decoder.before_start=kill"})
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert f"no decoder process can be started here: it died by signal {signal.SIGKILL:d}" in done.err
     assert not (tmp_path / "model.keras").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.jobs import cores
-from tests.conftest import ROOT, assert_whole, run_command
+from tests.conftest import ROOT, assert_whole, run_anew
 from transforms.catalog.lock import Holder
 from transforms.catalog.runs import Catalog
 from transforms.decoder import memory_limit, pool
@@ -75,8 +75,8 @@ def frames_of(catalog: Path) -> list[dict]:
 def test_classify_gives_the_same_rows_without_what_only_linux_has(clips, tmp_path, elsewhere):
     common = ["classify", "--archive", clips, "--model", "placeholder", "--json"]
     here, there = tmp_path / "here", tmp_path / "there"
-    usual = run_command(*common, "--catalog", here)
-    hidden = run_command(*common, "--catalog", there, env=elsewhere)
+    usual = run_anew(*common, "--catalog", here)
+    hidden = run_anew(*common, "--catalog", there, env=elsewhere)
     assert hidden.code == 0, hidden.err
     assert "Traceback" not in hidden.err
     for name in ("discovered", "ok", "partial", "failed", "frames", "failures"):
@@ -99,7 +99,7 @@ def test_other_commands_run_without_what_only_linux_has(clips, tmp_path, elsewhe
         ["status", "--catalog", catalog],
         ["verify", "--catalog", catalog],
     ):
-        done = run_command(*command, env=elsewhere)
+        done = run_anew(*command, env=elsewhere)
         assert done.code == 0, (command, done.err)
 
 

@@ -190,10 +190,10 @@ FULL: Final = "storage.before_rename:runs=enospc"
 
 @pytest.mark.parametrize("mode", ["in_memory", "multi_threading", "multi_processing"])
 def test_totals_of_a_run_are_those_of_its_rows(clips: Path, tmp_path: Path, reelbeam: Reelbeam, mode: str) -> None:
-    """With three workers, and again when the run is taken up and finds all of its chunks on disk."""
+    """With two workers, and again when the run is taken up and finds all of its chunks on disk."""
     catalog = tmp_path / "catalog"
     options = ("--model", "placeholder", "--segment-seconds", 5, "--chunk-frames", 10)
-    workers = (f"--direct_running_mode={mode}", "--direct_num_workers=3")
+    workers = (f"--direct_running_mode={mode}", "--direct_num_workers=2")
     command = ("classify", "--archive", clips, "--catalog", catalog, *options, *workers)
     found = []
     for _ in ("started", "taken up"):

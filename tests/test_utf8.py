@@ -9,7 +9,7 @@ import pytest
 
 from tests import videos
 from tests.command_line import ROOT, Finished
-from tests.conftest import run_command
+from tests.conftest import run_anew
 from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def succeed(env: dict[str, str], *arguments: object) -> Finished:
-    done = run_command(*arguments, env=env)
+    done = run_anew(*arguments, env=env)
     assert done.code == 0 and "Traceback" not in done.err, done.err
     return done
 
@@ -68,7 +68,7 @@ def test_every_command_works_without_utf8_and_says_the_same(archive: Path, tmp_p
 
 def test_errors_are_one_line_in_any_locale(tmp_path: Path) -> None:
     for env in (POSIX, UTF8):
-        done = run_command("status", "--catalog", tmp_path / "fehlt ü", env=env)
+        done = run_anew("status", "--catalog", tmp_path / "fehlt ü", env=env)
         assert done.code == 1 and done.err.count("\n") == 1 and "fehlt ü" in done.err, done.err
 
 

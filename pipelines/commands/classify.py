@@ -371,9 +371,11 @@ def _exit_if_too_many_failed(counts: "Counts", limit: float | None) -> None:
 
 def _head_of_words(chosen: dict[str, Any], bundle: "ModelBundle") -> tuple[str, str | None]:
     """Returns the file of the vocabulary's head and what it says about its scores; "" and None without a vocabulary."""
+    if not chosen["vocabulary"]:
+        return "", None
     from pipelines.jobs.vocabulary import head_of_words
 
-    return head_of_words(chosen["vocabulary"], bundle) if chosen["vocabulary"] else ("", None)
+    return head_of_words(chosen["vocabulary"], bundle)
 
 
 def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
