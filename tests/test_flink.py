@@ -79,6 +79,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             "PATH": f"{binaries}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "PYTHON": sys.executable,
+            "RESTARTS": "5",  # a job that another one superseded fails as often, with a planning each time
             "FLINK_CACHE": os.environ.get("FLINK_CACHE", str(ROOT / ".cache" / "flink")),
             "FLINK_RUN": str(tmp_path_factory.mktemp("flink")),
             "FLINK_PORT": str(free_port()),

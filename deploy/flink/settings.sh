@@ -12,6 +12,7 @@
 : "${FLINK_RPC_PORT:=6123}"
 : "${TASKMANAGERS:=2}"
 : "${SLOTS:=2}"
+: "${RESTARTS:=10}"
 : "${PYTHON:=python3}"
 
 mkdir -p "$FLINK_CACHE"
@@ -44,7 +45,7 @@ OPTIONS=(
     -D "heartbeat.interval=2000"
     -D "heartbeat.timeout=12000"
     -D "restart-strategy.type=fixed-delay"
-    -D "restart-strategy.fixed-delay.attempts=10"
+    -D "restart-strategy.fixed-delay.attempts=$RESTARTS"
     -D "restart-strategy.fixed-delay.delay=2s"
     -D "io.tmp.dirs=$FLINK_RUN/tmp"
 )
