@@ -50,6 +50,7 @@ class Snapshot:
         index_id: its index, or None.
         search: the open index, or None where there is none.
         videos: the latest row of each video, with `VIDEO_COLUMNS`, ``run_id`` and ``gone``, sorted by URI.
+        packs: ids of the packs. When they change, the files of the runs in them go soon.
     """
 
     catalog: Catalog
@@ -57,6 +58,7 @@ class Snapshot:
     index_id: str | None
     search: CatalogSearch | None
     videos: pa.Table
+    packs: list[str]
     _rows: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +182,7 @@ class CatalogView:
         if time.monotonic() - self._looked_s < LOOK_AGAIN_S or not self._renewing.acquire(blocking=False):
             return old
         try:
-            if self._state() != (old.run_id, old.index_id):
+            if self._state() != (old.run_id, old.index_id, old.packs):
                 self._snapshot = self._take(old)
         except (OSError, ReelbeamError) as error:
             _LOG.warning("the catalog cannot be read now; its last state is shown: %s", error)
@@ -190,9 +192,10 @@ class CatalogView:
             self._renewing.release()
         return self._snapshot
 
-    def _state(self) -> tuple[str, str | None]:
+    def _state(self) -> tuple[str, str | None, list[str]]:
         catalog = Catalog.open(self._root)
-        return self._finished(catalog)[-1].run_id, self._index_id(catalog)
+        packs = [pack.pack_id for pack in catalog.packs()]
+        return self._finished(catalog)[-1].run_id, self._index_id(catalog), packs
 
     def _finished(self, catalog: Catalog) -> list[RunRecord]:
         runs = catalog.runs()
@@ -211,7 +214,7 @@ class CatalogView:
         runs, index_id = self._finished(catalog), self._index_id(catalog)
         search = self._opened(index_id, old.search if old is not None else None)
         videos = latest_videos(catalog, list(VIDEO_COLUMNS), runs[-1].run_id)
-        return Snapshot(catalog, runs, index_id, search, videos)
+        return Snapshot(catalog, runs, index_id, search, videos, [pack.pack_id for pack in catalog.packs()])
 
     def _opened(self, index_id: str | None, old: CatalogSearch | None) -> CatalogSearch | None:
         """Opens the index unless it is open; if it cannot be opened, an old one stays, and a new night tries again."""
