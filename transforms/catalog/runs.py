@@ -379,7 +379,7 @@ class Catalog:
         return self.path("models", fingerprint)
 
     def record_ids(self) -> list[str]:
-        """Returns the ids of all records: of runs, of packs, and of those that packs replace, as long as they are there."""
+        """Returns the ids of all records: of runs, of packs, and of those that packs replace while they are there."""
         names = (file.path.rsplit("/", 1)[-1] for file in storage.list_files(self.path("runs")))
         ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
         return sorted(run_id for run_id in ids if _RUN_ID.fullmatch(run_id))

@@ -342,7 +342,7 @@ def check_table(schema: pa.Schema, table: str) -> None:
 
 
 def packed(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema of a packed file of a table, whose rows are of several runs: a column names the run of each."""
+    """Returns the schema of a packed file of a table: its rows are of several runs, and a column names the run."""
     return schema.append(pa.field("run_id", pa.string()))
 
 
