@@ -75,8 +75,9 @@ def run_compact(
         StorageError: a file cannot be written or removed.
     """
     began = time.monotonic()
-    with CatalogLock(root, "reelbeam compact") as lock:
-        work = _Compaction(Catalog.open(root), lock, keep_superseded, clock)
+    catalog = Catalog.open(root)
+    with CatalogLock(catalog.root, "reelbeam compact") as lock:
+        work = _Compaction(catalog, lock, keep_superseded, clock)
         resumed = work.finish_interrupted()
         pieces = work.all_pieces()
         for done, piece in enumerate(pieces):
