@@ -15,9 +15,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
 from pipelines.jobs import compact
 from pipelines.jobs.compact import compact_after_night, run_compact
+from pipelines.web import view
+from pipelines.web.access import LOOPBACK
+from pipelines.web.app import make_app
+from pipelines.web.view import CatalogView
 from tests.catalogs import CONFIG, NIGHT, commit_night
 from transforms.archive.comparison import Comparison
 from transforms.catalog import runs
@@ -38,7 +43,7 @@ from transforms.catalog.runs import Catalog, CatalogError, new_run_id
 from transforms.catalog.status import status_of
 from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.catalog.verify import verify
-from transforms.storage import unfenced
+from transforms.storage import unfenced, video_id_of
 
 WITH_THUMBNAILS = replace(CONFIG, thumbnail_seconds="2")
 CONFIGS = (
@@ -170,7 +175,8 @@ def test_ten_nights_in_one_pack(tmp_path: Path) -> None:
     assert (again.packs, again.removed, again.waiting) == ([], [], 9)
     last = run_compact(catalog.root, timedelta(days=5), lambda: now + timedelta(days=1, seconds=1))
     assert (last.packs, len(last.removed), last.waiting) == ([], 9, 0)
-    assert len(list(tmp_path.glob("*/run=*"))) == 5 + 6 + 6  # of no run, the pack and the newest run
+    left = {path.name.removeprefix("run=") for path in tmp_path.glob("*/run=*")}
+    assert left == {"none", pack.holder_id, newest.holder_id}
     check_same(Catalog(str(tmp_path)), before)
 
 
@@ -196,6 +202,23 @@ def test_the_report_of_an_old_night_says_that_rows_were_dropped(tmp_path: Path) 
     assert (whole.is_whole, whole.processed.total) == (True, 1)
     assert (old.is_whole, old.processed.total, old.run) == (False, 0, whole.run)
     assert (new.is_whole, new.processed.total) == (True, 1)
+
+
+def test_a_server_that_is_open_goes_over_to_the_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "LOOK_AGAIN_S", 0.0)
+    catalog = Catalog(str(tmp_path))
+    for seed in range(4):
+        commit(catalog, (0, {"a": ("o", seed), "b": ("o", 0)}, set()), seed)
+    with TestClient(make_app(CatalogView(str(tmp_path)), LOOPBACK, None), base_url="http://localhost") as client:
+        nights = client.get("/nights").text
+        night = f"/nights/{catalog.run_ids()[0]}"
+        assert "superseded" not in client.get(night).text
+        run_compact(str(tmp_path), timedelta(0))
+        run_compact(str(tmp_path), timedelta(0), lambda: datetime.now(UTC) + timedelta(days=2))
+        assert not list(tmp_path.glob(f"*/run={catalog.run_ids()[0]}"))
+        assert client.get("/nights").text == nights
+        assert "later nights superseded were dropped" in client.get(night).text
+        assert client.get(f"/videos/{video_id_of('a')}").status_code == 200
 
 
 def test_rows_that_the_index_shows_are_not_dropped(tmp_path: Path) -> None:
