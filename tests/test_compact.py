@@ -134,23 +134,24 @@ def test_a_kill_at_any_point_loses_nothing(cli: ForkingCli, history: Path, tmp_p
     passed = {path.name.split("=")[1] for path in snapshots.iterdir()}
     kinds = ("frames", "videos", "thumbnails", "failures", "files", "runs", "work")
     assert passed >= {f"storage.{step}:{kind}" for step in FAULT_STEPS for kind in kinds}
+    started, committed = (_number(snapshots, f"after_rename:{kind}") for kind in ("work", "runs"))
     first_of_each = {path.name.split("=")[1]: path for path in sorted(snapshots.iterdir(), reverse=True)}
     for point in sorted(first_of_each.values()):
         killed = point / "catalog"
         assert_whole(killed)
         assert contents(killed) == before, point.name
         again = compact(cli, killed, "--keep-superseded", "0")
-        after_start = "work" not in point.name and "lock" not in point.name
-        assert again["resumed"] == (after_start and "delete" not in point.name and point.name[:4] < _commit(snapshots))
+        number = point.name[:4]
+        assert again["resumed"] == (started <= number < committed), point.name
         assert len(Catalog(str(killed)).holders()) == 2, point.name
         assert contents(killed) == before, point.name
         assert_whole(killed)
         assert not leftovers(killed), point.name
 
 
-def _commit(snapshots: Path) -> str:
-    """Returns the number of the point at which the pack's record gets its name."""
-    return next(path.name[:4] for path in sorted(snapshots.iterdir()) if "after_rename:runs" in path.name)
+def _number(snapshots: Path, point: str) -> str:
+    """Returns the number of the first passing of a fault point."""
+    return next(path.name[:4] for path in sorted(snapshots.iterdir()) if point in path.name)
 
 
 def test_a_kill_while_replaced_files_are_removed_loses_nothing(cli: ForkingCli, history: Path, tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ class _Compaction:
 
     def finish_interrupted(self) -> bool:
         """Finishes a piece that was killed, if it may go on; returns whether there was one."""
+        self._lock.check()
+        self._catalog.remove_temporaries()
         piece = unfinished_piece(self._catalog, self._until, self._lock.check)
         if piece is not None:
             self._write(piece)

@@ -87,6 +87,9 @@ def unfinished_piece(catalog: Catalog, until: str, fence: storage.Fence) -> Piec
     for pack_id in _work_ids(catalog):
         data = storage.read_if_there(_plan_path(catalog, pack_id))
         if data is None:
+            if _holds_only_temporaries(catalog.work_folder(pack_id)):
+                fence()
+                catalog.abandon(pack_id)
             continue
         fence()
         if pack_id in catalog.record_ids():  # it was killed after its commit
@@ -98,6 +101,11 @@ def unfinished_piece(catalog: Catalog, until: str, fence: storage.Fence) -> Piec
         else:
             catalog.abandon(pack_id)
     return found
+
+
+def _holds_only_temporaries(folder: str) -> bool:
+    """Tells whether a run or piece was killed before it wrote what it is, so that nothing can go on with it."""
+    return all(storage.TEMPORARY_MARK in file.path for file in storage.list_files(folder))
 
 
 def _decoded(data: bytes) -> Piece | None:

@@ -520,7 +520,7 @@ class Catalog:
             Exception: what the fence raises; nothing has changed.
         """
         fence()
-        self._remove_temporaries()
+        self.remove_temporaries()
         committed, left = self.record_ids(), self._work_ids()
         resumed = None
         for run_id in reversed(left):
@@ -539,8 +539,8 @@ class Catalog:
         self._lay_out(config)
         return run
 
-    def _remove_temporaries(self) -> None:
-        """Removes temporary files of killed writers that are not in a run's folders."""
+    def remove_temporaries(self) -> None:
+        """Removes temporary files of killed writers that are not in a run's folders. The caller must hold the lock."""
         folders = [self.path("runs"), self.path("models"), *(self.table_folder(table, NO_RUN) for table in TABLES)]
         files = [file.path for folder in folders for file in storage.list_files(folder)]
         partial = [path for path in files if storage.TEMPORARY_MARK in path.rsplit("/", 1)[-1]]
