@@ -28,12 +28,12 @@ from transforms.archive.comparison import Comparison
 from transforms.catalog import runs
 from transforms.catalog.index_source import live_videos
 from transforms.catalog.latest import (
-    LATEST_VIDEOS_SQL,
     known_fingerprints,
     latest_failures,
     latest_frames,
     latest_thumbnails,
     latest_videos,
+    latest_videos_sql,
     whole_since,
 )
 from transforms.catalog.lock import CatalogLock
@@ -96,7 +96,7 @@ def said_now(catalog: Catalog) -> dict[str, Any]:
     compared = [_backlog(catalog, config) for config in CONFIGS]
     known = [known_fingerprints(catalog, config) for config in CONFIGS]
     shown = replace(status_of(catalog), size_bytes={}, catalog="")
-    sql = duckdb.sql(LATEST_VIDEOS_SQL.format(catalog=catalog.root)).to_arrow_table().to_pylist()
+    sql = duckdb.sql(latest_videos_sql(catalog.root)).to_arrow_table().to_pylist()
     return {**said(catalog), "compared": compared, "known": known, "status": shown, "sql": sql}
 
 
