@@ -209,7 +209,8 @@ class Catalog:
             A table with a row a video. ``gone`` is true where the archive no longer has the file.
 
         Raises:
-            CatalogError: there is no such column, or a file is missing or damaged.
+            CatalogError: there is no such column, a file is missing or damaged, or rows of that time were dropped
+                (`reelbeam compact`).
             SchemaError: a file was written by a newer reelbeam.
 
         Example:

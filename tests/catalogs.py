@@ -172,6 +172,7 @@ def write_night(
         written.append(write_part(catalog, run, "videos", videos, schemas.videos_schema(SIZE)))
     if frames and config.has_thumbnails:
         rows = [row for uri, count in sorted(ok.items()) for row in thumbnail_rows(uri, count, config, seed)]
+        rows = [{**row, **_fingerprint((changes or {}).get(row["uri"], {}))} for row in rows]
         written.append(write_part(catalog, run, "thumbnails", rows, schemas.THUMBNAILS))
     others = failed if isinstance(failed, Mapping) else {}
     failures = [failure_row(uri, config, **others.get(uri, {})) for uri in failed]
@@ -197,6 +198,10 @@ def write_night(
         runner="FnApiRunner",
         version="0.1.0",
     )
+
+
+def _fingerprint(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: changes[name] for name in ("fingerprint",) if name in changes}
 
 
 def gone_row(uri: str, since: datetime = NIGHT) -> dict[str, Any]:

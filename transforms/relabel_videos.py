@@ -110,13 +110,17 @@ def places_of_videos(catalog: Catalog, run_ids: Sequence[str]) -> dict[tuple[str
         OSError: a part file cannot be read.
     """
     places = {}
-    for run_id in run_ids:
-        for row in catalog.file_rows(run_id):
+    wanted = set(run_ids)
+    for holder in catalog.holders():
+        here = wanted.intersection(run.run_id for run in holder.runs)
+        names = ["video_id", *(["run_id"] if holder.pack else [])]
+        for row in catalog.file_rows(holder.holder_id) if here else ():
             if row.table == "videos":
                 path = catalog.path(row.path)
                 with storage.open_read(path) as file:
-                    ids = pq.read_table(file, columns=["video_id"])["video_id"].to_pylist()
-                places.update({(run_id, video_id): path for video_id in ids})
+                    table = pq.read_table(file, columns=names)
+                made_by = table["run_id"].to_pylist() if holder.pack else [holder.holder_id] * len(table)
+                places.update(dict.fromkeys(zip(made_by, table["video_id"].to_pylist(), strict=True), path))
     return places
 
 
@@ -282,7 +286,12 @@ def _failure(row: dict[str, Any], model_fingerprint: str, now: datetime) -> dict
 
 def _video_rows(batch: RelabelBatch) -> Iterator[dict[str, Any]]:
     for path in sorted(set(batch.parts)):
-        ids = [video.video_id for video, part in zip(batch.videos, batch.parts, strict=True) if part == path]
+        here = [video for video, part in zip(batch.videos, batch.parts, strict=True) if part == path]
         with storage.open_read(path) as file:
             table = pq.read_table(file)
-        yield from table.filter(pc.is_in(table["video_id"], pa.array(ids, pa.string()))).to_pylist()
+        table = table.filter(pc.is_in(table["video_id"], pa.array([video.video_id for video in here], pa.string())))
+        made_by = {video.video_id: video.run_id for video in here}
+        for row in table.to_pylist():
+            # A packed file may also hold a row of the video that another run made.
+            if row.pop("run_id", made_by[row["video_id"]]) == made_by[row["video_id"]]:
+                yield row

@@ -30,10 +30,10 @@ def places_of(taken_over: Iterable[TakenOver], parts: int) -> Iterator[tuple[Pla
     places: dict[Place, list[NewName]] = {}
     for one in taken_over:
         known = one.known
-        name = NewName(one.video, known.video_id, known.uri, one.content_hash, one.reuse)
         runs = dict.fromkeys(VIDEO_TABLES, known.run_id) | {"thumbnails": known.thumbnails_run}
         for table, run_id in runs.items():
             if run_id:
+                name = NewName(one.video, known.video_id, known.uri, one.content_hash, one.reuse, run_id)
                 places.setdefault((run_id, table, int(known.video_id, 16) % parts), []).append(name)
     for place, names in places.items():
         yield place, wire.encode(names)

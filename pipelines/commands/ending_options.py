@@ -16,7 +16,7 @@ COMMIT_EVERY_S: Final = 30 * 60
 
 ORDERS: Final = ("listed", "newest", "oldest", "smallest")
 
-_DURATION: Final = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_DURATION: Final = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 class DurationType(click.ParamType):
@@ -28,15 +28,15 @@ class DurationType(click.ParamType):
         self._zero = zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parses ``5h``, ``30m``, ``1h30m`` or ``90s``; returns seconds."""
+        """Parses ``5h``, ``30m``, ``1h30m``, ``90s`` or ``2d``; returns seconds."""
         if isinstance(value, int | float):
             return float(value)
         found = _DURATION.fullmatch(value.strip().lower())
         if value.strip() == "0":
             seconds = 0.0
         elif found and found[0]:
-            hours, minutes, rest = (float(number or 0) for number in found.groups())
-            seconds = 3600 * hours + 60 * minutes + rest
+            days, hours, minutes, rest = (float(number or 0) for number in found.groups())
+            seconds = 86_400 * days + 3600 * hours + 60 * minutes + rest
         else:
             self.fail(f"{value!r} is no duration; write 5h, 30m, 1h30m or 90s", param, ctx)
         if not seconds and not self._zero:

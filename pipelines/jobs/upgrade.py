@@ -135,8 +135,14 @@ def _lacking(catalog: Catalog, mode: Mode) -> _Lacking:
 def _has_best_labels(catalog: Catalog, run_id: str) -> bool:
     for path in catalog.paths_of("videos", run_id):
         with catalog.opened(catalog.path(path), "videos") as parquet:
-            return "best_label" in parquet.schema_arrow.names
-    return True
+            names = parquet.schema_arrow.names
+        if "run_id" not in names:
+            return "best_label" in names
+        # Packed files have all columns. A run of an earlier release has no settings of best labels and no best label.
+        labels = catalog.read_part(path, "videos", run_id, ["best_label"])["best_label"]
+        if catalog.run(run_id).config.hedging != DEFAULT or labels.null_count < len(labels):
+            return True
+    return not catalog.paths_of("videos", run_id)
 
 
 def _upgrade(catalog: Catalog, run_id: str | None, lacking: _Lacking) -> Upgrade:

@@ -52,6 +52,7 @@ class Snapshot:
         index_id: its index, or None.
         search: the open index, or None where there is none.
         videos: the latest row of each video, with `VIDEO_COLUMNS`, ``run_id`` and ``gone``, sorted by URI.
+        packs: ids of the packs. When they change, the files of the runs in them go soon.
     """
 
     catalog: Catalog
@@ -59,6 +60,7 @@ class Snapshot:
     index_id: str | None
     search: CatalogSearch | None
     videos: pa.Table
+    packs: list[str]
     _rows: dict[str, int] = field(init=False)
     _heights: tuple[float, list[int]] | None = field(init=False, default=None)
 
@@ -203,7 +205,7 @@ class CatalogView:
     def _renew(self, old: Snapshot) -> None:
         """Takes a new snapshot if there is something new, and lets the next thread look."""
         try:
-            if self._state(old.catalog) != (old.run_id, old.index_id):
+            if self._state(old.catalog) != (old.run_id, old.index_id, old.packs):
                 self._snapshot = self._take(old)
         except (OSError, ReelbeamError) as error:
             _LOG.warning("the catalog cannot be read now; its last state is shown: %s", error)
@@ -211,8 +213,9 @@ class CatalogView:
             self._looked_s = time.monotonic()
             self._renewing.release()
 
-    def _state(self, catalog: Catalog) -> tuple[str, str | None]:
-        return self._run_ids(catalog)[-1], self._index_id(catalog)
+    def _state(self, catalog: Catalog) -> tuple[str, str | None, list[str]]:
+        packs = [pack.pack_id for pack in catalog.packs()]
+        return self._run_ids(catalog)[-1], self._index_id(catalog), packs
 
     def _run_ids(self, catalog: Catalog) -> list[str]:
         run_ids = catalog.run_ids()
@@ -234,7 +237,7 @@ class CatalogView:
         runs, index_id = self._finished(catalog), self._index_id(catalog)
         search = self._opened(index_id, old.search if old is not None else None)
         videos = latest_videos(catalog, list(VIDEO_COLUMNS), runs[-1].run_id)
-        return Snapshot(catalog, runs, index_id, search, videos)
+        return Snapshot(catalog, runs, index_id, search, videos, [pack.pack_id for pack in catalog.packs()])
 
     def _opened(self, index_id: str | None, old: CatalogSearch | None) -> CatalogSearch | None:
         """Opens the index unless it is open; if it cannot be opened, an old one stays, and a new night tries again."""

@@ -90,6 +90,9 @@ CHINESE: Final[dict[str, str]] = {
     "failures by reason": "失败原因",
     "and {number} more": "还有 {number} 个",
     "and {runs} before these": "还有{runs}更早",
+    "Rows of this night that later nights superseded were dropped; the lists below show what is left.": (
+        "本次运行中被之后的运行取代的行已删除；下面的列表只显示仍保留的内容。"
+    ),
     "A run that began at {time} is not finished; it has {frames} so far.": (
         "{time} 开始的一次运行还没有完成；目前有{frames}。"
     ),

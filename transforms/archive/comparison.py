@@ -19,7 +19,7 @@ from transforms.archive.listing import UNLISTED, covers
 from transforms.archive.selection import DEFAULT, Selection
 from transforms.archive.todo_queue import ORDERS, TodoQueue
 from transforms.catalog import schemas
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.runs import Catalog, Holder, RunConfig
 from transforms.video.segments import Video
 
 MAX_ATTEMPTS: Final = 3
@@ -32,13 +32,14 @@ CREATE TABLE listed (
 CREATE TABLE outcomes (
     video_id VARCHAR, uri VARCHAR, fingerprint VARCHAR,
     same_rows BOOLEAN, failed BOOLEAN, tonight BOOLEAN, attempts INTEGER, first_seen_us BIGINT,
-    run_id VARCHAR, size_bytes BIGINT, content_hash VARCHAR);
+    run_id VARCHAR, run_number INTEGER, size_bytes BIGINT, content_hash VARCHAR);
 CREATE TABLE gone_before (video_id VARCHAR, since_us BIGINT);
 CREATE TABLE begun (video_id VARCHAR);
 CREATE TABLE posters (video_id VARCHAR, fingerprint VARCHAR, run_id VARCHAR);
 CREATE TABLE thumbnail_runs (run_id VARCHAR);
 """
-"""Rows keep their order of insertion: for a video, the first row of `listed` and the last of `outcomes` count."""
+"""Rows keep their order of insertion: for a video, the first row of `listed` counts. Of `outcomes` the one with the
+greatest number of a run counts: files may hold the rows of several runs."""
 
 _NAME_ONCE: Final = """
 CREATE OR REPLACE VIEW once AS
@@ -61,7 +62,8 @@ CREATE TABLE found AS
 WITH archive AS (
     SELECT * FROM once ANTI JOIN links USING (video_id)
 ), known AS (
-    SELECT * FROM outcomes WHERE rowid IN (SELECT max(rowid) FROM outcomes WHERE same_rows GROUP BY video_id)
+    SELECT * FROM outcomes WHERE rowid IN (
+        SELECT arg_max(rowid, run_number) FROM outcomes WHERE same_rows GROUP BY video_id)
 )
 SELECT archive.*, attempts, first_seen_us,
     CASE WHEN known.fingerprint IS DISTINCT FROM archive.fingerprint THEN 'new'
@@ -96,7 +98,8 @@ CREATE TABLE candidates AS
 WITH todo AS (
     SELECT * FROM found WHERE fate IN ('new', 'again')
 ), stored AS (
-    SELECT rowid AS age, * FROM outcomes SEMI JOIN todo USING (size_bytes) WHERE content_hash IS NOT NULL
+    SELECT run_number * 4294967296 + rowid AS age, *
+    FROM outcomes SEMI JOIN todo USING (size_bytes) WHERE content_hash IS NOT NULL
 ), of_time AS (
     SELECT * FROM stored QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY age DESC) <= {CANDIDATES}
 ), of_size AS (
@@ -132,7 +135,7 @@ WHERE thumbnails_run IS NOT NULL ORDER BY new_uri, age DESC
 _MISSING: Final = f"""
 WITH known AS (
     SELECT video_id, uri, fingerprint = '{UNLISTED}' AS is_folder
-    FROM outcomes WHERE rowid IN (SELECT max(rowid) FROM outcomes GROUP BY video_id)
+    FROM outcomes WHERE rowid IN (SELECT arg_max(rowid, run_number) FROM outcomes GROUP BY video_id)
 )
 SELECT video_id, uri, since_us, is_folder
 FROM known ANTI JOIN found USING (video_id) LEFT JOIN gone_before USING (video_id) ORDER BY uri
@@ -290,18 +293,18 @@ class Comparison:
         return tuple(f"{storage.path_of_uri(uri)}/" for (uri,) in rows)
 
     def _read_outcomes(self, catalog: Catalog, config: RunConfig, tonight: Sequence[str]) -> None:
-        """Inserts each run's outcomes, oldest run first, and the videos that were gone at the newest run."""
+        """Inserts the outcomes of all runs, and the videos that were gone at the newest run."""
         identity = ["video_id", "uri", "fingerprint"]
         content = ["size_bytes", "content_hash"] if config.content_hash != "none" else []
-        for run in catalog.runs():
-            same_rows = run.config.rows_key == config.rows_key
-            flags = {"same_rows": same_rows, "tonight": run.night_id in tonight}
+        numbers = pa.array(catalog.run_ids(), pa.string())
+        for holder, same_rows, is_tonight, run_ids in _alike(catalog, config, tonight):
+            flags = {"same_rows": same_rows, "tonight": is_tonight}
             columns = [*identity, *content] if same_rows else identity
             # Files of earlier releases lack the column of hashes, and pyarrow then leaves it out.
-            for batch in catalog.read_batches("videos", run.run_id, columns):
-                self._database.insert("outcomes", _columns(batch), failed=False, run_id=run.run_id, **flags)
-            for batch in catalog.read_batches("failures", run.run_id, [*identity, "attempts", "first_seen"]):
-                self._database.insert("outcomes", _columns(batch), failed=True, **flags)
+            for batch in catalog.holder_batches("videos", holder, run_ids, columns):
+                self._database.insert("outcomes", _numbered(batch, numbers), failed=False, **flags)
+            for batch in catalog.holder_batches("failures", holder, run_ids, [*identity, "attempts", "first_seen"]):
+                self._database.insert("outcomes", _numbered(batch, numbers), failed=True, **flags)
         newest = catalog.newest_run()
         if newest is not None:
             for batch in catalog.read_batches("gone", newest.run_id, ["video_id", "since"]):
@@ -312,10 +315,31 @@ class Comparison:
         made = [run for run in catalog.runs() if run.config.thumbnails_key == config.thumbnails_key]
         self._database.insert("thumbnail_runs", {"run_id": pa.array([run.run_id for run in made], pa.string())})
         ((lacking,),) = self._database.execute(_LACK_THUMBNAILS)
-        for run in made if lacking else ():
-            for batch in catalog.read_batches("thumbnails", run.run_id, ["video_id", "fingerprint", "poster"]):
-                posters = batch.filter(batch["poster"]).select(["video_id", "fingerprint"])
-                self._database.insert("posters", _columns(posters), run_id=run.run_id)
+        made_ids = {run.run_id for run in made}
+        for holder in catalog.holders() if lacking else ():
+            here = [run.run_id for run in holder.runs if run.run_id in made_ids]
+            columns = ["video_id", "fingerprint", "poster"]
+            for batch in catalog.holder_batches("thumbnails", holder, here, columns) if here else ():
+                posters = batch.filter(batch["poster"]).select(["video_id", "fingerprint", "run_id"])
+                self._database.insert("posters", _columns(posters))
+
+
+def _alike(
+    catalog: Catalog, config: RunConfig, tonight: Sequence[str]
+) -> Iterator[tuple[Holder, bool, bool, list[str]]]:
+    """Yields the ids of the runs of each holder by whether they give the rows of `config` and are of this night."""
+    for holder in catalog.holders():
+        alike: dict[tuple[bool, bool], list[str]] = {}
+        for run in holder.runs:
+            key = run.config.rows_key == config.rows_key, run.night_id in tonight
+            alike.setdefault(key, []).append(run.run_id)
+        for (same_rows, is_tonight), run_ids in alike.items():
+            yield holder, same_rows, is_tonight, run_ids
+
+
+def _numbered(batch: pa.RecordBatch, run_ids: pa.Array) -> dict[str, pa.Array]:
+    """Returns the columns by name, with the numbers of the runs among all of them, oldest first."""
+    return {**_columns(batch), "run_number": pc.index_in(batch["run_id"], run_ids)}
 
 
 def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:

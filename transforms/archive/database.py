@@ -57,7 +57,7 @@ class BoundedDatabase:
         self._database.close()
         self._spool.close()
 
-    def insert(self, table: str, columns: Mapping[str, Any], **constants: bool | str) -> None:
+    def insert(self, table: str, columns: Mapping[str, Any], **constants: bool | int | str) -> None:
         """Appends rows to a table.
 
         Args:

@@ -54,22 +54,25 @@ class LostRows:
         Raises:
             CatalogError: the list of a run's files or of its videos is damaged as well.
         """
-        found = self._named(str(error), known)
-        if found is None or found in self._damaged:
+        found = [file for file in self._named(str(error), known) if file not in self._damaged]
+        if not found:
             return None
-        self._damaged.add(found)
-        self._videos |= {(found.run_id, video_id) for video_id in self._lost_with(found)}
-        return found
+        self._damaged.update(found)
+        for file in found:
+            self._videos |= {(file.run_id, video_id) for video_id in self._lost_with(file)}
+        return found[0]
 
-    def _named(self, said: str, known: Iterable[KnownVideo]) -> DamagedFile | None:
+    def _named(self, said: str, known: Iterable[KnownVideo]) -> list[DamagedFile]:
+        """Returns the first file that an error names, once for each run of the known videos that has rows in it."""
         runs = {run_id for one in known for run_id in (one.run_id, one.thumbnails_run) if run_id}
-        files = (
+        files = [
             DamagedFile(table, run_id, path)
             for run_id in sorted(runs)
             for table in VIDEO_TABLES
             for path in self._catalog.paths_of(table, run_id)
-        )
-        return next((file for file in files if file.path in said), None)
+        ]
+        path = next((file.path for file in files if file.path in said), None)
+        return [file for file in files if file.path == path]
 
     def _lost_with(self, damaged: DamagedFile) -> set[str]:
         """Returns the ids of the run's videos that have fewer rows in the other files of the table than they should."""
@@ -86,10 +89,7 @@ class LostRows:
         for path in self._catalog.paths_of(damaged.table, damaged.run_id):
             if path in self.files:
                 continue
-            with (
-                contextlib.suppress(CatalogError),  # the next job will name this file
-                self._catalog.opened(self._catalog.path(path), damaged.table) as parquet,
-            ):
-                for batch in parquet.iter_batches(columns=["video_id"]):
-                    rows.update(batch["video_id"].to_pylist())
+            with contextlib.suppress(CatalogError):  # the next job will name this file
+                part = self._catalog.read_part(path, damaged.table, damaged.run_id, ["video_id"])
+                rows.update(part["video_id"].to_pylist())
         return rows

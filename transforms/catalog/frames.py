@@ -49,7 +49,9 @@ class FrameReader:
         """
         if path != self._path or self._table is None:
             with storage.open_read(path) as file:
-                self._table = pq.read_table(file, columns=self._columns).replace_schema_metadata(None)
+                table = pq.read_table(file, columns=self._columns).replace_schema_metadata(None)
+            # Packed files name the run of each row, which is no column of `frames`.
+            self._table = table.drop_columns([name for name in table.column_names if name == "run_id"])
             self._path = path
         return self._table.slice(first, count)
 

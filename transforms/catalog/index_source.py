@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from transforms import storage
 from transforms.catalog import latest
 from transforms.catalog.frames import Rows
-from transforms.catalog.runs import Catalog
+from transforms.catalog.runs import Catalog, Holder
 
 VIDEO_COLUMNS = [
     "duration_s", "title", "width", "height", "modified", "labels", "best_label", "best_label_score", "frames_sampled",
@@ -53,25 +53,30 @@ def live_videos(catalog: Catalog, at: str | None = None, *, also_gone: bool = Fa
         for row in table.to_pylist()
         if also_gone or not row["gone"]
     }
-    for run_id in sorted({video.run_id for video in found.values()}):
-        for video_id, rows in _rows_of_run(catalog, run_id):
-            if video_id in found and found[video_id].run_id == run_id:
-                found[video_id].rows.append(rows)
+    run_ids = {video.run_id for video in found.values()}
+    for holder in catalog.holders():
+        if not run_ids.isdisjoint(run.run_id for run in holder.runs):
+            for video_id, run_id, rows in _rows_of_holder(catalog, holder):
+                if video_id in found and found[video_id].run_id == run_id:
+                    found[video_id].rows.append(rows)
     for video in found.values():
         video.rows.sort(key=lambda rows: rows.segment)
     placed = [video for video in found.values() if video.rows]
     return {video.video_id: video for video in sorted(placed, key=lambda video: (video.run_id, video.uri))}
 
 
-def _rows_of_run(catalog: Catalog, run_id: str) -> Iterator[tuple[str, Rows]]:
-    for file in catalog.file_rows(run_id):
+def _rows_of_holder(catalog: Catalog, holder: Holder) -> Iterator[tuple[str, str, Rows]]:
+    """Yields the id, the run and the place of each segment of each video in a holder's frames files."""
+    for file in catalog.file_rows(holder.holder_id):
         if file.table != "frames" or not file.rows:
             continue
         path = catalog.path(file.path)
+        names = ["video_id", "segment", *(["run_id"] if holder.pack else [])]
         with storage.open_read(path) as opened:
-            table = pq.read_table(opened, columns=["video_id", "segment"])
-        ids = table["video_id"].to_numpy(zero_copy_only=False)
-        segments = table["segment"].to_numpy()
-        starts = [0, *(np.flatnonzero((ids[1:] != ids[:-1]) | (segments[1:] != segments[:-1])) + 1), len(ids)]
+            table = pq.read_table(opened, columns=names)
+        columns = [table[name].to_numpy(zero_copy_only=False) for name in names]
+        changes = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        starts = [0, *(np.flatnonzero(changes) + 1), len(table)]
         for first, after in pairwise(starts):
-            yield str(ids[first]), Rows(path, int(first), int(after - first), int(segments[first]))
+            run_id = str(columns[2][first]) if holder.pack else holder.holder_id
+            yield str(columns[0][first]), run_id, Rows(path, int(first), int(after - first), int(columns[1][first]))

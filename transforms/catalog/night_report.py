@@ -80,6 +80,8 @@ class NightReport:
         unfinished: id of a run that was started after this night and is not committed, or None.
         posters: image file of the poster of each partial and then each processed video of the lists, by video_id, as
             long as they take no more than `POSTER_BYTES`.
+        is_whole: whether all rows of that night are still there; else `reelbeam compact` dropped those that later
+            nights superseded, and the lists, `videos`, `video_s` and `labels` tell only of the rest.
     """
 
     run: RunRecord
@@ -94,6 +96,7 @@ class NightReport:
     gone: Listed
     unfinished: str | None
     posters: dict[str, bytes]
+    is_whole: bool = True
 
 
 def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: bool = True) -> NightReport:
@@ -115,7 +118,7 @@ def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: b
         raise CatalogError(f"{catalog.root} has no run {wanted}; its newest is {ids[-1]}")
     nights = nights_of(catalog.run(one) for one in ids[: ids.index(wanted) + 1])
     run, parts = as_one(nights[-1]), [part.run_id for part in nights[-1]]
-    known = latest.latest_videos(catalog, ["duration_s", "best_label", "labels"], at=wanted)
+    known = latest.latest_videos(catalog, ["duration_s", "best_label", "labels"], at=wanted, as_far_as_kept=True)
     videos = _rows(catalog, "videos", parts, _VIDEO_COLUMNS)
     is_partial = pc.equal(videos["status"], "partial")
     processed, partial = _listed(videos.filter(pc.invert(is_partial)), "uri"), _listed(videos.filter(is_partial), "uri")
@@ -134,6 +137,7 @@ def night_report(catalog: Catalog, run_id: str | None = None, *, with_posters: b
         gone=_listed(_gone_since(catalog, run), "uri"),
         unfinished=unfinished.run_id if unfinished else None,
         posters=_posters(catalog, parts, pictured) if pictured else {},
+        is_whole=wanted >= latest.whole_since(catalog),
     )
 
 

@@ -4,14 +4,15 @@ A run is committed by one file, ``runs/<run_id>.json``, which is written last. R
 run lists.
 """
 
+import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -28,6 +29,9 @@ from transforms.video.sampling import Sampling
 
 RECORD_VERSION: Final = 1
 """Version of the run record's layout; readers refuse a newer one."""
+
+PACK_VERSION: Final = 2
+"""Version of the pack record's layout. Releases that know no packs take it for a newer run record and refuse it."""
 
 TABLES: Final = ("frames", "videos", "thumbnails", "failures", "gone", "files")
 
@@ -212,6 +216,57 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class PackRecord:
+    """The contents of ``runs/<pack_id>.json``: runs whose rows `reelbeam compact` merged into few files.
+
+    The records of the runs are in here, so that a catalog of a thousand nights has few files. The files of a pack have
+    one more column, ``run_id``: the run that made the row.
+
+    Attributes:
+        pack_id: sorts after the ids of everything that it replaces.
+        started_at: UTC, ISO 8601.
+        finished_at: UTC, ISO 8601.
+        records: of the runs whose rows it holds, oldest first; no run lies between them that it does not hold.
+        replaces: ids of the runs and packs whose files it replaces.
+        whole_since: id of the oldest run as of which the catalog's rows are still whole: rows that it or an earlier run
+            superseded were dropped. Empty if none were.
+        rows: number of rows by table.
+        files_sha256: hash of the pack's `files` table.
+        files_count: number of its rows.
+        host: the machine that wrote it.
+        version: version of reelbeam.
+        record_version: version of this record's layout.
+    """
+
+    pack_id: str
+    started_at: str
+    finished_at: str
+    records: list[RunRecord]
+    replaces: list[str]
+    whole_since: str
+    rows: dict[str, int]
+    files_sha256: str
+    files_count: int
+    host: str
+    version: str
+    record_version: int = PACK_VERSION
+
+
+class Holder(NamedTuple):
+    """A folder of each table with the rows of one run, or a pack of them.
+
+    Attributes:
+        holder_id: id of the run or the pack; it names the folders.
+        runs: records of the runs, oldest first. All of them are older than those of the next holder.
+        pack: the pack's record; None for a run with files of its own.
+    """
+
+    holder_id: str
+    runs: tuple[RunRecord, ...]
+    pack: PackRecord | None = None
+
+
+@dataclass(frozen=True)
 class StartedRun:
     """A started run: the contents of ``work/run=<run_id>/run.json``.
 
@@ -252,6 +307,7 @@ class _Versioned(msgspec.Struct):
     """The part of a run record that tells whether the rest can be read."""
 
     record_version: int
+    pack_id: str = ""
 
 
 class Catalog:
@@ -273,6 +329,8 @@ class Catalog:
             raise CatalogError(f"{storage.printable(root)} is not valid UTF-8; choose another folder for the catalog")
         # Kept because committed runs never change and every request to an object store takes long.
         self._records: dict[str, RunRecord] = {}
+        self._packs: dict[str, PackRecord] = {}
+        self._packed: dict[str, str] = {}
         self._paths: dict[str, dict[str, list[str]]] = {}
 
     @classmethod
@@ -320,11 +378,63 @@ class Catalog:
         """Returns the folder of the catalog's copy of a model."""
         return self.path("models", fingerprint)
 
-    def run_ids(self) -> list[str]:
-        """Returns the ids of the committed runs, oldest first."""
+    def record_ids(self) -> list[str]:
+        """Returns the ids of all records: of runs, of packs, and of those that packs replace while they are there."""
         names = (file.path.rsplit("/", 1)[-1] for file in storage.list_files(self.path("runs")))
         ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
         return sorted(run_id for run_id in ids if _RUN_ID.fullmatch(run_id))
+
+    def run_ids(self) -> list[str]:
+        """Returns the ids of the committed runs, oldest first, whether they have files of their own or are packed."""
+        own, packs = self._listed()
+        return sorted([*own, *(record.run_id for pack in packs for record in pack.records)])
+
+    def packs(self) -> list[PackRecord]:
+        """Reads the records of the packs that no other pack replaces, oldest first."""
+        return sorted(self._listed()[1], key=lambda pack: pack.records[-1].run_id)
+
+    def all_packs(self) -> list[PackRecord]:
+        """Reads the records of all packs, also of those that another one replaces and that still lie there."""
+        there, packs = set(self.record_ids()), list(self._listed()[1])
+        for pack in packs:
+            packs += [self._packs[one] for one in pack.replaces if one in there and self._is_pack(one)]
+        return sorted(packs, key=lambda pack: pack.pack_id)
+
+    def holders(self) -> list[Holder]:
+        """Returns where the rows of the committed runs lie, oldest first.
+
+        Raises:
+            CatalogError: a record cannot be read.
+        """
+        own, packs = self._listed()
+        holders = [Holder(run_id, (self.run(run_id),)) for run_id in own]
+        holders += [Holder(pack.pack_id, tuple(pack.records), pack) for pack in packs]
+        return sorted(holders, key=lambda holder: holder.runs[-1].run_id)
+
+    def _listed(self) -> tuple[list[str], list[PackRecord]]:
+        """Returns the ids of the runs with files of their own and the packs, without what packs replace."""
+        replaced: set[str] = set()
+        own: list[str] = []
+        packs: list[PackRecord] = []
+        # A pack is newer than what it replaces, so that no record is read that may be deleted any moment.
+        for record_id in reversed(self.record_ids()):
+            if record_id in replaced:
+                continue
+            if self._is_pack(record_id):
+                packs.append(self._packs[record_id])
+                replaced.update(packs[-1].replaces)
+            else:
+                own.append(record_id)
+        return own[::-1], packs
+
+    def _is_pack(self, record_id: str) -> bool:
+        """Tells whether a record is that of a pack; one that cannot be read counts as a run, as which it is refused."""
+        if record_id not in self._packs and record_id not in self._records:
+            try:
+                self._read_record(record_id)
+            except CatalogError:
+                return False
+        return record_id in self._packs
 
     def run(self, run_id: str) -> RunRecord:
         """Reads the record of a committed run.
@@ -332,19 +442,31 @@ class Catalog:
         Raises:
             CatalogError: the record cannot be read, or was written by a newer reelbeam.
         """
+        if run_id not in self._records and not storage.exists(self._record_path(run_id)):
+            self._listed()  # a pack may hold it
         if run_id not in self._records:
-            self._records[run_id] = self._read_record(self.path("runs", f"{run_id}.json"))
+            self._read_record(run_id)
         return self._records[run_id]
 
-    def _read_record(self, path: str) -> RunRecord:
+    def _record_path(self, record_id: str) -> str:
+        return self.path("runs", f"{record_id}.json")
+
+    def _read_record(self, record_id: str) -> None:
+        path = self._record_path(record_id)
         try:
             data = storage.read_bytes(path)
-            version = msgspec.json.decode(data, type=_Versioned).record_version
-            if version > RECORD_VERSION:
+            kind = msgspec.json.decode(data, type=_Versioned)
+            if kind.record_version > (PACK_VERSION if kind.pack_id else RECORD_VERSION):
                 raise CatalogError(f"{path} was written by a newer reelbeam; install that or a later one")
-            return msgspec.json.decode(data, type=RunRecord)
+            if not kind.pack_id:
+                self._records[record_id] = msgspec.json.decode(data, type=RunRecord)
+                return
+            pack = msgspec.json.decode(data, type=PackRecord)
         except (OSError, msgspec.MsgspecError) as error:
             raise CatalogError(f"cannot read the run record {path}: {storage.reason_of(error)}") from error
+        self._packs[record_id] = pack
+        self._records.update({record.run_id: record for record in pack.records})
+        self._packed.update(dict.fromkeys((record.run_id for record in pack.records), record_id))
 
     def runs(self) -> list[RunRecord]:
         """Reads the records of all committed runs, oldest first."""
@@ -398,8 +520,8 @@ class Catalog:
             Exception: what the fence raises; nothing has changed.
         """
         fence()
-        self._remove_temporaries()
-        committed, left = self.run_ids(), self._work_ids()
+        self.remove_temporaries()
+        committed, left = self.record_ids(), self._work_ids()
         resumed = None
         for run_id in reversed(left):
             run = self._started(run_id)
@@ -417,8 +539,8 @@ class Catalog:
         self._lay_out(config)
         return run
 
-    def _remove_temporaries(self) -> None:
-        """Removes temporary files of killed writers that are not in a run's folders."""
+    def remove_temporaries(self) -> None:
+        """Removes temporary files of killed writers that are not in a run's folders. The caller must hold the lock."""
         folders = [self.path("runs"), self.path("models"), *(self.table_folder(table, NO_RUN) for table in TABLES)]
         files = [file.path for folder in folders for file in storage.list_files(folder)]
         partial = [path for path in files if storage.TEMPORARY_MARK in path.rsplit("/", 1)[-1]]
@@ -449,7 +571,7 @@ class Catalog:
 
     def _unfinished(self) -> Iterator[StartedRun]:
         """Yields the runs that were started and not committed, newest first."""
-        committed = self.run_ids()
+        committed = self.record_ids()
         left = (self._started(run_id) for run_id in reversed(self._work_ids()) if run_id not in committed)
         return (run for run in left if run is not None)
 
@@ -484,15 +606,40 @@ class Catalog:
             StorageError: the record cannot be written.
             Exception: what the fence raises; nothing has changed.
         """
-        if not storage.exists(self.files_table(record.run_id)):
-            raise CatalogError(f"run {record.run_id} is not whole: it has no files table")
-        path = self.path("runs", f"{record.run_id}.json")
+        content = msgspec.json.format(msgspec.json.encode(_with_speed(record)), indent=2)
+        self._write_record(record.run_id, content, fence)
+
+    def commit_pack(self, record: PackRecord, fence: storage.Fence) -> None:
+        """Makes a pack's files take the place of those that it replaces. Otherwise as `commit`."""
+        content = {**msgspec.to_builtins(record), "records": [_with_speed(one) for one in record.records]}
+        self._write_record(record.pack_id, msgspec.json.encode(content), fence)
+
+    def _write_record(self, record_id: str, content: bytes, fence: storage.Fence) -> None:
+        if not storage.exists(self.files_table(record_id)):
+            raise CatalogError(f"run {record_id} is not whole: it has no files table")
+        path = self._record_path(record_id)
         if storage.exists(path):
             fence()
         else:
-            content = {**msgspec.to_builtins(record), "speed_x_realtime": record.speed_x_realtime}
-            storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2), fence=fence)
-        storage.delete_tree(self.work_folder(record.run_id))
+            storage.write_atomically(path, content, fence=fence)
+        storage.delete_tree(self.work_folder(record_id))
+
+    def remove_replaced(self, record_id: str, fence: storage.Fence) -> None:
+        """Removes the files of a run or pack that a committed pack replaces. Doing it twice changes nothing.
+
+        Raises:
+            CatalogError: no pack replaces it.
+            StorageError: a file cannot be removed.
+            Exception: what the fence raises.
+        """
+        own, packs = self._listed()
+        if record_id in own or record_id in {pack.pack_id for pack in packs}:
+            raise CatalogError(f"run {record_id} is committed and stays")
+        for table in TABLES:
+            fence()
+            storage.delete_tree(self.table_folder(table, record_id))
+        # The record goes last: while it is there, the next `reelbeam compact` knows that there is something to remove.
+        storage.delete([self._record_path(record_id)])
 
     def abandon(self, run_id: str) -> None:
         """Removes every file of a run that was never committed.
@@ -500,7 +647,7 @@ class Catalog:
         Raises:
             CatalogError: the run is committed.
         """
-        if run_id in self.run_ids():
+        if run_id in self.record_ids():
             raise CatalogError(f"run {run_id} is committed and stays")
         # A job of this run that still works must not write while the files are removed.
         end_attempts(self.work_folder(run_id))
@@ -526,20 +673,36 @@ class Catalog:
         return [schemas.FileRow(**row) for row in rows.to_pylist()]
 
     def paths_of(self, table: str, run_id: str) -> list[str]:
-        """Returns the paths, below the catalog, of a run's files of one table.
+        """Returns the paths, below the catalog, of the files of one table that hold a run's rows.
 
-        Paths are kept, except for those of `frames`, of which there are a thousand times as many.
+        The files of a packed run also hold rows of other runs. Paths are kept, except for those of `frames`, of which
+        there are a thousand times as many.
         """
-        if table != "frames" and run_id in self._paths:
-            return self._paths[run_id].get(table, [])
+        pack_id = self._pack_of(run_id)
+        return self._packed_paths(table, pack_id, [run_id]) if pack_id else self._listed_paths(table, run_id)
+
+    def _pack_of(self, run_id: str) -> str | None:
+        """Returns the id of the pack that holds a run's rows; None if they are in files of its own."""
+        if run_id not in self._records and not storage.exists(self.files_table(run_id)):
+            self._listed()
+        return self._packed.get(run_id)
+
+    def _packed_paths(self, table: str, pack_id: str, run_ids: Iterable[str]) -> list[str]:
+        groups = tuple(f"/{group_of(self._records[run_id].config)}-" for run_id in run_ids)
+        return [path for path in self._listed_paths(table, pack_id) if any(group in path for group in groups)]
+
+    def _listed_paths(self, table: str, holder_id: str) -> list[str]:
+        """Returns the paths of one table in the `files` table of a run or a pack."""
+        if table != "frames" and holder_id in self._paths:
+            return self._paths[holder_id].get(table, [])
         wanted = pc.equal if table == "frames" else pc.not_equal
         found: dict[str, list[str]] = {}
-        with self.opened(self.files_table(run_id), "files") as parquet:
+        with self.opened(self.files_table(holder_id), "files") as parquet:
             for batch in parquet.iter_batches(BATCH_ROWS, columns=["path", "table"]):
                 for row in batch.filter(wanted(batch["table"], "frames")).to_pylist():
                     found.setdefault(row["table"], []).append(row["path"])
-        if table != "frames" and run_id in self._records:
-            self._paths[run_id] = found
+        if table != "frames" and (holder_id in self._records or holder_id in self._packs):
+            self._paths[holder_id] = found
         return found.get(table, [])
 
     def read(self, table: str, run_id: str, columns: Sequence[str] | None = None) -> pa.Table | None:
@@ -564,23 +727,84 @@ class Catalog:
             SchemaError: a file has a newer version.
         """
         for path in self.paths_of(table, run_id):
-            part = self._read_file(self.path(path), table, columns, video_id)
-            yield part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
+            yield self.read_part(path, table, run_id, columns, video_id=video_id)
+
+    def read_part(
+        self, path: str, table: str, run_id: str, columns: Sequence[str] | None = None, *, video_id: str | None = None
+    ) -> pa.Table:
+        """Reads a run's rows of one of the files of `paths_of`; arguments and errors as in `read_files`."""
+        if self._pack_of(run_id) is None:
+            part = self._read_file(self.path(path), table, columns, {"video_id": video_id})
+            return part.append_column("run_id", pa.repeat(pa.scalar(run_id), len(part)))
+        return self._read_file(self.path(path), table, _and_run(columns), {"run_id": run_id, "video_id": video_id})
+
+    def read_holder(
+        self, table: str, holder: Holder, run_ids: Collection[str], columns: Sequence[str] | None = None,
+    ) -> Iterator[pa.Table]:  # fmt: skip
+        """Yields the rows of one table of some of a holder's runs, file by file, each with a column ``run_id``.
+
+        Arguments and errors are those of `read_files`. Each file is opened once, however many runs it has rows of.
+        """
+        if holder.pack is None:
+            yield from self.read_files(table, holder.holder_id, columns)
+            return
+        wanted = None if len(run_ids) == len(holder.runs) else pa.array(sorted(run_ids), pa.string())
+        for path in self.holder_paths(table, holder, run_ids):
+            part = self._read_file(self.path(path), table, _and_run(columns))
+            yield part if wanted is None else part.filter(pc.is_in(part["run_id"], wanted))
+
+    def holder_paths(self, table: str, holder: Holder, run_ids: Iterable[str]) -> list[str]:
+        """Returns the paths, below the catalog, of the files of one table that hold rows of some of a holder's runs."""
+        if holder.pack is None:
+            return self._listed_paths(table, holder.holder_id)
+        return self._packed_paths(table, holder.holder_id, run_ids)
 
     def read_batches(self, table: str, run_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yields a run's rows of one table in small batches, however large its files; raises as `read_files` does."""
+        is_packed = self._pack_of(run_id) is not None
+        values = {"run_id": run_id} if is_packed else {}
         for path in self.paths_of(table, run_id):
             with self.opened(self.path(path), table) as parquet:
-                yield from parquet.iter_batches(BATCH_ROWS, columns=list(columns))
+                groups = schemas.row_groups_with(parquet, values)
+                for batch in parquet.iter_batches(BATCH_ROWS, groups, [*columns, *values]):
+                    yield batch.filter(pc.equal(batch["run_id"], run_id)).drop_columns("run_id") if values else batch
 
-    def _read_file(self, path: str, table: str, columns: Sequence[str] | None, video_id: str | None = None) -> pa.Table:
+    def holder_batches(
+        self, table: str, holder: Holder, run_ids: Collection[str], columns: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yields what `read_holder` does in small batches, without columns that an earlier release did not write."""
+        for path in self.holder_paths(table, holder, run_ids):
+            yield from self.batches_in(path, table, holder, run_ids, columns)
+
+    def batches_in(
+        self, path: str, table: str, holder: Holder, run_ids: Collection[str], columns: Sequence[str] | None = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatch]:  # fmt: skip
+        """Yields the rows of one of the files of `holder_paths`; see `holder_batches`."""
+        wanted = pa.array(sorted(run_ids), pa.string())
+        names = _and_run(columns) if holder.pack else columns and list(columns)
+        with self.opened(self.path(path), table) as parquet:
+            for batch in parquet.iter_batches(batch_rows, columns=names):
+                if holder.pack:
+                    yield batch.filter(pc.is_in(batch["run_id"], wanted))
+                else:
+                    yield batch.append_column("run_id", pa.repeat(pa.scalar(holder.holder_id), len(batch)))
+
+    def size_bytes(self, holder: Holder) -> int:
+        """Returns the size of all files of a run or a pack, as its `files` table says."""
+        sizes = self._read_file(self.files_table(holder.holder_id), "files", ["size_bytes"])
+        return int(pc.sum(sizes["size_bytes"]).as_py() or 0)
+
+    def _read_file(
+        self, path: str, table: str, columns: Sequence[str] | None, only: Mapping[str, str | None] | None = None
+    ) -> pa.Table:
+        """Reads a file; `only` names columns, which must be read, with the one value that its rows must have."""
         names = list(columns) if columns is not None else None
+        values = {column: value for column, value in (only or {}).items() if value is not None}
         with self.opened(path, table) as parquet:
-            if video_id is None:
-                part = parquet.read(names)
-            else:
-                part = parquet.read_row_groups(schemas.row_groups_of(parquet, video_id), names)
-                part = part.filter(pc.equal(part["video_id"], video_id))
+            part = parquet.read_row_groups(schemas.row_groups_with(parquet, values), names)
+        for column, value in values.items():
+            part = part.filter(pc.equal(part[column], value))
         return schemas.with_added(part.replace_schema_metadata(None), table, columns)
 
     @contextmanager
@@ -604,3 +828,17 @@ class Catalog:
             raise schemas.SchemaError(f"{path}: {error}") from error
         except (OSError, pa.ArrowException) as error:
             raise CatalogError(f"{path} cannot be read ({error}); `reelbeam verify` lists all damage") from error
+
+
+def group_of(config: RunConfig) -> str:
+    """Returns the part of a packed file's name that tells runs apart whose rows are made differently."""
+    made = repr((config.rows_key, config.embedding_size))
+    return hashlib.sha256(made.encode()).hexdigest()[:12]
+
+
+def _and_run(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else list(dict.fromkeys([*columns, "run_id"]))
+
+
+def _with_speed(record: RunRecord) -> dict[str, Any]:
+    return {**msgspec.to_builtins(record), "speed_x_realtime": record.speed_x_realtime}

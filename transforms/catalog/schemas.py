@@ -1,7 +1,7 @@
 """Defines the tables' schemas, which have a version in the Parquet metadata, and writes files with them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final, Literal, NamedTuple, get_args
 
 import pyarrow as pa
@@ -159,6 +159,24 @@ FILES: Final = _versioned(
     ],
 )
 """`files`: one row for each file of a run, with its checksum and its writer."""
+
+
+def schema_of(table: str, embedding_size: int, embedding_dtype: str = "float32") -> pa.Schema:
+    """Returns the schema of a table of rows.
+
+    Raises:
+        SchemaError: there is no such table.
+    """
+    made: dict[str, Callable[[], pa.Schema]] = {
+        "frames": lambda: frames_schema(embedding_size, embedding_dtype),
+        "videos": lambda: videos_schema(embedding_size),
+        "thumbnails": lambda: THUMBNAILS,
+        "failures": lambda: FAILURES,
+        "gone": lambda: GONE,
+    }
+    if table not in made:
+        raise SchemaError(f"there is no table {table}")
+    return made[table]()
 
 
 class FileRow(NamedTuple):
@@ -323,6 +341,11 @@ def check_table(schema: pa.Schema, table: str) -> None:
         raise SchemaError(f"a file of the table {found}, not of {table}")
 
 
+def packed(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema of a packed file of a table: its rows are of several runs, and a column names the run."""
+    return schema.append(pa.field("run_id", pa.string()))
+
+
 def columns_are_of(found: pa.Schema, schema: pa.Schema) -> bool:
     """Tells whether a file's columns are those of a table's `schema` in this or an earlier release."""
     lacking = set(ADDED.get(table_of(schema), {})) - set(found.names)
@@ -344,17 +367,27 @@ def with_added(rows: pa.Table, table: str, columns: Sequence[str] | None = None)
     return rows if columns is None else rows.select(columns)
 
 
-def row_groups_of(parquet: pq.ParquetFile, video_id: str) -> list[int]:
-    """Return the numbers of the row groups that can hold rows of a video, by the least and greatest id of each."""
+def row_groups_with(parquet: pq.ParquetFile, values: Mapping[str, str]) -> list[int]:
+    """Return the numbers of the row groups that can hold rows with some values, by the least and greatest of each.
+
+    Args:
+        parquet: the open file.
+        values: the wanted value by column.
+    """
     metadata = parquet.metadata
-    column = metadata.schema.names.index("video_id")
-    found = []
-    for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(column).statistics
-        known = statistics is not None and statistics.has_min_max
-        if not known or statistics.min <= video_id <= statistics.max:
-            found.append(group)
-    return found
+    columns = {metadata.schema.names.index(name): value for name, value in values.items()}
+    groups = range(metadata.num_row_groups)
+    return [
+        group
+        for group in groups
+        if all(_may_hold(metadata.row_group(group).column(column), value) for column, value in columns.items())
+    ]
+
+
+def _may_hold(chunk: pq.ColumnChunkMetaData, value: str) -> bool:
+    statistics = chunk.statistics
+    known = statistics is not None and statistics.has_min_max
+    return not known or statistics.min <= value <= statistics.max
 
 
 class _Hashing:

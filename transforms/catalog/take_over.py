@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms import storage
 from transforms.catalog import schemas
@@ -27,6 +26,7 @@ class NewName:
         known_uri: its uri.
         content_hash: for the column of that name.
         reuse: for the column of that name: ``moved`` or ``copied``.
+        known_run: the run that made the known rows.
     """
 
     video: Video
@@ -34,6 +34,12 @@ class NewName:
     known_uri: str
     content_hash: str
     reuse: str
+    known_run: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The known video and the run that made its rows."""
+        return self.known_id, self.known_run
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,7 @@ def files_of(
     for path in catalog.paths_of(table, run_id):
         if path in damaged:
             continue
-        with catalog.opened(catalog.path(path), table) as parquet:
-            ids = {one for batch in parquet.iter_batches(columns=["video_id"]) for one in batch["video_id"].to_pylist()}
+        ids = set(catalog.read_part(path, table, run_id, ["video_id"])["video_id"].to_pylist())
         found = [name for video_id in sorted(ids & by_id.keys()) for name in by_id[video_id]]
         if found:
             yield path, found
@@ -119,7 +124,7 @@ def take_over(
     rows = (
         rewritten
         for layer in _layers(ordered)
-        for batch in _read(catalog, table, path)
+        for batch in _read(catalog, table, path, ordered[0].known_run)
         if len(rewritten := _renamed(batch, table, layer, settings))
     )
     return schemas.write_table(target, rows, settings.schema(table), fence=fence), False
@@ -130,30 +135,36 @@ def _digest(path: str, names: Sequence[NewName]) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
-def _layers(names: Iterable[NewName]) -> list[dict[str, NewName]]:
-    """Splits names into layers with at most one for each known video, so that the rows of one name stay together."""
-    layers: list[dict[str, NewName]] = []
+def _layers(names: Iterable[NewName]) -> list[dict[tuple[str, str], NewName]]:
+    """Splits names into layers with at most one for each known row, so that the rows of one name stay together."""
+    layers: list[dict[tuple[str, str], NewName]] = []
     for name in names:
-        layer = next((layer for layer in layers if name.known_id not in layer), None)
+        layer = next((layer for layer in layers if name.key not in layer), None)
         if layer is None:
             layers.append(layer := {})
-        layer[name.known_id] = name
+        layer[name.key] = name
     return layers
 
 
-def _read(catalog: Catalog, table: VideoTable, path: str) -> Iterator[pa.RecordBatch]:
+def _read(catalog: Catalog, table: VideoTable, path: str, run_id: str) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a file, each with its run: `run_id`, unless the file is packed and says it."""
     with catalog.opened(catalog.path(path), table) as parquet:
-        yield from parquet.iter_batches(schemas.ROW_GROUP_ROWS)
+        for batch in parquet.iter_batches(schemas.ROW_GROUP_ROWS):
+            is_packed = "run_id" in batch.schema.names
+            made_by = pa.repeat(pa.scalar(run_id), len(batch))
+            yield batch if is_packed else batch.append_column("run_id", made_by)
 
 
 def _renamed(
-    batch: pa.RecordBatch, table: VideoTable, names: Mapping[str, NewName], settings: TakeOverSettings
+    batch: pa.RecordBatch, table: VideoTable, names: Mapping[tuple[str, str], NewName], settings: TakeOverSettings
 ) -> pa.RecordBatch:
     """Returns the rows of known videos under their new names, in their order; an empty batch if there are none."""
-    kept = batch.filter(pc.is_in(batch["video_id"], pa.array(names, pa.string())))
+    known = zip(batch["video_id"].to_pylist(), batch["run_id"].to_pylist(), strict=True)
+    kept = batch.filter(pa.array([key in names for key in known], pa.bool_()))
     schema = settings.schema(table)
     rows = schemas.with_added(pa.Table.from_batches([kept]).replace_schema_metadata(None), table, schema.names)
-    changes = [_changes(names[video_id], table, settings) for video_id in kept["video_id"].to_pylist()]
+    keys = zip(kept["video_id"].to_pylist(), kept["run_id"].to_pylist(), strict=True)
+    changes = [_changes(names[key], table, settings) for key in keys]
     for column in changes[0] if changes else ():
         values = pa.array([one[column] for one in changes], schema.field(column).type)
         rows = rows.set_column(schema.get_field_index(column), schema.field(column), values)

@@ -5,7 +5,7 @@ on disk. A picture is read with its Parquet row group alone, a few megabytes.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from transforms.catalog.latest import latest_videos
-from transforms.catalog.runs import Catalog, RunRecord
+from transforms.catalog.runs import Catalog, Holder, RunRecord
 from transforms.catalog.thumbnails import MOST_WINDOWS
 
 CACHED_BYTES: Final = 32 << 20
@@ -171,35 +171,66 @@ class ThumbnailStore:
         """Yields the places of each file, newest run first; a video's thumbnails come from one run."""
         ids, fingerprints = videos["video_id"].combine_chunks(), videos["fingerprint"].combine_chunks()
         free = np.ones(len(ids), bool)
-        for run in reversed(_runs_with_thumbnails(self._catalog, at)):
-            taken = []
-            for path in self._catalog.paths_of("thumbnails", run.run_id):
-                places = self._read_file(self._catalog.path(path), run, ids, fingerprints)
-                places = places[free[places["video"]]]
-                taken.append(places["video"])
-                yield places
-            for numbers in taken:
-                free[numbers] = False
+        made = {run.run_id: run for run in _runs_with_thumbnails(self._catalog, at)}
+        for holder in reversed(self._catalog.holders()):
+            here = {run.run_id: made[run.run_id] for run in holder.runs if run.run_id in made}
+            parts = list(self._read_holder(holder, here, ids, fingerprints)) if here else []
+            for places in _newest_of_each(parts, len(ids)):
+                yield places[free[places["video"]]]
+            for places, _ in parts:
+                free[places["video"]] = False
+
+    def _read_holder(
+        self, holder: Holder, runs: Mapping[str, RunRecord], ids: pa.StringArray, fingerprints: pa.StringArray
+    ) -> Iterator[tuple[NDArray[np.void], NDArray[np.int64]]]:
+        """Yields for each file the places in it and the numbers of the runs that made them, the newest the greatest."""
+        run_ids = sorted(runs)
+        every_s = np.array([float(Fraction(runs[run_id].config.thumbnail_seconds)) for run_id in run_ids], np.float32)
+        for path in dict.fromkeys(path for run_id in run_ids for path in self._catalog.paths_of("thumbnails", run_id)):
+            table, places = self._read_file(self._catalog.path(path), ids, fingerprints, holder.pack is not None)
+            if holder.pack is None:
+                numbers = np.zeros(len(places), np.int64)
+            else:
+                found = pc.index_in(table["run_id"], pa.array(run_ids, pa.string()))
+                numbers = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+            places["every_s"] = every_s[numbers]
+            keep = (places["video"] >= 0) & (numbers >= 0)
+            yield places[keep], numbers[keep]
 
     def _read_file(
-        self, path: str, run: RunRecord, ids: pa.StringArray, fingerprints: pa.StringArray
-    ) -> NDArray[np.void]:
-        """Reads the places of the thumbnails in a file that were made of the files that `ids` stand for."""
+        self, path: str, ids: pa.StringArray, fingerprints: pa.StringArray, is_packed: bool
+    ) -> tuple[pa.Table, NDArray[np.void]]:
+        """Reads a file's rows and their places; the video of those made of other files than `ids` stand for is -1."""
         with self._catalog.opened(path, "thumbnails") as parquet:
             groups = [parquet.metadata.row_group(group).num_rows for group in range(parquet.metadata.num_row_groups)]
-            table = parquet.read(list(_COLUMNS)).combine_chunks()
+            table = parquet.read([*_COLUMNS, *(["run_id"] if is_packed else [])]).combine_chunks()
         self._paths.append(path)
         video = pc.index_in(table["video_id"], ids)
         same = pc.fill_null(pc.equal(table["fingerprint"], fingerprints.take(video.combine_chunks())), False)
         places = np.empty(len(table), _PLACES)
-        places["video"] = pc.fill_null(video, -1).to_numpy()
+        places["video"] = np.where(same.to_numpy(), pc.fill_null(video, -1).to_numpy(), -1)
         places["file"] = len(self._paths) - 1
         places["group"] = np.repeat(np.arange(len(groups)), groups)
         places["row"] = np.concatenate([np.arange(rows) for rows in groups] or [np.empty(0, np.int64)])
-        places["every_s"] = float(Fraction(run.config.thumbnail_seconds))
         for name in ("pts", "time_s", "width", "height", "poster"):
             places[name] = table[name].to_numpy()
-        return places[same.to_numpy()]
+        return table, places
+
+
+def _newest_of_each(
+    parts: Sequence[tuple[NDArray[np.void], NDArray[np.int64]]], videos: int
+) -> Iterator[NDArray[np.void]]:
+    """Yields those places of each file that the newest run made that has some of their video.
+
+    Args:
+        parts: for each file its places and the numbers of the runs that made them.
+        videos: number of videos.
+    """
+    newest = np.full(videos, -1, np.int64)
+    for places, numbers in parts:
+        np.maximum.at(newest, places["video"], numbers)
+    for places, numbers in parts:
+        yield places[numbers == newest[places["video"]]]
 
 
 def _runs_with_thumbnails(catalog: Catalog, at: str | None) -> list[RunRecord]:

@@ -4,7 +4,7 @@ Memory grows with the number of frames of the largest run (about 30 bytes each) 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.findings import Finding
 from transforms.catalog.frames import are_usable, embeddings_of
-from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, RunRecord
+from transforms.catalog.latest import whole_since
+from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, PackRecord, RunConfig, RunRecord, group_of
 from transforms.catalog.thumbnails import MOST
 from transforms.catalog.verify_index import verify_index
 from transforms.video.thumbnails import size_of
@@ -40,10 +41,15 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
         StorageError: the catalog cannot be listed.
     """
     findings = list(_runless(catalog))
-    seen = _Seen()
-    for run_id in catalog.run_ids():
-        progress(run_id)
-        findings += _verify_run(catalog, run_id, seen)
+    packs = {pack.pack_id: pack for pack in catalog.packs()}
+    packed = {record.run_id for pack in packs.values() for record in pack.records}
+    seen = _Seen(whole_since=whole_since(catalog))
+    own = [run_id for run_id in catalog.run_ids() if run_id not in packed]
+    # A pack's place is that of its newest run, because no run with files of its own lies between those that it holds.
+    for holder_id in sorted([*own, *packs], key=lambda one: packs[one].records[-1].run_id if one in packs else one):
+        progress(holder_id)
+        pack = packs.get(holder_id)
+        findings += _verify_pack(catalog, pack, seen) if pack else _verify_run(catalog, holder_id, seen)
     return [*findings, *verify_index(catalog)]
 
 
@@ -54,16 +60,18 @@ class _Seen:
     Attributes:
         videos: ids by the runs' `RunConfig.rows_key`.
         whole: whether all runs so far could be read.
+        whole_since: id of the oldest run as of which no rows were dropped by `reelbeam compact`.
     """
 
     videos: dict[tuple[Any, ...], set[str]] = field(default_factory=dict)
     whole: bool = True
+    whole_since: str = ""
 
     def check_skipped(self, name: str, record: RunRecord, processed: set[str]) -> Iterator[Finding]:
         """Checks that a run does not skip more videos than earlier runs had."""
         known = self.videos.setdefault(record.config.rows_key, set())
         there = len(known - processed)
-        if self.whole and record.counts.skipped > there:
+        if self.whole and record.run_id >= self.whole_since and record.counts.skipped > there:
             yield Finding.of(
                 "counts", name, f"says {record.counts.skipped} skipped, earlier runs had {there} more videos"
             )
@@ -72,7 +80,7 @@ class _Seen:
 
 def _runless(catalog: Catalog) -> Iterator[Finding]:
     """Finds files of runs that are neither committed nor unfinished: their record was removed."""
-    known = {f"run={run_id}" for run_id in [*catalog.run_ids(), NO_RUN]}
+    known = {f"run={run_id}" for run_id in [*catalog.record_ids(), NO_RUN]}
     known.update(storage.list_folders(catalog.path("work")))
     for table in TABLES:
         for folder in storage.list_folders(catalog.path(table)):
@@ -89,24 +97,57 @@ def _verify_run(catalog: Catalog, run_id: str, seen: _Seen) -> Iterator[Finding]
         yield Finding.of("record", name, error)
         return
     yield from _check_record(name, run_id, record)
-    model = storage.join(catalog.model_folder(record.config.model_fingerprint), "spec.json")
-    if record.frames and not storage.exists(model):
-        yield Finding.of("missing", model.removeprefix(catalog.path("")), "the model that made the rows is not there")
-    path = f"files/run={run_id}/part-00000.parquet"
-    try:
-        files = catalog.file_rows(run_id)
-        sha256, _ = schemas.digest_of(catalog.path(path))
-    except (OSError, CatalogError, schemas.SchemaError) as error:
+    if record.frames:
+        yield from _check_model_is_there(catalog, record)
+    files = yield from _check_files_table(catalog, name, run_id, (record.files_sha256, record.files_count))
+    if files is None:
         seen.whole = False
-        yield Finding.of("files_table", path, error)
         return
-    if (sha256, len(files)) != (record.files_sha256, record.files_count):
-        yield Finding.of("files_table", path, f"is not the one that {name} was committed with")
-    yield from _orphans(catalog, run_id, {row.path for row in files} | {path})
     check = _RunCheck(catalog, record, name)
     yield from check.check(files)
     seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
     yield from seen.check_skipped(name, record, check.videos.keys() | check.failures)
+
+
+def _check_model_is_there(catalog: Catalog, record: RunRecord) -> Iterator[Finding]:
+    model = storage.join(catalog.model_folder(record.config.model_fingerprint), "spec.json")
+    if not storage.exists(model):
+        yield Finding.of("missing", model.removeprefix(catalog.path("")), "the model that made the rows is not there")
+
+
+def _check_files_table(
+    catalog: Catalog, name: str, holder_id: str, committed: tuple[str, int]
+) -> Generator[Finding, None, list[schemas.FileRow] | None]:
+    """Checks the `files` table of a run or pack; returns its rows, or None if it cannot be read."""
+    path = f"files/run={holder_id}/part-00000.parquet"
+    try:
+        files = catalog.file_rows(holder_id)
+        sha256, _ = schemas.digest_of(catalog.path(path))
+    except (OSError, CatalogError, schemas.SchemaError) as error:
+        yield Finding.of("files_table", path, error)
+        return None
+    if (sha256, len(files)) != committed:
+        yield Finding.of("files_table", path, f"is not the one that {name} was committed with")
+    yield from _orphans(catalog, holder_id, {row.path for row in files} | {path})
+    return files
+
+
+def _verify_pack(catalog: Catalog, pack: PackRecord, seen: _Seen) -> Iterator[Finding]:
+    """Checks a pack: its files, and that the rows of each run in it are those of whole videos."""
+    name = f"runs/{pack.pack_id}.json"
+    for record in pack.records:
+        yield from _check_record(name, record.run_id, record)
+        if record.frames:
+            yield from _check_model_is_there(catalog, record)
+    files = yield from _check_files_table(catalog, name, pack.pack_id, (pack.files_sha256, pack.files_count))
+    if files is None:
+        seen.whole = False
+        return
+    check = _PackCheck(catalog, pack, name)
+    yield from check.check(files)
+    seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
+    for rows_key, outcomes in check.outcomes().items():
+        seen.videos.setdefault(rows_key, set()).update(outcomes)
 
 
 def _check_record(name: str, run_id: str, record: RunRecord) -> Iterator[Finding]:
@@ -128,11 +169,15 @@ def _orphans(catalog: Catalog, run_id: str, listed: set[str]) -> Iterator[Findin
 
 @dataclass
 class _RunCheck:
-    """Checks one run's files one by one, then compares counts and videos over all of them."""
+    """Checks one run's files one by one, then compares counts and videos over all of them.
+
+    Of a run in a pack, rows that later runs superseded may have been dropped.
+    """
 
     catalog: Catalog
     record: RunRecord
     name: str
+    is_packed: bool = False
     damaged: set[str] = field(default_factory=set)
     videos: dict[str, int] = field(default_factory=dict)
     failures: set[str] = field(default_factory=set)
@@ -151,6 +196,10 @@ class _RunCheck:
             if any(finding.code in ("missing", "unreadable", "schema") for finding in found):
                 self.damaged.add(row.table)  # checks that depend on its rows are left out
             yield from found
+        yield from self.compare()
+
+    def compare(self) -> Iterator[Finding]:
+        """Compares counts and videos, as far as the tables could be read."""
         if not self.damaged & {"videos", "failures", "gone"}:
             yield from self._check_counts()
         if not self.damaged & {"videos", "frames"}:
@@ -181,28 +230,26 @@ class _RunCheck:
             parquet = pq.ParquetFile(file)
             schema = parquet.schema_arrow
             schemas.check_table(schema, table)
-            if not schemas.columns_are_of(schema, self._schema(table)):
+            if not schemas.columns_are_of(schema, self._schema(path, table)):
                 raise schemas.SchemaError(f"the columns are not those of {table}")
             count = 0
             for batch in parquet.iter_batches(schemas.ROW_GROUP_ROWS):
                 count += len(batch)
-                yield from getattr(self, f"_take_{table}")(path, batch)
-        self.rows[table] += count
+                yield from self.take(table, path, batch)
         if count != rows:
             yield Finding.of("rows", path, f"has {count} rows, not {rows}")
 
-    def _schema(self, table: str) -> pa.Schema:
-        config = self.record.config
-        made = {
-            "frames": lambda: schemas.frames_schema(config.embedding_size, config.embedding_dtype),
-            "videos": lambda: schemas.videos_schema(config.embedding_size),
-            "failures": lambda: schemas.FAILURES,
-            "gone": lambda: schemas.GONE,
-            "thumbnails": lambda: schemas.THUMBNAILS,
-        }
-        if table not in made:
-            raise schemas.SchemaError(f"there is no table {table}")
-        return made[table]()
+    def take(self, table: str, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
+        """Checks some rows and keeps what the whole is compared by."""
+        self.rows[table] += len(batch)
+        yield from getattr(self, f"_take_{table}")(path, batch)
+
+    def _schema(self, path: str, table: str) -> pa.Schema:
+        return _schema_of(table, self.record.config)
+
+    def _agrees(self, said: int, found: int) -> bool:
+        """Tells whether a number of the record agrees with that of the rows."""
+        return found <= said if self.is_packed else found == said
 
     def _take_frames(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
         ids = batch["video_id"].dictionary_encode()
@@ -272,7 +319,7 @@ class _RunCheck:
             "copied": self.reuses["copied"],
         }
         for outcome, count in found.items():
-            if count != getattr(counts, outcome):
+            if not self._agrees(getattr(counts, outcome), count):
                 yield Finding.of("counts", self.name, f"says {getattr(counts, outcome)} {outcome}, the tables {count}")
         for status in self.statuses.keys() - set(STATUSES):
             yield Finding.of("outcome", self.name, f"there is no status {status!r}")
@@ -294,7 +341,7 @@ class _RunCheck:
                 yield Finding.of("frames", self.name, f"video {video_id} has {rows} frames and no row in videos")
             elif rows != said:
                 yield Finding.of("frames", self.name, f"video {video_id} has {rows} frames, not {said} as its row says")
-        if len(codes) != self.record.frames:
+        if not self._agrees(self.record.frames, len(codes)):
             yield Finding.of("counts", self.name, f"says {self.record.frames} frames, the tables {len(codes)}")
 
     def _check_thumbnail_frames(self, codes: NDArray[np.int64], pts: NDArray[np.int64]) -> Iterator[Finding]:
@@ -314,3 +361,48 @@ class _RunCheck:
             posters = self.posters[video_id]
             if posters != wanted or video_id not in self.videos:
                 yield Finding.of("thumbnail", self.name, f"video {video_id} has {posters} posters, not {wanted}")
+
+
+def _schema_of(table: str, config: RunConfig) -> pa.Schema:
+    return schemas.schema_of(table, config.embedding_size, config.embedding_dtype)
+
+
+class _PackCheck(_RunCheck):
+    """Checks a pack's files one by one, then each of its runs."""
+
+    def __init__(self, catalog: Catalog, pack: PackRecord, name: str) -> None:
+        super().__init__(catalog, pack.records[-1], name, is_packed=True)
+        self._pack = pack
+        self._runs = {record.run_id: _RunCheck(catalog, record, name, is_packed=True) for record in pack.records}
+        self._groups = {group_of(record.config): record.config for record in pack.records}
+
+    def take(self, table: str, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
+        """Hands the rows of each run to the run's own check."""
+        self.rows[table] += len(batch)
+        for run_id in batch["run_id"].unique().to_pylist():
+            if run_id not in self._runs:
+                yield Finding.of("outcome", path, f"has rows of run {run_id}, which the pack does not hold")
+                continue
+            yield from self._runs[run_id].take(table, path, batch.filter(pc.equal(batch["run_id"], run_id)))
+
+    def compare(self) -> Iterator[Finding]:
+        """Compares the numbers of rows with the pack's record, and those of each run as its own check does."""
+        for table, said in self._pack.rows.items():
+            if table not in self.damaged and self.rows[table] != said:
+                yield Finding.of("counts", self.name, f"says {said} rows of {table}, the tables {self.rows[table]}")
+        for check in self._runs.values():
+            check.damaged = self.damaged
+            yield from check.compare()
+
+    def outcomes(self) -> dict[tuple[Any, ...], set[str]]:
+        """Returns the videos that the runs had an outcome for, by `RunConfig.rows_key`."""
+        found: dict[tuple[Any, ...], set[str]] = {}
+        for check in self._runs.values():
+            found.setdefault(check.record.config.rows_key, set()).update(check.videos.keys() | check.failures)
+        return found
+
+    def _schema(self, path: str, table: str) -> pa.Schema:
+        group = path.rsplit("/", 1)[-1].split("-", 1)[0]
+        if group not in self._groups:
+            raise schemas.SchemaError("its name is not one of the pack's files")
+        return schemas.packed(_schema_of(table, self._groups[group]))

@@ -13,6 +13,7 @@ from models.errors import ReelbeamError
 from models.visual.bundle import ModelBundle
 from pipelines.jobs.classify.ending import Part, Parts, like
 from pipelines.jobs.classify.request import JobInput, NightRequest
+from pipelines.jobs.compact import compact_after_night
 from transforms.archive.comparison import Comparison
 from transforms.archive.ignored import Ignored, in_words
 from transforms.archive.listing import LINK, each_video
@@ -117,7 +118,9 @@ def run_night(
         lock = stack.enter_context(CatalogLock(request.catalog))
         run = _NightRun(request, bundle, beam_arguments, watchers, lock, ignored)
         queue = run.compare(comparison, stack)
-        return run.finish(queue, clock, began)
+        night = run.finish(queue, clock, began)
+        compact_after_night(Catalog(request.catalog), lock, datetime.now(UTC))
+        return night
 
 
 class _NightRun:
