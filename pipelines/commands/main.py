@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "Write what a night did, or a video's contact sheet, as one page.",
     "verify": "Check that a catalog is what its runs promise.",
     "compact": "Merge the small files of many nights, and drop superseded rows.",
+    "forget": "Remove videos from a catalog for good, and keep them out.",
     "index": "Build the retrieval index, or add what is new to it.",
     "models": "List models, and get their weights by name.",
     "train": "Train a classifier of your own classes.",

@@ -24,14 +24,13 @@ from models.retrieval.build import (
 )
 from models.retrieval.errors import NoChecksums, NoIndexError
 from models.retrieval.manifest import FileSum, Manifest, ShardInfo, quantiser_files
-from models.retrieval.scoring import unit
 from models.retrieval.shards import read_rows, shard_frames
 from models.text.registry import DEFAULT_TEXT_MODEL
 from pipelines.terminal.progress import step
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.index_copy import IndexFiles
-from transforms.catalog.index_source import IndexedVideo, live_videos
+from transforms.catalog.index_source import IndexedVideo, label_directions, live_videos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
 from transforms.catalog.stored_index import StoredIndex
@@ -142,7 +141,7 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
             files.root, index_id, created_at, source, shards,
             base=base, removed=changes.removed, kind=request.kind, runs=runs,
         ).with_files(sums)  # fmt: skip
-        directions = _label_directions(catalog, newest.config)
+        directions = label_directions(catalog, newest.config.model_fingerprint)
         manifest = _finish(index, files, manifest, request.recall, directions, options)
         index.publish(files.root, manifest, lock.check)
         lock.check()
@@ -316,16 +315,6 @@ def _encode(folder: str, manifest: Manifest, tasks: list[EncodeTask], options: P
             | Collect(results)
         )
     return _sums(read_collected(results, WrittenCodes))
-
-
-def _label_directions(catalog: Catalog, config: RunConfig) -> np.ndarray | None:
-    """Returns the classifier's centred weights, float32 [L, D], the directions of words; None if it is not linear."""
-    from models.visual.bundle import ModelBundle
-
-    sets = ModelBundle.open(local_bundle(catalog.model_folder(config.model_fingerprint))).label_sets()
-    kernels = [kernel.astype(np.float64) for _, (kernel, _) in sets]
-    centred = [(kernel - kernel.mean(axis=1, keepdims=True)).T for kernel in kernels]
-    return unit(np.concatenate(centred)) if centred else None
 
 
 def _summary(manifest: Manifest, changes: _Changes, began: float, *, changed: bool) -> IndexSummary:

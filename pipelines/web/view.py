@@ -21,6 +21,7 @@ from transforms.catalog.runs import Catalog, CatalogError, RunRecord
 from transforms.catalog.status import unfinished_run
 from transforms.catalog.stored_index import StoredIndex
 from transforms.catalog.thumbnail_store import ThumbnailStore
+from transforms.catalog.tombstones import version_of
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
@@ -53,6 +54,7 @@ class Snapshot:
         search: the open index, or None where there is none.
         videos: the latest row of each video, with `VIDEO_COLUMNS`, ``run_id`` and ``gone``, sorted by URI.
         packs: ids of the packs. When they change, the files of the runs in them go soon.
+        forgotten: changes when videos were forgotten.
     """
 
     catalog: Catalog
@@ -61,6 +63,7 @@ class Snapshot:
     search: CatalogSearch | None
     videos: pa.Table
     packs: list[str]
+    forgotten: str
     _rows: dict[str, int] = field(init=False)
     _heights: tuple[float, list[int]] | None = field(init=False, default=None)
 
@@ -205,7 +208,7 @@ class CatalogView:
     def _renew(self, old: Snapshot) -> None:
         """Takes a new snapshot if there is something new, and lets the next thread look."""
         try:
-            if self._state(old.catalog) != (old.run_id, old.index_id, old.packs):
+            if self._state(old.catalog) != (old.run_id, old.index_id, old.packs, old.forgotten):
                 self._snapshot = self._take(old)
         except (OSError, ReelbeamError) as error:
             _LOG.warning("the catalog cannot be read now; its last state is shown: %s", error)
@@ -213,9 +216,9 @@ class CatalogView:
             self._looked_s = time.monotonic()
             self._renewing.release()
 
-    def _state(self, catalog: Catalog) -> tuple[str, str | None, list[str]]:
+    def _state(self, catalog: Catalog) -> tuple[str, str | None, list[str], str]:
         packs = [pack.pack_id for pack in catalog.packs()]
-        return self._run_ids(catalog)[-1], self._index_id(catalog), packs
+        return self._run_ids(catalog)[-1], self._index_id(catalog), packs, version_of(catalog)
 
     def _run_ids(self, catalog: Catalog) -> list[str]:
         run_ids = catalog.run_ids()
@@ -234,10 +237,13 @@ class CatalogView:
 
     def _take(self, old: Snapshot | None) -> Snapshot:
         catalog = Catalog.open(self._root)
+        # The version first: what is forgotten while the rest is read makes another snapshot.
+        forgotten = version_of(catalog)
         runs, index_id = self._finished(catalog), self._index_id(catalog)
         search = self._opened(index_id, old.search if old is not None else None)
         videos = latest_videos(catalog, list(VIDEO_COLUMNS), runs[-1].run_id)
-        return Snapshot(catalog, runs, index_id, search, videos, [pack.pack_id for pack in catalog.packs()])
+        packs = [pack.pack_id for pack in catalog.packs()]
+        return Snapshot(catalog, runs, index_id, search, videos, packs, forgotten)
 
     def _opened(self, index_id: str | None, old: CatalogSearch | None) -> CatalogSearch | None:
         """Opens the index unless it is open; if it cannot be opened, an old one stays, and a new night tries again."""

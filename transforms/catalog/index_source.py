@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from models.retrieval.scoring import unit
 from transforms import storage
 from transforms.catalog import latest
+from transforms.catalog.bundles import local_bundle
 from transforms.catalog.frames import Rows
 from transforms.catalog.runs import Catalog, Holder
 
@@ -80,3 +83,18 @@ def _rows_of_holder(catalog: Catalog, holder: Holder) -> Iterator[tuple[str, str
         for first, after in pairwise(starts):
             run_id = str(columns[2][first]) if holder.pack else holder.holder_id
             yield str(columns[0][first]), run_id, Rows(path, int(first), int(after - first), int(columns[1][first]))
+
+
+def label_directions(catalog: Catalog, model_fingerprint: str) -> NDArray[np.floating] | None:
+    """Returns a classifier's centred weights, float [L, D], the directions of words; None if it is not linear.
+
+    Raises:
+        ModelError: the catalog does not have the model.
+        StorageError: it cannot be read.
+    """
+    from models.visual.bundle import ModelBundle
+
+    sets = ModelBundle.open(local_bundle(catalog.model_folder(model_fingerprint))).label_sets()
+    kernels = [kernel.astype(np.float64) for _, (kernel, _) in sets]
+    centred = [(kernel - kernel.mean(axis=1, keepdims=True)).T for kernel in kernels]
+    return unit(np.concatenate(centred)) if centred else None

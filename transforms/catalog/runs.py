@@ -120,7 +120,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of a run's inputs by outcome: discovered = skipped + ok + partial + failed + left.
+    """Numbers of a run's inputs by outcome: discovered = skipped + ok + partial + failed + left + forgotten.
 
     Attributes:
         discovered: videos found in the archive.
@@ -134,6 +134,7 @@ class Counts:
             Runs of earlier releases left none.
         moved: ok or partial, and not decoded: a video of another path that is gone had the same content.
         copied: ok or partial, and not decoded: a video of another path, which is still there, has the same content.
+        forgotten: were ok, partial or failed, until `reelbeam forget` removed their rows.
     """
 
     discovered: int = 0
@@ -146,6 +147,7 @@ class Counts:
     left: int = 0
     moved: int = 0
     copied: int = 0
+    forgotten: int = 0
 
 
 @dataclass(frozen=True)
@@ -327,7 +329,9 @@ class Catalog:
         self.root = storage.path_of_uri(root).rstrip("/") or "/"
         if storage.uri_of_path(self.root) != self.root:
             raise CatalogError(f"{storage.printable(root)} is not valid UTF-8; choose another folder for the catalog")
-        # Kept because committed runs never change and every request to an object store takes long.
+        # Kept because every request to an object store takes long. Only `reelbeam forget` changes a committed run; each
+        # listing of the runs tells which records it has replaced.
+        self._files: dict[str, storage.File] = {}
         self._records: dict[str, RunRecord] = {}
         self._packs: dict[str, PackRecord] = {}
         self._packed: dict[str, str] = {}
@@ -380,9 +384,21 @@ class Catalog:
 
     def record_ids(self) -> list[str]:
         """Returns the ids of all records: of runs, of packs, and of those that packs replace while they are there."""
-        names = (file.path.rsplit("/", 1)[-1] for file in storage.list_files(self.path("runs")))
-        ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-        return sorted(run_id for run_id in ids if _RUN_ID.fullmatch(run_id))
+        named = ((file.path.rsplit("/", 1)[-1], file) for file in storage.list_files(self.path("runs")))
+        files = {name.removesuffix(".json"): file for name, file in named if name.endswith(".json")}
+        for record_id, file in files.items():
+            if self._files.get(record_id, file) != file:
+                self.reread(record_id)
+        self._files = files
+        return sorted(record_id for record_id in files if _RUN_ID.fullmatch(record_id))
+
+    def reread(self, record_id: str) -> None:
+        """Drops what was kept of a run or a pack, whose files have changed."""
+        pack = self._packs.pop(record_id, None)
+        for run_id in [record_id, *(record.run_id for record in (pack.records if pack else ()))]:
+            self._records.pop(run_id, None)
+            self._packed.pop(run_id, None)
+        self._paths.pop(record_id, None)
 
     def run_ids(self) -> list[str]:
         """Returns the ids of the committed runs, oldest first, whether they have files of their own or are packed."""
@@ -606,15 +622,13 @@ class Catalog:
             StorageError: the record cannot be written.
             Exception: what the fence raises; nothing has changed.
         """
-        content = msgspec.json.format(msgspec.json.encode(_with_speed(record)), indent=2)
-        self._write_record(record.run_id, content, fence)
+        self._commit_record(record.run_id, _encoded_run(record), fence)
 
     def commit_pack(self, record: PackRecord, fence: storage.Fence) -> None:
         """Makes a pack's files take the place of those that it replaces. Otherwise as `commit`."""
-        content = {**msgspec.to_builtins(record), "records": [_with_speed(one) for one in record.records]}
-        self._write_record(record.pack_id, msgspec.json.encode(content), fence)
+        self._commit_record(record.pack_id, _encoded_pack(record), fence)
 
-    def _write_record(self, record_id: str, content: bytes, fence: storage.Fence) -> None:
+    def _commit_record(self, record_id: str, content: bytes, fence: storage.Fence) -> None:
         if not storage.exists(self.files_table(record_id)):
             raise CatalogError(f"run {record_id} is not whole: it has no files table")
         path = self._record_path(record_id)
@@ -640,6 +654,20 @@ class Catalog:
             storage.delete_tree(self.table_folder(table, record_id))
         # The record goes last: while it is there, the next `reelbeam compact` knows that there is something to remove.
         storage.delete([self._record_path(record_id)])
+
+    def replace_record(self, record: RunRecord | PackRecord, fence: storage.Fence) -> None:
+        """Writes the record of a committed run or pack again, because its rows are others now.
+
+        Raises:
+            StorageError: it cannot be written.
+            Exception: what the fence raises; nothing has changed.
+        """
+        if isinstance(record, PackRecord):
+            record_id, content = record.pack_id, _encoded_pack(record)
+        else:
+            record_id, content = record.run_id, _encoded_run(record)
+        storage.write_atomically(self._record_path(record_id), content, fence=fence)
+        self.reread(record_id)
 
     def abandon(self, run_id: str) -> None:
         """Removes every file of a run that was never committed.
@@ -838,6 +866,15 @@ def group_of(config: RunConfig) -> str:
 
 def _and_run(columns: Sequence[str] | None) -> list[str] | None:
     return None if columns is None else list(dict.fromkeys([*columns, "run_id"]))
+
+
+def _encoded_run(record: RunRecord) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(_with_speed(record)), indent=2)
+
+
+def _encoded_pack(record: PackRecord) -> bytes:
+    content = {**msgspec.to_builtins(record), "records": [_with_speed(one) for one in record.records]}
+    return msgspec.json.encode(content)
 
 
 def _with_speed(record: RunRecord) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Memory grows with the number of frames of the largest run (about 30 bytes each) 
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from transforms.catalog.frames import are_usable, embeddings_of
 from transforms.catalog.latest import whole_since
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, PackRecord, RunConfig, RunRecord, group_of
 from transforms.catalog.thumbnails import MOST
+from transforms.catalog.tombstones import FOLDER, Tombstones
 from transforms.catalog.verify_index import verify_index
 from transforms.video.thumbnails import size_of
 
@@ -43,14 +44,29 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
     findings = list(_runless(catalog))
     packs = {pack.pack_id: pack for pack in catalog.packs()}
     packed = {record.run_id for pack in packs.values() for record in pack.records}
-    seen = _Seen(whole_since=whole_since(catalog))
+    seen, tombstones = _Seen(whole_since=whole_since(catalog)), _tombstones(catalog, findings)
     own = [run_id for run_id in catalog.run_ids() if run_id not in packed]
     # A pack's place is that of its newest run, because no run with files of its own lies between those that it holds.
     for holder_id in sorted([*own, *packs], key=lambda one: packs[one].records[-1].run_id if one in packs else one):
         progress(holder_id)
-        pack = packs.get(holder_id)
-        findings += _verify_pack(catalog, pack, seen) if pack else _verify_run(catalog, holder_id, seen)
+        if holder_id in packs:
+            findings += _verify_pack(catalog, packs[holder_id], seen, tombstones)
+        else:
+            findings += _verify_run(catalog, holder_id, seen, tombstones)
     return [*findings, *verify_index(catalog)]
+
+
+def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
+    """Returns the catalog's tombstones; adds a finding if they are damaged or a call has not ended."""
+    try:
+        tombstones = Tombstones.read(catalog)
+    except (CatalogError, OSError) as error:
+        findings.append(Finding.of("forgotten", FOLDER, error))
+        return Tombstones()
+    if tombstones.pending:
+        said = "`reelbeam forget` was interrupted; give it again with --catalog alone, or wait for the next night"
+        findings.append(Finding.of("forgotten", FOLDER, said))
+    return tombstones
 
 
 @dataclass
@@ -59,18 +75,22 @@ class _Seen:
 
     Attributes:
         videos: ids by the runs' `RunConfig.rows_key`.
+        forgotten: number of outcomes that were forgotten since, by the same.
         whole: whether all runs so far could be read.
         whole_since: id of the oldest run as of which no rows were dropped by `reelbeam compact`.
     """
 
     videos: dict[tuple[Any, ...], set[str]] = field(default_factory=dict)
+    forgotten: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     whole: bool = True
     whole_since: str = ""
 
     def check_skipped(self, name: str, record: RunRecord, processed: set[str]) -> Iterator[Finding]:
         """Checks that a run does not skip more videos than earlier runs had."""
         known = self.videos.setdefault(record.config.rows_key, set())
-        there = len(known - processed)
+        # A video that was forgotten since may have been one of the skipped.
+        there = len(known - processed) + self.forgotten[record.config.rows_key]
+        self.forgotten[record.config.rows_key] += record.counts.forgotten
         if self.whole and record.run_id >= self.whole_since and record.counts.skipped > there:
             yield Finding.of(
                 "counts", name, f"says {record.counts.skipped} skipped, earlier runs had {there} more videos"
@@ -88,7 +108,7 @@ def _runless(catalog: Catalog) -> Iterator[Finding]:
                 yield Finding.of("no_run", f"{table}/{folder}", "no run record and no unfinished run belongs to it")
 
 
-def _verify_run(catalog: Catalog, run_id: str, seen: _Seen) -> Iterator[Finding]:
+def _verify_run(catalog: Catalog, run_id: str, seen: _Seen, tombstones: Tombstones) -> Iterator[Finding]:
     name = f"runs/{run_id}.json"
     try:
         record = catalog.run(run_id)
@@ -105,6 +125,7 @@ def _verify_run(catalog: Catalog, run_id: str, seen: _Seen) -> Iterator[Finding]
         return
     check = _RunCheck(catalog, record, name)
     yield from check.check(files)
+    yield from _forgotten_in(name, check.seen_ids(), tombstones)
     seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
     yield from seen.check_skipped(name, record, check.videos.keys() | check.failures)
 
@@ -132,7 +153,13 @@ def _check_files_table(
     return files
 
 
-def _verify_pack(catalog: Catalog, pack: PackRecord, seen: _Seen) -> Iterator[Finding]:
+def _forgotten_in(name: str, video_ids: Iterable[str], tombstones: Tombstones) -> Iterator[Finding]:
+    for video_id in sorted(video_ids):
+        if tombstones.has(video_id):
+            yield Finding.of("forgotten", name, f"video {video_id} was forgotten and has rows")
+
+
+def _verify_pack(catalog: Catalog, pack: PackRecord, seen: _Seen, tombstones: Tombstones) -> Iterator[Finding]:
     """Checks a pack: its files, and that the rows of each run in it are those of whole videos."""
     name = f"runs/{pack.pack_id}.json"
     for record in pack.records:
@@ -146,16 +173,20 @@ def _verify_pack(catalog: Catalog, pack: PackRecord, seen: _Seen) -> Iterator[Fi
     check = _PackCheck(catalog, pack, name)
     yield from check.check(files)
     seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
+    for record in pack.records:
+        seen.forgotten[record.config.rows_key] += record.counts.forgotten
     for rows_key, outcomes in check.outcomes().items():
         seen.videos.setdefault(rows_key, set()).update(outcomes)
+        yield from _forgotten_in(name, outcomes, tombstones)
 
 
 def _check_record(name: str, run_id: str, record: RunRecord) -> Iterator[Finding]:
     counts = record.counts
     if record.run_id != run_id:
         yield Finding.of("record", name, f"says that it is run {record.run_id}")
-    if counts.discovered != counts.skipped + counts.ok + counts.partial + counts.failed + counts.left:
-        said = f"{counts.discovered} discovered are not skipped + ok + partial + failed + left"
+    outcomes = counts.skipped + counts.ok + counts.partial + counts.failed + counts.left + counts.forgotten
+    if counts.discovered != outcomes:
+        said = f"{counts.discovered} discovered are not skipped + ok + partial + failed + left + forgotten"
         yield Finding.of("record", name, said)
 
 
@@ -189,6 +220,11 @@ class _RunCheck:
     frame_pts: list[NDArray[np.int64]] = field(default_factory=list)
     thumbnail_pts: dict[str, list[int]] = field(default_factory=dict)
     posters: Counter[str] = field(default_factory=Counter)
+    gone: set[str] = field(default_factory=set)
+
+    def seen_ids(self) -> set[str]:
+        """Returns the ids of all videos that have rows in any table."""
+        return {*self.videos, *self.failures, *self.codes, *self.thumbnail_pts, *self.gone}
 
     def check(self, files: list[schemas.FileRow]) -> Iterator[Finding]:
         for row in files:
@@ -290,6 +326,7 @@ class _RunCheck:
             self.failures.add(video_id)
 
     def _take_gone(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
+        self.gone.update(batch["video_id"].to_pylist())
         return iter(())
 
     def _take_thumbnails(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
