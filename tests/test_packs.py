@@ -54,11 +54,12 @@ CONFIGS = (
 )
 URIS = ("a", "b", "c", "d")
 OUTCOMES = st.dictionaries(st.sampled_from(URIS), st.tuples(st.sampled_from("ooof"), st.integers(0, 1)))
+Night = tuple[int, dict[str, tuple[str, int]], set[str]]
 NIGHTS = st.tuples(st.sampled_from((0, 0, 0, 1, 2, 3)), OUTCOMES, st.sets(st.sampled_from(URIS)))
 """A night's configuration, the outcomes with the version of each file, and what is gone."""
 
 
-def commit(catalog: Catalog, night: tuple[int, dict[str, tuple[str, int]], set[str]], seed: int) -> None:
+def commit(catalog: Catalog, night: Night, seed: int) -> None:
     config, outcomes, gone = night
     prints = {uri: {"fingerprint": f"print {version} of {uri}"} for uri, (_, version) in outcomes.items()}
     ok = {uri: 3 + version for uri, (kind, version) in outcomes.items() if kind == "o"}
@@ -127,11 +128,23 @@ def check_same(catalog: Catalog, before: Catalog) -> None:
     assert not wrong(catalog)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(NIGHTS, min_size=2, max_size=9), st.integers(0, 10), st.integers(2, 4))
-def test_any_history_says_the_same_after_compacting(
-    nights: list[tuple[int, dict[str, tuple[str, int]], set[str]]], days: int, most_small: int
-) -> None:
+HISTORIES = given(st.lists(NIGHTS, min_size=2, max_size=9), st.integers(0, 10), st.integers(2, 4))
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@HISTORIES
+def test_a_few_histories_say_the_same_after_compacting(nights: list[Night], days: int, most_small: int) -> None:
+    check_history(nights, days, most_small)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@HISTORIES
+def test_any_history_says_the_same_after_compacting(nights: list[Night], days: int, most_small: int) -> None:
+    check_history(nights, days, most_small)
+
+
+def check_history(nights: list[Night], days: int, most_small: int) -> None:
     """Two catalogs of the same nights: one is compacted by a night in the middle and whole at the end, the other never."""
     with TemporaryDirectory() as folder, patch.object(runs, "new_run_id", id_of):
         catalog, untouched = Catalog(f"{folder}/catalog"), Catalog(f"{folder}/untouched")
