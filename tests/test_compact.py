@@ -28,9 +28,8 @@ NIGHT_S = 1_700_000_000
 
 
 @pytest.fixture(scope="module")
-def cli() -> Any:
-    with ForkingCli() as cli:
-        yield cli
+def cli(warm_cli: ForkingCli) -> ForkingCli:
+    return warm_cli
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import pty
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from tests.forking_cli import ForkingCli
 from tests.tables import contents, leftovers
 from tests.test_fault_points import first_and_last, names
 from transforms import storage
-from transforms.catalog.latest import LATEST_VIDEOS_SQL
+from transforms.catalog.latest import latest_videos_sql
 from transforms.catalog.runs import Catalog
 from transforms.catalog.traces import find_traces
 from transforms.storage import video_id_of
@@ -34,9 +33,8 @@ MODEL = ("--model", "placeholder", "--sample", "4fps", "--decode-workers", "1")
 
 
 @pytest.fixture(scope="module")
-def cli() -> Iterator[ForkingCli]:
-    with ForkingCli() as cli:
-        yield cli
+def cli(warm_cli: ForkingCli) -> ForkingCli:
+    return warm_cli
 
 
 @pytest.fixture(scope="module")
@@ -199,10 +197,7 @@ def assert_sql_sees_each_once(catalog: Path) -> None:
     import duckdb
 
     with duckdb.connect() as connection:
-        uris = [
-            row[0]
-            for row in connection.execute(f"SELECT uri FROM ({LATEST_VIDEOS_SQL.format(catalog=catalog)})").fetchall()
-        ]
+        uris = [row[0] for row in connection.execute(f"SELECT uri FROM ({latest_videos_sql(str(catalog))})").fetchall()]
     assert len(uris) == len(set(uris))
 
 

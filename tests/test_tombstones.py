@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.jobs.compact import run_compact
 from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
 from tests.tables import contents
 from transforms import storage
@@ -51,14 +53,25 @@ def template() -> Path:
     commit_night(catalog, {X: 5, Z: 4, GONE: 2}, failed=[BROKEN], changes={X: {"content_hash": SAME}})
     copied = {"content_hash": SAME, "reuse": "copied", "reused_from": X}
     with_copy = commit_night(catalog, {Y: 5}, skipped=4, changes={Y: copied})
-    catalog.write_record(replace(with_copy, counts=replace(with_copy.counts, copied=1)), unfenced)
+    catalog.replace_record(replace(with_copy, counts=replace(with_copy.counts, copied=1)), unfenced)
     commit_night(catalog, {X: 7}, failed=[BROKEN], gone=[GONE], skipped=2, seed=1)
     return root
 
 
-def make_catalog(root: Path) -> Catalog:
+@cache
+def packed_template() -> Path:
+    """The same, with a fourth night; the first three are in a pack, and their own files are still there."""
+    root = Path(TEMPLATES.name) / "packed"
+    shutil.copytree(template(), root)
+    commit_night(Catalog(str(root)), {}, gone=[GONE], skipped=3)
+    packed = run_compact(str(root), timedelta(days=36_500))
+    assert (packed.runs, packed.waiting) == (3, 3)
+    return root
+
+
+def make_catalog(root: Path, *, packed: bool = False) -> Catalog:
     """A copy of the template."""
-    shutil.copytree(template(), root, dirs_exist_ok=True)
+    shutil.copytree(packed_template() if packed else template(), root, dirs_exist_ok=True)
     return Catalog(str(root))
 
 
@@ -89,17 +102,21 @@ def findings(catalog: Catalog) -> list[str]:
     return [str(finding) for finding in verify(Catalog(catalog.root))]
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["runs", "pack"])
 @pytest.mark.parametrize(
     ("named", "goes"),
     [((Z,), (Z,)), ((X,), (X, Y)), ((Y,), (X, Y)), ((BROKEN,), (BROKEN,)), ((GONE, Z), (GONE, Z)),
      ((X, Z, BROKEN, GONE), (X, Y, Z, BROKEN, GONE))],
 )  # fmt: skip
 def test_all_rows_of_a_video_go_and_all_others_stay_as_they_are(
-    tmp_path: Path, named: tuple[str, ...], goes: tuple[str, ...]
+    tmp_path: Path, named: tuple[str, ...], goes: tuple[str, ...], packed: bool
 ) -> None:
-    catalog = make_catalog(tmp_path)
+    catalog = make_catalog(tmp_path, packed=packed)
     assert findings(catalog) == []
     before = rows_of(catalog)
+    if packed:
+        waiting = {f"run={one}" for one in catalog.record_ids()} - {f"run={one.holder_id}" for one in catalog.holders()}
+        before = {key: rows for key, rows in before.items() if key[0] not in waiting}
     purged = run_forget(catalog, *named)
     assert nonempty(rows_of(catalog)) == without(before, *goes)
     assert findings(catalog) == []
@@ -128,7 +145,7 @@ def test_a_row_that_stays_no_longer_names_where_it_came_from(tmp_path: Path) -> 
     catalog = Catalog(str(tmp_path))
     other = {"content_hash": str(ContentHash("b" * 32)), "reuse": "moved", "reused_from": X}
     record = commit_night(catalog, {Y: 3, Z: 2}, changes={Y: other})
-    catalog.write_record(replace(record, counts=replace(record.counts, moved=1)), unfenced)
+    catalog.replace_record(replace(record, counts=replace(record.counts, moved=1)), unfenced)
     before = rows_of(catalog)
     run_forget(catalog, X)
     for rows in before.values():
@@ -141,7 +158,7 @@ def test_a_row_that_stays_no_longer_names_where_it_came_from(tmp_path: Path) -> 
 def test_an_archive_that_is_the_file_itself_is_not_named_in_the_record(tmp_path: Path) -> None:
     catalog = make_catalog(tmp_path)
     record = catalog.runs()[0]
-    catalog.write_record(replace(record, archives=[X, "/videos"]), unfenced)
+    catalog.replace_record(replace(record, archives=[X, "/videos"]), unfenced)
     run_forget(catalog, X)
     assert catalog.runs()[0].archives == ["/videos"]
 
@@ -159,6 +176,18 @@ def test_segments_without_rows_that_name_it_go_too(tmp_path: Path) -> None:
     assert row.path in [finding.path for finding in find_traces(catalog, ["/videos/w.mp4"])]
     run_forget(catalog, "/videos/w.mp4")
     assert list(find_traces(catalog, ["/videos/w.mp4"])) == []
+
+
+def test_records_in_a_pack_count_what_those_of_runs_count(tmp_path: Path) -> None:
+    counted = {}
+    for kind in ("runs", "pack"):
+        catalog = make_catalog(tmp_path / kind, packed=kind == "pack")
+        run_forget(catalog, X, BROKEN, GONE)
+        records = catalog.runs()[:3]
+        names = ("counts", "video_s", "frames", "size_bytes", "failures", "labels")
+        counted[kind] = [{name: getattr(record, name) for name in names} for record in records]
+    assert counted["pack"] == counted["runs"]
+    assert [one["counts"].forgotten for one in counted["runs"]] == [3, 1, 2]
 
 
 class Stopped(Exception):
@@ -179,11 +208,12 @@ def stops(monkeypatch: pytest.MonkeyPatch, at: tuple[str, int] | None) -> Counte
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("packed", [False, True], ids=["runs", "pack"])
 def test_whatever_was_done_readers_see_whole_tables_and_the_next_call_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     """Stops at the first and the last passing of each fault point. `test_forget.py` kills for real, at fewer points."""
-    whole = make_catalog(tmp_path / "whole")
+    whole = make_catalog(tmp_path / "whole", packed=packed)
     old = contents(Path(whole.root))
     with monkeypatch.context() as patched:
         passed = stops(patched, None)
@@ -193,7 +223,7 @@ def test_whatever_was_done_readers_see_whole_tables_and_the_next_call_goes_on(
     new, new_rows = contents(Path(whole.root)), rows_of(whole)
     points = sorted({(name, nth) for name, count in passed.items() for nth in (1, count) if not name.endswith(":lock")})
     for number, point in enumerate(points):
-        catalog = make_catalog(tmp_path / str(number))
+        catalog = make_catalog(tmp_path / str(number), packed=packed)
         with monkeypatch.context() as patched, pytest.raises(Stopped):
             stops(patched, point)
             run_forget(catalog, X)
