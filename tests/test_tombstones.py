@@ -53,7 +53,7 @@ def template() -> Path:
     commit_night(catalog, {X: 5, Z: 4, GONE: 2}, failed=[BROKEN], changes={X: {"content_hash": SAME}})
     copied = {"content_hash": SAME, "reuse": "copied", "reused_from": X}
     with_copy = commit_night(catalog, {Y: 5}, skipped=4, changes={Y: copied})
-    catalog.replace_record(replace(with_copy, counts=replace(with_copy.counts, copied=1)), unfenced)
+    catalog.replace_record(replace(with_copy, counts=replace(with_copy.counts, copied=1), video_s=0.0), unfenced)
     commit_night(catalog, {X: 7}, failed=[BROKEN], gone=[GONE], skipped=2, seed=1)
     return root
 
