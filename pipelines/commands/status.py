@@ -58,6 +58,8 @@ def _print(status: "CatalogStatus") -> None:
     if status.ignored is not None:
         print_paragraph(out, f"ignored: {escape(in_words(status.ignored))}")
     print_paragraph(out, f"index: {status.index or 'none yet (reelbeam index)'}")
+    if status.duplicates:
+        print_paragraph(out, _duplicates(status.duplicates))
     if status.proxies:
         print_paragraph(out, f"proxies: {status.proxies}")
     if status.backlog:
@@ -70,6 +72,12 @@ def _print(status: "CatalogStatus") -> None:
             "give the same classify command again to finish it",
         )
     print_table(out, _runs_table(status.runs))
+
+
+def _duplicates(found: dict[str, Any]) -> str:
+    """Returns in words what the last search for copies found."""
+    later = "; there are newer nights since (reelbeam duplicates)" if found["outdated"] else ""
+    return f"duplicates: {found['copies']} of {found['videos']} videos, in {found['groups']} groups{later}"
 
 
 def _outlook(backlog: "Outlook") -> str:

@@ -8,10 +8,11 @@ import pyarrow.compute as pc
 
 from transforms import storage
 from transforms.catalog import latest
+from transforms.catalog.duplicates import read_record
 from transforms.catalog.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
-from transforms.catalog.runs import Catalog
+from transforms.catalog.runs import Catalog, RunRecord
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class CatalogStatus:
         proxies: number of small copies for browsers, of whatever version of their videos.
         best_labels: number of videos by best label, commonest first; videos of which nothing can be said, and those of
             earlier releases, are not among them.
+        duplicates: the last run of `reelbeam duplicates`: created_at, videos, copies, groups and whether runs came after it;
+            None if there is none.
         backlog: what the last night left and how long it will take; None if it left nothing.
     """
 
@@ -55,6 +58,7 @@ class CatalogStatus:
     proxies: int = 0
     best_labels: dict[str, int] = field(default_factory=dict)
     backlog: Outlook | None = None
+    duplicates: dict[str, Any] | None = None
 
 
 def status_of(catalog: Catalog) -> CatalogStatus:
@@ -78,6 +82,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         proxies=len(list_proxies(catalog)),
         best_labels=_best_labels(videos["best_label"].drop_null().to_pylist()),
         backlog=outlook(runs),
+        duplicates=_duplicates(catalog, runs),
     )
 
 
@@ -137,6 +142,15 @@ def _chunks(catalog: Catalog, run_id: str) -> int:
         if chunks := sum(storage.TEMPORARY_MARK not in file.path for file in files):
             return chunks
     return 0
+
+
+def _duplicates(catalog: Catalog, runs: list[RunRecord]) -> dict[str, Any] | None:
+    record = read_record(catalog)
+    if record is None:
+        return None
+    outdated = bool(runs) and runs[-1].run_id > record.newest_run
+    counts = {name: getattr(record, name) for name in ("created_at", "videos", "copies", "groups")}
+    return {**counts, "outdated": outdated}
 
 
 def _index(catalog: Catalog) -> str | None:
