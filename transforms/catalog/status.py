@@ -38,8 +38,8 @@ class CatalogStatus:
         proxies: number of small copies for browsers, of whatever version of their videos.
         best_labels: number of videos by best label, commonest first; videos of which nothing can be said, and those of
             earlier releases, are not among them.
-        duplicates: the last run of `reelbeam duplicates`: created_at, videos, copies, groups, and whether it is outdated
-            because a run came after it; None if there is none.
+        duplicates: the last run of `reelbeam duplicates`: created_at, videos, copies, groups and outdated (whether
+            a run came after it); None if there is none.
         backlog: what the last night left and how long it will take; None if it left nothing.
     """
 
