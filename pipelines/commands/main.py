@@ -22,6 +22,7 @@ COMMANDS = {
     "compact": "Merge the small files of many nights, and drop superseded rows.",
     "forget": "Remove videos from a catalog for good, and keep them out.",
     "index": "Build the retrieval index, or add what is new to it.",
+    "duplicates": "Find videos that are copies of others, whole or in part.",
     "models": "List models, and get their weights by name.",
     "train": "Train a classifier of your own classes.",
     "relabel": "Give a whole catalog the labels of such a classifier; nothing is decoded.",

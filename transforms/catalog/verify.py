@@ -22,6 +22,7 @@ from transforms.catalog.latest import whole_since
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, PackRecord, RunConfig, RunRecord, group_of
 from transforms.catalog.thumbnails import MOST
 from transforms.catalog.tombstones import FOLDER, Tombstones
+from transforms.catalog.verify_duplicates import verify_duplicates
 from transforms.catalog.verify_index import verify_index
 from transforms.video.thumbnails import size_of
 
@@ -32,7 +33,7 @@ STATUSES: Final = ("ok", "partial")
 
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
-    """Checks all committed runs of a catalog and its index; returns an empty list if nothing is wrong.
+    """Checks all committed runs of a catalog, its index and its duplicates; returns an empty list if nothing is wrong.
 
     Args:
         catalog: the catalog.
@@ -53,7 +54,7 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
             findings += _verify_pack(catalog, packs[holder_id], seen, tombstones)
         else:
             findings += _verify_run(catalog, holder_id, seen, tombstones)
-    return [*findings, *verify_index(catalog)]
+    return [*findings, *verify_index(catalog), *verify_duplicates(catalog)]
 
 
 def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
