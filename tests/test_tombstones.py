@@ -29,7 +29,7 @@ from transforms.archive.listing import ArchiveError, covers, each_video
 from transforms.archive.named_videos import excluded_by_lists, uris_of
 from transforms.archive.selection import Selection
 from transforms.archive.todo_lists import write_todo_lists
-from transforms.catalog import schemas, traces
+from transforms.catalog import duplicates, schemas, traces
 from transforms.catalog.forgetting import Plan, finish_forgetting, forget, plan_forgetting
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import TABLES, Catalog, CatalogError
@@ -188,6 +188,25 @@ def test_records_in_a_pack_count_what_those_of_runs_count(tmp_path: Path) -> Non
         counted[kind] = [{name: getattr(record, name) for name in names} for record in records]
     assert counted["pack"] == counted["runs"]
     assert [one["counts"].forgotten for one in counted["runs"]] == [3, 1, 2]
+
+
+@pytest.mark.parametrize(("one", "other", "goes"), [(X, Y, True), (Z, GONE, False)])
+def test_a_table_of_duplicates_that_names_it_goes(tmp_path: Path, one: str, other: str, goes: bool) -> None:
+    catalog = make_catalog(tmp_path)
+    row = {"kind": "copy", "speed": 1.0, "score": 1.0, "group": 0}
+    for side, uri in (("one", one), ("other", other)):
+        row |= {f"{side}_video_id": video_id_of(uri), f"{side}_uri": uri, f"{side}_start_s": 0.0, f"{side}_end_s": 9.0}
+        row[f"{side}_keep"] = side == "one"
+    file = duplicates.write_rows(catalog, "r", pa.Table.from_pylist([row], schemas.DUPLICATES), unfenced)
+    record = duplicates.DuplicatesRecord(
+        run_id="r", created_at="2026-11-28T00:00:00+00:00", newest_run=catalog.run_ids()[-1], index_id="i",
+        model_fingerprint="f", min_seconds=1.0, min_score=0.5, videos=4, not_indexed=0, copies=2, groups=1,
+        path=duplicates.table_path("r"), rows=1, size_bytes=file.size_bytes, sha256=file.sha256, version="1",
+    )  # fmt: skip
+    duplicates.publish(catalog, record, unfenced)
+    assert run_forget(catalog, X).duplicates == goes
+    assert (duplicates.read_record(catalog) is None) == goes
+    assert list(find_traces(catalog, [X, Y])) == []
 
 
 class Stopped(Exception):

@@ -99,6 +99,8 @@ def _lines(summary: "ForgetSummary") -> "Iterator[str]":
     rows = ", ".join(f"{count} of {table}" for table, count in summary.rows.items()) or "none"
     yield f"{summary.videos} videos had rows: {rows}; {summary.runs} runs written again"
     yield f"index {summary.index}, {summary.proxies} proxies removed"
+    if summary.duplicates_removed:
+        yield "the table of duplicates named some of them and was removed: run `reelbeam duplicates` again"
     if summary.unfinished:
         yield f"{summary.unfinished} unfinished runs abandoned; the next night begins them anew"
     if summary.resumed:

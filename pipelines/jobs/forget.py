@@ -57,6 +57,7 @@ class ForgetSummary:
         runs: number of runs whose files were written again.
         unfinished: number of unfinished runs that were abandoned.
         proxies: number of removed proxies.
+        duplicates_removed: whether the table of duplicates was removed, because it named one of the videos.
         index: ``none``, ``unchanged``, ``rewritten`` or ``removed``.
         resumed: whether an interrupted call was finished along with it.
         elapsed_s: wall time in seconds.
@@ -72,6 +73,7 @@ class ForgetSummary:
     runs: int = 0
     unfinished: int = 0
     proxies: int = 0
+    duplicates_removed: bool = False
     index: str = "none"
     resumed: bool = False
     elapsed_s: float = 0.0
@@ -133,6 +135,6 @@ def preview(request: ForgetRequest, plan: Plan) -> ForgetSummary:
 def _summary(catalog: Catalog, plan: Plan, purged: Purged, resumed: bool, elapsed_s: float) -> ForgetSummary:
     return ForgetSummary(
         storage.uri_of_path(catalog.root), False, plan.named, plan.unknown, plan.copies, purged.videos,
-        dict(sorted(purged.rows.items())), purged.runs, purged.unfinished, purged.proxies, purged.index, resumed,
-        elapsed_s,
+        dict(sorted(purged.rows.items())), purged.runs, purged.unfinished, purged.proxies, purged.duplicates,
+        purged.index, resumed, elapsed_s,
     )  # fmt: skip

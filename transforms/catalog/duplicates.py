@@ -114,6 +114,16 @@ def remove_others(catalog: Catalog, run_id: str) -> None:
             storage.delete(left)
 
 
+def remove_snapshot(catalog: Catalog) -> None:
+    """Removes the current snapshot and whatever lies beside it; its record first, so that readers see no half.
+
+    Raises:
+        StorageError: something cannot be removed.
+    """
+    storage.delete([_record_path(catalog)])
+    storage.delete_tree(catalog.path(FOLDER))
+
+
 def read_record(catalog: Catalog) -> DuplicatesRecord | None:
     """Reads the record of the current snapshot; returns None if there is none.
 

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.catalog import proxies, schemas
+from transforms.catalog import duplicates, proxies, schemas
 from transforms.catalog.commit import tally
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.nights import LABELS, commonest_best_labels
@@ -60,6 +60,7 @@ class Purged:
         runs: number of runs whose files were written again.
         unfinished: number of unfinished runs that were abandoned, because they had one of the videos in hand.
         proxies: number of proxies.
+        duplicates: whether the table of duplicates was removed, because it named one of the videos.
         index: what became of the index; see `models.retrieval.forgetting.Outcome`.
     """
 
@@ -68,13 +69,14 @@ class Purged:
     runs: int = 0
     unfinished: int = 0
     proxies: int = 0
+    duplicates: bool = False
     index: str = "none"
 
 
 def purge_tables(catalog: Catalog, is_forgotten: IsForgotten, fence: Fence, *, again: bool) -> Purged:
     """Removes forgotten videos from all runs, the work folders and the proxies.
 
-    The caller holds the catalog's lock and that of the proxies.
+    The caller holds the catalog's lock and those of the index, which `reelbeam duplicates` takes too, and the proxies.
 
     Args:
         catalog: the catalog.
@@ -100,6 +102,7 @@ def purge_tables(catalog: Catalog, is_forgotten: IsForgotten, fence: Fence, *, a
     purged.videos = len(removed)
     fence()
     purged.proxies = _remove_proxies(catalog, known)
+    purged.duplicates = _remove_duplicates(catalog, known)
     _remove_temporaries(catalog)
     return purged
 
@@ -423,6 +426,15 @@ def _remove_proxies(catalog: Catalog, is_forgotten: IsForgotten) -> int:
     if paths or unfinished:
         storage.delete([*paths, *unfinished])
     return len(paths)
+
+
+def _remove_duplicates(catalog: Catalog, is_forgotten: IsForgotten) -> bool:
+    """Removes the table of duplicates if it names a forgotten video; `reelbeam duplicates` makes it anew."""
+    files = storage.list_files(catalog.path(duplicates.FOLDER))
+    is_named = any(_names_one(file.path, is_forgotten) for file in files)
+    if is_named:
+        duplicates.remove_snapshot(catalog)
+    return is_named
 
 
 def _id_of_proxy(file: storage.File) -> str:
