@@ -23,6 +23,7 @@ from transforms import fault_points, storage
 from transforms.catalog.attempt import Attempt, AttemptSuperseded
 from transforms.catalog.lock import CatalogLockLost
 from transforms.catalog.runs import Catalog, Counts
+from transforms.catalog.stored_index import StoredIndex
 
 pytestmark = pytest.mark.slow
 
@@ -178,7 +179,7 @@ def test_relabelling_with_nothing_to_do(classified: Path, head: Path, tmp_path: 
     assert_whole(catalog)
 
 
-@pytest.mark.parametrize("step", ["_write", "draft", "_finish", "publish_manifest"])
+@pytest.mark.parametrize("step", ["_write", "draft", "_finish", "publish"])
 @pytest.mark.parametrize("rebuild", [False, True], ids=["first build", "rebuild"])
 def test_an_index_build_that_another_finished(
     classified: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, rebuild: bool
@@ -189,7 +190,8 @@ def test_an_index_build_that_another_finished(
     request = IndexRequest(str(catalog), "auto", 0.95, rebuild)
     if rebuild:
         run_index(request, options)
-    real: Callable = getattr(index, step)
+    owner = StoredIndex if step == "publish" else index
+    real: Callable = getattr(owner, step)
     others: list[str] = []
 
     def late(*arguments: object, **named: object) -> object:
@@ -199,7 +201,7 @@ def test_an_index_build_that_another_finished(
             others[0] = run_index(request, options).index_id
         return real(*arguments, **named)
 
-    monkeypatch.setattr(index, step, late)
+    monkeypatch.setattr(owner, step, late)
     with pytest.raises(CatalogLockLost, match=REFUSAL):
         run_index(request, options)
     assert read_manifest(catalog / "index").index_id == others[0]

@@ -387,6 +387,23 @@ def atomic_writer(path: str, kind: str | None = None, fence: Fence = unfenced) -
     fault_point(f"storage.after_rename:{kind}")
 
 
+def upload(source: Path, target: str, kind: str | None = None, fence: Fence = unfenced) -> None:
+    """Copies a local file to `target`, atomically.
+
+    Args:
+        source: the local file.
+        target: the file to write.
+        kind: as in `write_atomically`.
+        fence: as in `write_atomically`.
+
+    Raises:
+        OSError: the file cannot be read or written; nothing is left of it.
+        Exception: what the fence raises; nothing is left of the file.
+    """
+    with source.open("rb") as read, atomic_writer(target, kind, fence) as written:
+        shutil.copyfileobj(read, written, 1 << 20)
+
+
 @contextlib.contextmanager
 def _local_writer(path: str, temporary: str, kind: str, fence: Fence) -> Iterator[IO[bytes]]:
     target, partial = Path(path), Path(temporary)

@@ -11,7 +11,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from models.retrieval.build import EncodeTask, encode
-from models.retrieval.manifest import ShardInfo
+from models.retrieval.manifest import FileSum, ShardInfo, quantiser_files
 from models.retrieval.rows import VideoFrames
 from models.retrieval.shards import ShardWriter
 from models.text.registry import open_text_model
@@ -19,6 +19,7 @@ from models.text.spec import TextModel
 from transforms.archive.subtitles import words_of
 from transforms.catalog.frames import FrameReader, embeddings_of
 from transforms.catalog.index_source import IndexedVideo
+from transforms.catalog.stored_index import StoredIndex
 
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 
@@ -63,7 +64,7 @@ class ShardSettings:
     """What all shards of a build share.
 
     Attributes:
-        root: the index folder.
+        root: the index folder, a path or URI.
         model_fingerprint: fingerprint of the model that made the embeddings.
         embedding_size: D, the size of an embedding.
         text_model: name of the text model that turns the words that come with a video into a vector.
@@ -75,8 +76,33 @@ class ShardSettings:
     text_model: str
 
 
+@dataclass(frozen=True)
+class WrittenShard:
+    """A shard that was written.
+
+    Attributes:
+        shard: the shard.
+        files: sizes and checksums of the files that were uploaded, by name; none where the index is on a local file
+            system.
+    """
+
+    shard: ShardInfo
+    files: dict[str, FileSum]
+
+
+@dataclass(frozen=True)
+class WrittenCodes:
+    """Codes that were written; `files` as of `WrittenShard`."""
+
+    files: dict[str, FileSum]
+
+
 class WriteShards(beam.PTransform):
-    """Turns `ShardPlan`s into `ShardInfo`s and writes the shards' files. A retry writes the same files."""
+    """Turns `ShardPlan`s into `WrittenShard`s and writes the shards' files. A retry writes the same files.
+
+    Where the index lies on an object store, a worker writes the files of a shard into a temporary folder and uploads
+    them.
+    """
 
     def __init__(self, settings: ShardSettings) -> None:
         super().__init__()
@@ -94,17 +120,27 @@ class _WriteShard(beam.DoFn):
         self._frames = Metrics.counter("index", "frames_indexed")
         self._videos = Metrics.counter("index", "videos_indexed")
 
-    def process(self, plan: ShardPlan) -> Iterator[ShardInfo]:
+    def process(self, plan: ShardPlan) -> Iterator[WrittenShard]:
         text_model: TextModel = self._text_model.acquire(lambda: open_text_model(self._settings.text_model))
-        info = write_shard(plan, self._settings, text_model)
-        if info is not None:
-            self._frames.inc(info.frames)
-            self._videos.inc(info.videos)
-            yield info
+        index = StoredIndex(self._settings.root)
+        with index.temporary_copy({}) as root:
+            info = write_shard(plan, root, self._settings, text_model)
+            if info is None:
+                return
+            files = index.upload(root, info.file_names())
+        self._frames.inc(info.frames)
+        self._videos.inc(info.videos)
+        yield WrittenShard(info, files)
 
 
-def write_shard(plan: ShardPlan, settings: ShardSettings, text_model: TextModel) -> ShardInfo | None:
+def write_shard(plan: ShardPlan, root: Path, settings: ShardSettings, text_model: TextModel) -> ShardInfo | None:
     """Writes a shard of the usable frames of its videos.
+
+    Args:
+        plan: the shard.
+        root: the local folder to write below.
+        settings: what all shards share.
+        text_model: of `settings.text_model`.
 
     Returns:
         What was written; None if no video has usable frames.
@@ -113,7 +149,6 @@ def write_shard(plan: ShardPlan, settings: ShardSettings, text_model: TextModel)
         OSError: stored frames cannot be read, or the shard cannot be written.
     """
     reader = FrameReader(["time_s", "embedding"])
-    root = Path(settings.root)
     with ShardWriter(root, plan.name, settings.model_fingerprint, settings.embedding_size, INDEX_COLUMNS) as writer:
         for number, video in enumerate(plan.videos, start=plan.first_number):
             rows = reader.usable_rows(video.rows)
@@ -137,18 +172,28 @@ def _own_columns(video: IndexedVideo, text_model: TextModel) -> dict[str, Any]:
 
 
 class EncodeShards(beam.PTransform):
-    """Encodes shards for approximate search: takes `EncodeTask`s and returns them when they are done."""
+    """Encodes shards for approximate search: turns `EncodeTask`s into `WrittenCodes`. A retry writes the same files.
 
-    def __init__(self, root: str) -> None:
+    Args:
+        root: the index folder, a path or URI.
+        files: sizes and checksums of the files that tasks read; not needed where the index is on a local file system.
+    """
+
+    def __init__(self, root: str, files: dict[str, FileSum]) -> None:
         super().__init__()
         self.root = root
+        self.files = files
 
     def expand(self, tasks: beam.PCollection) -> beam.PCollection:
         """Applies the transform."""
-        root = Path(self.root)
-        return tasks | "Encode shard" >> beam.Map(lambda task: _encoded(root, task))
+        root, files = self.root, self.files
+        return tasks | "Encode shard" >> beam.Map(lambda task: _encoded(root, files, task))
 
 
-def _encoded(root: Path, task: EncodeTask) -> EncodeTask:
-    encode(root, task)
-    return task
+def _encoded(folder: str, files: dict[str, FileSum], task: EncodeTask) -> WrittenCodes:
+    index = StoredIndex(folder)
+    read = [*quantiser_files(task.quantiser), task.shard.vectors_name(task.level)]
+    with index.temporary_copy({name: files[name] for name in read if name in files}) as root:
+        (root / task.path).parent.mkdir(parents=True, exist_ok=True)
+        encode(root, task)
+        return WrittenCodes(index.upload(root, [task.path]))

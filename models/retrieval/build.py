@@ -139,6 +139,7 @@ def draft(
         hidden=tuple(sorted(still_hidden)),
         next_video=max(numbers),
         runs=tuple(runs),
+        files=dict(base.files) if base else {},
     )
 
 

@@ -15,5 +15,9 @@ class IndexFormatError(RetrievalError):
     """A file of the index cannot be read, or does not belong to it."""
 
 
+class NoChecksums(IndexFormatError):
+    """The index does not note the checksums of its files, so that copies of them cannot be checked."""
+
+
 class MixedModelsError(RetrievalError):
     """Vectors of two visual models would be compared, which means nothing: each model has its own space."""

@@ -4,13 +4,15 @@
     index/<index_id>/shard-*...       what this build wrote; a manifest may name shards of earlier builds
     index/CURRENT                     the id of the index that answers
 
-Files never change once written. CURRENT is replaced by a rename, so an interrupted build leaves the old index.
+Files never change once written. CURRENT is replaced by a rename, so an interrupted build leaves the old index. The
+manifest notes the size and the checksum of each file, so that a copy on another machine can be checked.
 """
 
+import hashlib
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,6 +28,30 @@ CURRENT = "CURRENT"
 Kind = Literal["flat", "ivfpq"]
 Level = Literal["frames", "videos"]
 LEVELS: tuple[Level, Level] = ("frames", "videos")
+
+
+@dataclass(frozen=True)
+class FileSum:
+    """What tells whether a file is the one that was written.
+
+    Attributes:
+        size_bytes: Its length.
+        sha256: In hex.
+    """
+
+    size_bytes: int
+    sha256: str
+
+
+def sum_of(path: Path) -> FileSum:
+    """Read a file and return its size and checksum.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileSum(file.tell(), digest)
 
 
 @dataclass(frozen=True)
@@ -48,11 +74,23 @@ class ShardInfo:
 
     def vectors(self, root: Path, level: Level) -> Path:
         """Return the path of the file of its vectors."""
-        return root / f"{self.name}.{level}.faiss"
+        return root / self.vectors_name(level)
 
     def rows(self, root: Path, level: Level) -> Path:
         """Return the path of the table of its rows."""
-        return root / f"{self.name}.{level}.parquet"
+        return root / self.rows_name(level)
+
+    def vectors_name(self, level: Level) -> str:
+        """Return the name of the file of its vectors relative to the index folder."""
+        return f"{self.name}.{level}.faiss"
+
+    def rows_name(self, level: Level) -> str:
+        """Return the name of the table of its rows relative to the index folder."""
+        return f"{self.name}.{level}.parquet"
+
+    def file_names(self) -> list[str]:
+        """Return the names of its files relative to the index folder."""
+        return [name for level in LEVELS for name in (self.vectors_name(level), self.rows_name(level))]
 
 
 @dataclass(frozen=True)
@@ -79,6 +117,15 @@ class LevelInfo:
     quantiser: str = ""
     candidates: dict[str, str] | None = None
 
+    def file_names(self) -> list[str]:
+        """Return the names of its quantiser's files and of its codes, relative to the index folder."""
+        return [*quantiser_files(self.quantiser), *(self.candidates or {}).values()]
+
+
+def quantiser_files(name: str) -> list[str]:
+    """Return the names of the files of a quantiser: its own and that of its centre; none for the name ""."""
+    return [name, str(Path(name).with_suffix(".centre.npy"))] if name else []
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -99,6 +146,8 @@ class Manifest:
         next_video: The first number that no video has had yet.
         runs: Names of what the caller put in (catalog runs).
         format_version: Version of this layout.
+        files: Sizes and checksums of its files by their names relative to the index folder; an index that an earlier
+            release built has none.
     """
 
     index_id: str
@@ -115,6 +164,28 @@ class Manifest:
     next_video: int
     runs: tuple[str, ...]
     format_version: int = FORMAT_VERSION
+    files: dict[str, FileSum] = field(default_factory=dict, compare=False)
+
+    def file_names(self) -> list[str]:
+        """Return the names of all its files relative to the index folder, without its own."""
+        names = [name for shard in self.shards for name in shard.file_names()]
+        return names + [name for level in self.levels.values() for name in level.file_names()]
+
+    def folders(self) -> set[str]:
+        """Return the names of the folders below the index folder that hold its files and itself."""
+        return {self.index_id, *(name.split("/", 1)[0] for name in self.file_names())}
+
+    def with_files(self, files: Mapping[str, FileSum]) -> "Manifest":
+        """Return the same index with the sizes and checksums of more files noted."""
+        return replace(self, files={**self.files, **files})
+
+    def with_sums(self, root: Path) -> "Manifest":
+        """Return the same index with the sizes and checksums of exactly its own files.
+
+        Args:
+            root: The index folder, where files that are not noted yet are read.
+        """
+        return replace(self, files={name: self.files.get(name) or sum_of(root / name) for name in self.file_names()})
 
     def centre_vector(self) -> NDArray[np.float32]:
         """Return the centre as float32 [embedding_size]."""
@@ -156,6 +227,7 @@ class Manifest:
                 )
             raw["levels"] = {level: LevelInfo(**info) for level, info in raw["levels"].items()}
             raw["shards"] = tuple(ShardInfo(**shard) for shard in raw["shards"])
+            raw["files"] = {name: FileSum(**one) for name, one in raw.get("files", {}).items()}
             for name in ("centre", "hidden", "runs"):
                 raw[name] = tuple(raw[name])
             return cls(**raw)
@@ -206,7 +278,7 @@ def read_manifest(root: Path, index_id: str | None = None) -> Manifest:
 
 
 def publish_manifest(root: Path, manifest: Manifest, fence: Callable[[], None] = lambda: None) -> None:
-    """Make this the index that answers: write its manifest, then CURRENT.
+    """Make this the index that answers: note its files' checksums, write its manifest, then CURRENT.
 
     Args:
         root: The index folder.
@@ -216,7 +288,7 @@ def publish_manifest(root: Path, manifest: Manifest, fence: Callable[[], None] =
     fence()
     folder = root / manifest.index_id
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "manifest.json", manifest.to_json(), fence)
+    write_whole(folder / "manifest.json", manifest.with_sums(root).to_json(), fence)
     write_whole(root / CURRENT, manifest.index_id + "\n", fence)
 
 
@@ -232,11 +304,7 @@ def remove_unreferenced(root: Path) -> list[str]:
         NoIndexError: There is no current index.
         IndexFormatError: Its manifest is missing or damaged.
     """
-    manifest = read_manifest(root)
-    files = [shard.name for shard in manifest.shards]
-    for level in manifest.levels.values():
-        files += [level.quantiser, *(level.candidates or {}).values()]
-    named = {manifest.index_id, *(name.split("/", 1)[0] for name in files if name)}
+    named = read_manifest(root).folders()
     stale = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name not in named)
     for name in stale:
         shutil.rmtree(root / name)

@@ -7,13 +7,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from models.errors import ReelbeamError
 from pipelines.commands.beam_command import PASSED_ON
 from pipelines.terminal.errors import cannot_run
-
-
-class CatalogNotHere(ReelbeamError):
-    """The catalog is not on this machine's file system."""
 
 
 @click.command("serve", context_settings=PASSED_ON)
@@ -42,8 +37,8 @@ def command(context: click.Context, catalog: str, host: str, port: int, names: t
     Without --token only this machine may ask. A request then carries the token as ?token=... once, which sets a cookie,
     or as "Authorization: Bearer". Leave TLS to a proxy in front: it passes on the name that --name gives.
 
-    The catalog must be on this machine's file system. Its videos may be on an object store; Beam's own options for
-    these (--s3_endpoint_url, ...) may follow.
+    The catalog and its videos may be on an object store; Beam's own options for these (--s3_endpoint_url, ...) may
+    follow.
     """  # fmt: skip
     host = _plain(host)
     token = _token(chosen["token"], chosen["token_file"], context.get_parameter_source("token"))
@@ -56,13 +51,8 @@ def command(context: click.Context, catalog: str, host: str, port: int, names: t
 
         beam_options(context.args, context.command)
     with cannot_run():
-        from transforms.storage import absolute, is_local
-
-        if not is_local(catalog):
-            raise CatalogNotHere(
-                f"cannot serve {catalog}: the page reads only catalogs on this machine's file system; copy or mount it"
-            )
         from pipelines.web.serving import serve
+        from transforms.storage import absolute
 
         options = {name: chosen[name] for name in ("text_model", "text_weights", "label_texts")}
         serve(absolute(catalog), host, port, names, token, chosen["drawers"], options, click.echo)

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -12,6 +12,7 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.retrieval.build import (
+    EncodeTask,
     KindChoice,
     Source,
     draft,
@@ -21,19 +22,22 @@ from models.retrieval.build import (
     untrained,
     with_candidates,
 )
-from models.retrieval.errors import NoIndexError
-from models.retrieval.manifest import Manifest, ShardInfo, publish_manifest, read_manifest, remove_unreferenced
+from models.retrieval.errors import NoChecksums, NoIndexError
+from models.retrieval.manifest import FileSum, Manifest, ShardInfo, quantiser_files
 from models.retrieval.scoring import unit
 from models.retrieval.shards import read_rows, shard_frames
 from models.text.registry import DEFAULT_TEXT_MODEL
 from pipelines.terminal.progress import step
 from transforms import storage
+from transforms.catalog.bundles import local_bundle
+from transforms.catalog.index_copy import IndexFiles
 from transforms.catalog.index_source import IndexedVideo, live_videos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
+from transforms.catalog.stored_index import StoredIndex
 from transforms.collect import Collect, read_collected
 from transforms.video.sampling import Sampling
-from transforms.write_shards import EncodeShards, ShardPlan, ShardSettings, WriteShards
+from transforms.write_shards import EncodeShards, ShardPlan, ShardSettings, WriteShards, WrittenCodes, WrittenShard
 
 OTHER_PERIOD_S = 5.0
 """Seconds that the last frame of a video stands for where frames are not sampled by time."""
@@ -87,60 +91,74 @@ class IndexSummary:
 def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
     """Builds or extends a catalog's index.
 
+    On an object store, the workers upload what they write, and this process reads the index through its copy on this
+    machine.
+
     Raises:
-        CatalogError: there is no catalog, or not on a file system that can be memory-mapped.
+        CatalogError: there is no catalog.
         CatalogLocked: another build is under way.
         CatalogLockLost: another build took over; CURRENT has not moved.
-        RetrievalError: there is nothing to index, or the index has another model's vectors and is not to be rebuilt.
+        RetrievalError: there is nothing to index, the index has another model's vectors and is not to be rebuilt, or
+            there is no room for a copy of it on this machine.
     """
     began = time.monotonic()
-    if not storage.is_local(request.catalog):
-        raise CatalogError(
-            f"cannot build an index in {request.catalog}: an index is memory-mapped; copy or mount the catalog first"
-        )
     catalog = Catalog.open(request.catalog)
     newest = catalog.newest_run()
     if newest is None:
         raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
-    root = Path(catalog.path("index"))
-    with CatalogLock(str(root), "reelbeam index") as lock:
-        base = None if request.rebuild else _current(root)
+    index = StoredIndex(catalog.path("index"))
+    with CatalogLock(index.folder, "reelbeam index") as lock, closing(index.files()) as files:
+        base = None if request.rebuild else _current(index)
         source = _source_like(base, catalog, newest.config)
-        if base is not None and _only_labels_differ(catalog, base, source):
-            base = None  # after relabelling every video has new rows, so all shards are written again
-        if base is not None:
-            base.require_model(source.model_fingerprint)
+        base = _extended(base, catalog, source)
         runs = [run_id for run_id in catalog.run_ids() if run_id <= newest.run_id]
         with step("Reading the catalog"):
             live = live_videos(catalog, at=newest.run_id)  # the next build takes a night that ends meanwhile
-            indexed = _indexed(root, base)
+            indexed = _indexed(files, base)
         # A video's run tells whether the index has its latest rows.
         todo = [video for video in live.values() if indexed.get(video.video_id) != video.run_id]
-        index_id = new_run_id(datetime.now(UTC), (path.name for path in root.iterdir() if path.is_dir()))
+        index_id = new_run_id(datetime.now(UTC), index.build_ids())
         plans = list(_plan(todo, index_id, base.next_video if base else 0, source.embedding_size))
-        shards = _write(root, index_id, plans, source, options)
-        changes = _changes(indexed, live, todo, shards, _ids(root, shards))
+        written = _write(index.folder, index_id, plans, source, options)
+        shards, sums = [one.shard for one in written], _sums(written)
+        files.fetch(sums)
+        changes = _changes(indexed, live, todo, shards, _ids(files, shards))
         if base is not None and not shards and not changes.removed:
             lock.check()
-            remove_unreferenced(root)  # also files that a killed build left
+            index.remove_unreferenced()  # also files that a killed build left
             return _summary(base, changes, began, changed=False)
+        if base is not None:
+            files.fetch(base.files)
         created_at = datetime.now(UTC).isoformat()
         manifest = draft(
-            root, index_id, created_at, source, shards,
+            files.root, index_id, created_at, source, shards,
             base=base, removed=changes.removed, kind=request.kind, runs=runs,
-        )  # fmt: skip
-        manifest = _finish(root, manifest, request.recall, _label_directions(catalog, newest.config), options)
-        publish_manifest(root, manifest, lock.check)
+        ).with_files(sums)  # fmt: skip
+        directions = _label_directions(catalog, newest.config)
+        manifest = _finish(index, files, manifest, request.recall, directions, options)
+        index.publish(files.root, manifest, lock.check)
         lock.check()
-        remove_unreferenced(root)
+        index.remove_unreferenced()
     return _summary(manifest, changes, began, changed=True)
 
 
-def _current(root: Path) -> Manifest | None:
+def _current(index: StoredIndex) -> Manifest | None:
     try:
-        return read_manifest(root)
-    except NoIndexError:
+        return index.manifest()
+    except (NoIndexError, NoChecksums):  # without checksums, an index on an object store cannot be copied here
         return None
+
+
+def _extended(base: Manifest | None, catalog: Catalog, source: Source) -> Manifest | None:
+    """Returns the index to extend; None to build one from scratch.
+
+    Raises:
+        MixedModelsError: the index has another model's vectors.
+    """
+    if base is None or _only_labels_differ(catalog, base, source):
+        return None  # after relabelling every video has new rows, so all shards are written again
+    base.require_model(source.model_fingerprint)
+    return base
 
 
 def _source(config: RunConfig) -> Source:
@@ -167,19 +185,21 @@ def _only_labels_differ(catalog: Catalog, base: Manifest, source: Source) -> boo
         return False
     prints = (base.model_fingerprint, source.model_fingerprint)
     try:
-        one, other = (ModelBundle.open(Path(catalog.model_folder(fingerprint))) for fingerprint in prints)
+        one, other = (ModelBundle.open(local_bundle(catalog.model_folder(fingerprint))) for fingerprint in prints)
     except ModelError:
         return False  # the index belongs to a model that this catalog does not have
     return (one.backbone, one.precision) == (other.backbone, other.precision)
 
 
-def _indexed(root: Path, base: Manifest | None) -> dict[str, str]:
+def _indexed(files: IndexFiles, base: Manifest | None) -> dict[str, str]:
     """Returns the ids of the videos that the index can find, with the runs of their rows."""
     indexed: dict[str, str] = {}
     if base is not None:
+        tables = {shard.rows_name("videos") for shard in base.shards}
+        files.fetch({name: one for name, one in base.files.items() if name in tables})
         hidden = set(base.hidden)
         for shard in base.shards:
-            rows = read_rows(root, shard, "videos", ["video", "video_id", "run_id"]).to_pylist()
+            rows = read_rows(files.root, shard, "videos", ["video", "video_id", "run_id"]).to_pylist()
             indexed.update({row["video_id"]: row["run_id"] for row in rows if row["video"] not in hidden})
     return indexed
 
@@ -193,8 +213,8 @@ class _Changes(NamedTuple):
     unusable_videos: int
 
 
-def _ids(root: Path, shards: Iterable[ShardInfo]) -> set[str]:
-    tables = (read_rows(root, shard, "videos", ["video_id"]) for shard in shards)
+def _ids(files: IndexFiles, shards: Iterable[ShardInfo]) -> set[str]:
+    tables = (read_rows(files.root, shard, "videos", ["video_id"]) for shard in shards)
     return {video_id for table in tables for video_id in table["video_id"].to_pylist()}
 
 
@@ -225,14 +245,15 @@ def _plan(videos: Iterable[IndexedVideo], index_id: str, first_number: int, embe
 
 
 def _write(
-    root: Path, index_id: str, plans: list[ShardPlan], source: Source, options: PipelineOptions
-) -> list[ShardInfo]:
+    folder: str, index_id: str, plans: list[ShardPlan], source: Source, options: PipelineOptions
+) -> list[WrittenShard]:
     if not plans:
         return []
-    settings = ShardSettings(str(root), source.model_fingerprint, source.embedding_size, DEFAULT_TEXT_MODEL)
-    results = str(root / index_id / "shards.json")
-    (root / index_id).mkdir(parents=True, exist_ok=True)
-    watched = step("Writing shards", root / index_id, "*.videos.parquet", len(plans))
+    settings = ShardSettings(folder, source.model_fingerprint, source.embedding_size, DEFAULT_TEXT_MODEL)
+    build = storage.join(folder, index_id)
+    results = storage.join(build, "shards.json")
+    storage.make_folder(build)
+    watched = step("Writing shards", build, "*.videos.parquet", len(plans))
     with watched, beam.Pipeline(options=options) as pipeline:
         _ = (
             pipeline
@@ -241,30 +262,57 @@ def _write(
             | WriteShards(settings)
             | Collect(results)
         )
-    return sorted(read_collected(results, ShardInfo), key=lambda shard: shard.name)
+    return sorted(read_collected(results, WrittenShard), key=lambda written: written.shard.name)
+
+
+def _sums(written: Iterable[WrittenShard | WrittenCodes]) -> dict[str, FileSum]:
+    return {name: one for part in written for name, one in part.files.items()}
 
 
 def _finish(
-    root: Path, manifest: Manifest, recall: float, directions: np.ndarray | None, options: PipelineOptions
+    index: StoredIndex,
+    files: IndexFiles,
+    manifest: Manifest,
+    recall: float,
+    directions: np.ndarray | None,
+    options: PipelineOptions,
 ) -> Manifest:
     """Trains the approximate levels, encodes the shards in parallel and measures recall."""
+    files.hold(manifest.index_id)
     for level in untrained(manifest):
         with step(f"Training on a sample of {manifest.levels[level].rows} {level}"):
-            manifest = train(root, manifest, level)
+            manifest = train(files.root, manifest, level)
+            trained = quantiser_files(manifest.levels[level].quantiser)
+            manifest = manifest.with_files(index.upload(files.root, trained))
     tasks = missing_candidates(manifest)
     if tasks:
-        watched = step("Encoding shards", root / manifest.index_id, "*.ivfpq.faiss", len(tasks))
-        with watched, beam.Pipeline(options=options) as pipeline:
-            _ = pipeline | "Tasks" >> beam.Create(tasks) | "Spread tasks" >> beam.Reshuffle() | EncodeShards(str(root))
+        sums = _encode(index.folder, manifest, tasks, options)
+        files.fetch(sums)
+        manifest = with_candidates(manifest, tasks).with_files(sums)
     with step("Measuring recall"):
-        return measure(root, with_candidates(manifest, tasks), recall, directions)
+        return measure(files.root, manifest, recall, directions)
+
+
+def _encode(folder: str, manifest: Manifest, tasks: list[EncodeTask], options: PipelineOptions) -> dict[str, FileSum]:
+    build = storage.join(folder, manifest.index_id)
+    results = storage.join(build, "codes.json")
+    watched = step("Encoding shards", build, "*.ivfpq.faiss", len(tasks))
+    with watched, beam.Pipeline(options=options) as pipeline:
+        _ = (
+            pipeline
+            | "Tasks" >> beam.Create(tasks)
+            | "Spread tasks" >> beam.Reshuffle()
+            | EncodeShards(folder, manifest.files)
+            | Collect(results)
+        )
+    return _sums(read_collected(results, WrittenCodes))
 
 
 def _label_directions(catalog: Catalog, config: RunConfig) -> np.ndarray | None:
     """Returns the classifier's centred weights, float32 [L, D], the directions of words; None if it is not linear."""
     from models.visual.bundle import ModelBundle
 
-    sets = ModelBundle.open(Path(catalog.model_folder(config.model_fingerprint))).label_sets()
+    sets = ModelBundle.open(local_bundle(catalog.model_folder(config.model_fingerprint))).label_sets()
     kernels = [kernel.astype(np.float64) for _, (kernel, _) in sets]
     centred = [(kernel - kernel.mean(axis=1, keepdims=True)).T for kernel in kernels]
     return unit(np.concatenate(centred)) if centred else None

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from models.atomic_file import atomic_path
@@ -84,7 +85,7 @@ def run_proxies(request: ProxiesRequest, failed: Callable[[Row, VideoError], Any
         failed: called with the row of each video that gets no proxy, and why.
 
     Raises:
-        CatalogError: there is no catalog with a finished run, or not on this machine's file system.
+        CatalogError: there is no catalog with a finished run.
         CatalogLocked: another call is making proxies.
         CatalogLockLost: another call took over.
         NoEncoder: this build of PyAV cannot encode.
@@ -92,11 +93,6 @@ def run_proxies(request: ProxiesRequest, failed: Callable[[Row, VideoError], Any
         SpoolError: a proxy cannot be written.
     """
     began = time.monotonic()
-    if not storage.is_local(request.catalog):
-        raise CatalogError(
-            f"cannot make proxies in {request.catalog}: `reelbeam serve`, which plays them, reads only catalogs on "
-            "this machine's file system; copy or mount the catalog first"
-        )
     require_encoder()
     catalog = Catalog.open(request.catalog)
     if not catalog.run_ids():
@@ -152,8 +148,8 @@ def _make(
     made = _Made([], Counter())
     if not todo:
         return made
-    folder = Path(next(iter(todo))).parent
-    storage.make_folder(str(folder))
+    folder = next(iter(todo)).rsplit("/", 1)[0]
+    storage.make_folder(folder)
     with step("Making proxies", folder, _FINISHED, total), _threads(request.workers) as (threads, maker):
         rows = {threads.submit(_make_one, maker, path, row, request.height, fence): row for path, row in todo.items()}
         for future in as_completed(rows):
@@ -180,6 +176,19 @@ def _threads(workers: int) -> Iterator[tuple[ThreadPoolExecutor, ProxyMaker]]:
 
 def _make_one(maker: ProxyMaker, path: str, row: Row, height: int, fence: Fence) -> float:
     """Makes a proxy at a path; returns its length in seconds."""
-    with atomic_path(Path(path), fence) as part:
+    with _written(path, fence) as part:
         made = maker.make(row["uri"], row["fingerprint"], row["duration_s"], row["size_bytes"], str(part), height)
     return made.duration_s
+
+
+@contextmanager
+def _written(path: str, fence: Fence) -> Iterator[Path]:
+    """Yields a local path for a proxy that gets its name, or is uploaded, when the block ends."""
+    if storage.is_local(path):
+        with atomic_path(Path(path), fence) as part:
+            yield part
+        return
+    with TemporaryDirectory(prefix="reelbeam-") as folder:
+        part = Path(folder) / path.rsplit("/", 1)[-1]
+        yield part
+        storage.upload(part, path, FOLDER, fence)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +25,7 @@ from rich.progress import (
 from pipelines.terminal.logs import log, logs_json
 from pipelines.terminal.units import human_progress, human_speed, human_time
 from transforms.catalog.progress import Totals, read_progress
-from transforms.storage import StorageError, is_local
+from transforms.storage import StorageError, is_local, list_files
 
 if TYPE_CHECKING:
     from models.heads.early_stopping import Watcher
@@ -44,7 +44,7 @@ def watch(work_folder: str) -> Iterator[None]:
 
 
 @contextmanager
-def step(text: str, folder: Path | None = None, pattern: str = "*", total: int = 0) -> Iterator[None]:
+def step(text: str, folder: str | None = None, pattern: str = "*", total: int = 0) -> Iterator[None]:
     """Shows one step of an index build while the block runs.
 
     Args:
@@ -133,7 +133,7 @@ def _job_lines(work_folder: str, stop: threading.Event) -> None:
 
 def _job_bar(work_folder: str, stop: threading.Event) -> None:
     began = time.monotonic()
-    poll_s = POLL_LOCAL_S if is_local(work_folder) else POLL_REMOTE_S
+    poll_s = _poll_s(work_folder)
     columns = [
         BarColumn(),
         TextColumn("{task.fields[video]}"),
@@ -157,11 +157,19 @@ def _job_bar(work_folder: str, stop: threading.Event) -> None:
                 )
 
 
-_Counted = tuple[Path, str, int] | None
+_Counted = tuple[str, str, int] | None
 
 
 def _done(counted: _Counted) -> int:
-    return sum(1 for _ in counted[0].glob(counted[1])) if counted else 0
+    if not counted:
+        return 0
+    with suppress(StorageError):  # the next look may succeed
+        return sum(fnmatch(file.path.rsplit("/", 1)[-1], counted[1]) for file in list_files(counted[0]))
+    return 0
+
+
+def _poll_s(folder: str) -> float:
+    return POLL_LOCAL_S if is_local(folder) else POLL_REMOTE_S
 
 
 def _step_lines(text: str, counted: _Counted, stop: threading.Event) -> None:
@@ -175,6 +183,6 @@ def _step_bar(text: str, counted: _Counted, stop: threading.Event) -> None:
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[far]}"), TimeElapsedColumn()
     with _bar(*columns) as bar:
         task = bar.add_task(text, total=counted[2] if counted else None, far="")
-        while not stop.wait(POLL_LOCAL_S):
+        while not stop.wait(_poll_s(counted[0]) if counted else POLL_LOCAL_S):
             done = _done(counted)
             bar.update(task, completed=done, far=f"{done}/{counted[2]}" if counted else "")

@@ -5,7 +5,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,13 +13,13 @@ import pyarrow.compute as pc
 from models.computed_once import computed_once
 from models.errors import ReelbeamError
 from models.retrieval.errors import NoIndexError
-from models.retrieval.manifest import current_index_id
 from transforms.archive.roots import Roots
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.night_report import NightReport, commonest_labels, night_report
 from transforms.catalog.proxies import find_proxy
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
 from transforms.catalog.status import unfinished_run
+from transforms.catalog.stored_index import StoredIndex
 from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
@@ -161,7 +160,7 @@ class CatalogView:
 
     Raises:
         CatalogError: there is no catalog.
-        RetrievalError: its index is damaged, or the catalog lies on an object store.
+        RetrievalError: its index is damaged, or there is no room for a copy of it on this machine.
     """
 
     def __init__(self, root: str, **search_options: Any) -> None:
@@ -202,7 +201,7 @@ class CatalogView:
 
     def _index_id(self, catalog: Catalog) -> str | None:
         try:
-            return current_index_id(Path(catalog.path("index")))
+            return StoredIndex(catalog.path("index")).current_id()
         except NoIndexError:
             return None
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from models.atomic_folder import made_folder
 from models.cache import cache_folder
 from models.pretrained.sums import SUMS
 from models.visual.bundle import JOINT, MARKER
@@ -39,8 +40,12 @@ def _copy_folder(source: str, target: str, marker: str) -> None:
         _copy(file.path, storage.join(target, relative))
 
 
-def local_bundle(folder: str) -> Path:
+def local_bundle(folder: str, *, whole: bool = False) -> Path:
     """Returns a local folder to open a bundle from; a bundle in an object store is copied into this machine's cache.
+
+    Args:
+        folder: the bundle, a path or URI.
+        whole: with the preset of a joint model, which reading words needs and workers do not.
 
     Raises:
         StorageError: it cannot be copied.
@@ -48,8 +53,10 @@ def local_bundle(folder: str) -> Path:
     if storage.is_local(folder):
         return Path(folder)
     target = cache_folder() / "models" / folder.rstrip("/").rsplit("/", 1)[-1]
-    # A joint model's preset stays behind: workers never read words.
-    _copy_folder(folder, str(target), MARKER)
+    if whole:
+        copy_bundle(folder, str(target))
+    else:
+        _copy_folder(folder, str(target), MARKER)
     return target
 
 
@@ -57,27 +64,50 @@ def local_model(model: str) -> str:
     """Returns a model that this machine can open; a file in an object store is copied into this machine's cache.
 
     Args:
-        model: a name, a local path, or the uri of a ``.keras`` file.
+        model: a name, a local path, or the uri of a ``.keras`` file, or of the folder of a SavedModel or a preset.
 
     Raises:
-        ModelError: there is no such file.
+        ModelError: there is no such file or folder.
         StorageError: it cannot be copied.
     """
     if storage.is_local(model):
         return model
-    if not model.endswith(".keras"):
-        raise ModelError(f"{model} is no .keras file; a SavedModel must be on this machine's file system")
-    if not storage.exists(model):
+    files = storage.list_files(model)
+    if not files:
         raise ModelError(f"no model at {model}")
+    if files[0].path != model:
+        return _local_folder(model.rstrip("/"), files)
     folder, name = model.rsplit("/", 1)
-    target = cache_folder() / "fetched" / hashlib.sha256(folder.encode()).hexdigest()[:20] / name
+    target = _fetched(folder) / name
     _copy(model, str(target))
-    beside, copied = storage.join(folder, sidecar_path(Path(name)).name), sidecar_path(target)
+    beside, copied = _beside(model), sidecar_path(target)
     if storage.exists(beside):
         _copy(beside, str(copied))
     else:
         copied.unlink(missing_ok=True)
     return str(target)
+
+
+def _local_folder(model: str, files: list[storage.File]) -> str:
+    """Copies a model's folder and its sidecar, unless files of the same names, sizes and times were copied before."""
+    beside = storage.list_files(_beside(model))
+    parent, name = model.rsplit("/", 1)
+    target = _fetched("\n".join(map(repr, [*files, *beside])))
+    if not (target / name).exists():
+        with made_folder(target, name) as temporary:
+            for file in [*files, *beside]:
+                _copy(file.path, str(temporary / file.path.removeprefix(f"{parent}/")))
+    return str(target / name)
+
+
+def _fetched(key: str) -> Path:
+    return cache_folder() / "fetched" / hashlib.sha256(key.encode()).hexdigest()[:20]
+
+
+def _beside(model: str) -> str:
+    """Returns the URI of a model's sidecar, whether or not it is there."""
+    folder, name = model.rsplit("/", 1)
+    return storage.join(folder, sidecar_path(Path(name)).name)
 
 
 @contextmanager

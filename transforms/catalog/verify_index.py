@@ -1,5 +1,6 @@
 """Checks that the current index agrees with the tables that it was built from: the same videos, frame by frame."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.retrieval.errors import RetrievalError
+from models.retrieval.errors import NoIndexError, RetrievalError
 from models.retrieval.ivfpq import load_quantiser
-from models.retrieval.manifest import CURRENT, LEVELS, Manifest, ShardInfo, read_manifest
+from models.retrieval.manifest import CURRENT, LEVELS, Manifest, ShardInfo, sum_of
 from models.retrieval.rows import videos_of
 from models.retrieval.shards import open_level, read_rows
 from models.retrieval.vectors import StoredVectors, read_mapped
@@ -20,6 +21,7 @@ from transforms.catalog.frames import FrameReader, embeddings_of
 from transforms.catalog.index_source import IndexedVideo, live_videos
 from transforms.catalog.runs import Catalog, CatalogError
 from transforms.catalog.schemas import SchemaError
+from transforms.catalog.stored_index import StoredIndex
 
 LISTED = 10
 """Most findings of one kind that are listed one by one."""
@@ -31,11 +33,11 @@ def verify_index(catalog: Catalog) -> Iterator[Finding]:
     The index is compared with the tables as of the newest run that it was built from, so it need not contain later
     nights.
     """
-    root = Path(catalog.path("index"))
-    if not storage.is_local(catalog.root) or not (root / CURRENT).is_file():
-        return
+    index = StoredIndex(catalog.path("index"))
     try:
-        manifest = read_manifest(root)
+        manifest = index.manifest()
+    except NoIndexError:
+        return
     except (RetrievalError, OSError, ValueError) as error:
         yield Finding.of("index", f"index/{CURRENT}", error)
         return
@@ -45,11 +47,14 @@ def verify_index(catalog: Catalog) -> Iterator[Finding]:
         if run_id not in known:
             yield Finding.of("index", name, f"was built from run {run_id}, which is not in the catalog")
             return
-    check = _IndexCheck(catalog, root, manifest, name)
-    yield from check.read_shards()
-    yield from check.check_candidates()
-    if not check.damaged:
-        yield from check.compare()
+    with index.temporary_copy({}) as root:
+        check = _IndexCheck(catalog, root, manifest, name)
+        yield from check.check_sums(index)
+        if index.is_local or not check.damaged:
+            yield from check.read_shards()
+            yield from check.check_candidates()
+        if not check.damaged:
+            yield from check.compare()
 
 
 @dataclass
@@ -72,6 +77,23 @@ class _IndexCheck:
     vectors: list[StoredVectors] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
     places: dict[str, _Place] = field(default_factory=dict)
+
+    def check_sums(self, index: StoredIndex) -> Iterator[Finding]:
+        """Reads every file and compares it with its checksum; files on an object store are copied to `root` for that.
+
+        Copies that searches keep on this machine are not taken: what counts is what is stored.
+        """
+        for name in sorted(self.manifest.files):
+            wanted = self.manifest.files[name]
+            try:
+                if not index.is_local:
+                    _copy(storage.join(index.folder, name), self.root / name)
+                found = sum_of(self.root / name)
+            except OSError as error:
+                yield self._damage(f"index/{name}", error)
+                continue
+            if found != wanted:
+                yield self._damage(f"index/{name}", "is not the file that was written: its checksum differs")
 
     def read_shards(self) -> Iterator[Finding]:
         """Opens every shard and records the place of each video that can be found."""
@@ -178,3 +200,9 @@ class _IndexCheck:
         if not np.array_equal(embeddings, self.vectors[place.shard].vectors[here]):
             return "has other embeddings than the tables"
         return None
+
+
+def _copy(source: str, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with storage.open_read(source) as read, target.open("wb") as written:
+        shutil.copyfileobj(read, written, 1 << 20)

@@ -19,7 +19,6 @@ from models.cache import cache_folder
 from models.computed_once import computed_once
 from models.retrieval.errors import RetrievalError
 from models.retrieval.label_mixtures import LabelMixtures
-from models.retrieval.manifest import current_index_id
 from models.retrieval.moments import Moment
 from models.retrieval.scoring import Metric, unit
 from models.retrieval.videos import VideoHit, VideoIndex
@@ -34,8 +33,11 @@ from models.visual.bundle import ModelBundle
 from models.visual.features import usable
 from models.visual.registry import find
 from transforms import storage
+from transforms.catalog.bundles import local_bundle
+from transforms.catalog.index_copy import IndexFiles
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
+from transforms.catalog.stored_index import StoredIndex
 from transforms.retrieval.filters import Filters, matching
 from transforms.retrieval.pictures import pictures_in, read_picture
 from transforms.retrieval.relevance import FEW_VIDEOS, LIKELY, Evidence, relevance
@@ -127,8 +129,10 @@ class CatalogSearch:
         bundle: ModelBundle,
         text_model: TextModel,
         label_texts: Path | None = None,
+        files: IndexFiles | None = None,
     ) -> None:
         self.catalog = catalog
+        self._files = files  # a copy of the index is not removed from this machine's disk while this lives
         self.index = index
         self.bundle = bundle
         self._text_model = text_model
@@ -147,7 +151,7 @@ class CatalogSearch:
         """Opens a catalog's current index.
 
         Args:
-            root: the catalog's folder, a local path.
+            root: the catalog's folder, a path or URI. Of an index on an object store, this machine keeps a copy.
             text_model: a name of `models.text.registry`; None for the one that belongs to the index: the text tower of
                 a joint model, else the default.
             text_weights: the folder of a joint model's preset, to use instead of the one in the catalog.
@@ -155,20 +159,22 @@ class CatalogSearch:
 
         Raises:
             CatalogError: there is no catalog.
-            RetrievalError: the catalog is on an object store, or its index is missing or damaged.
+            RetrievalError: its index is missing or damaged, or there is no room for a copy of it on this machine.
+            StorageError: a file cannot be read, or copied to this machine.
             TextModelError: the text model cannot be loaded.
         """
-        if not storage.is_local(root):
-            raise RetrievalError(f"cannot search in {root}: an index is memory-mapped; copy or mount the catalog first")
         catalog = Catalog.open(root)
-        index = VideoIndex.open(Path(catalog.path("index")), leave_out=("words", "words_vector"))
-        bundle = ModelBundle.open(Path(catalog.model_folder(index.manifest.model_fingerprint)))
-        return cls(catalog, index, bundle, _text_model(bundle, text_model, text_weights), label_texts)
+        opened = StoredIndex(catalog.path("index")).open(leave_out=("words", "words_vector"))
+        bundle = ModelBundle.open(
+            local_bundle(catalog.model_folder(opened.index.manifest.model_fingerprint), whole=True)
+        )
+        words = _text_model(bundle, text_model, text_weights)
+        return cls(catalog, opened.index, bundle, words, label_texts, opened.files)
 
     @property
     def is_current(self) -> bool:
         """Whether the catalog's current index is still the one that was opened."""
-        return current_index_id(self.index.root) == self.index.manifest.index_id
+        return StoredIndex(self.catalog.path("index")).current_id() == self.index.manifest.index_id
 
     def words(self, text: str) -> Query:
         """Makes a query of words, in any language that the text model knows.
