@@ -16,7 +16,7 @@ from models.retrieval.errors import NoIndexError
 from transforms.archive.roots import Roots
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.night_report import NightReport, commonest_labels, night_report
-from transforms.catalog.proxies import find_proxy
+from transforms.catalog.proxies import find_proxy, proxy_heights
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
 from transforms.catalog.status import unfinished_run
 from transforms.catalog.stored_index import StoredIndex
@@ -24,12 +24,15 @@ from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
-from transforms.storage import StorageError
+from transforms.storage import StorageError, is_local
 
 _LOG = logging.getLogger("reelbeam.web")
 
 LOOK_AGAIN_S: Final = 2.0
 """Seconds for which a snapshot is taken for the newest without a look at the catalog."""
+
+LOOK_AGAIN_REMOTE_S: Final = 15.0
+"""The same for a catalog on an object store, where a look takes requests."""
 
 VIDEO_COLUMNS: Final = (
     "uri", "size_bytes", "modified", "fingerprint", "title", "container", "stream", "codec", "width", "height",
@@ -57,6 +60,7 @@ class Snapshot:
     search: CatalogSearch | None
     videos: pa.Table
     _rows: dict[str, int] = field(init=False)
+    _heights: tuple[float, list[int]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._rows = {video_id: row for row, video_id in enumerate(self.videos["video_id"].to_pylist())}
@@ -87,14 +91,22 @@ class Snapshot:
     def proxy_of(self, row: dict[str, Any]) -> str | None:
         """Returns the path of the proxy of the file that a video's row describes; None where there is none.
 
-        It is looked for anew each time, because `reelbeam proxies` writes no run that would make a new snapshot.
+        It is looked for anew each time, because `reelbeam proxies` writes no run that would make a new snapshot. On an
+        object store, which heights there are takes a listing of all proxies; that is kept for `LOOK_AGAIN_REMOTE_S`.
         """
         if row["gone"]:
             return None
         try:
-            return find_proxy(self.catalog, row)
+            return find_proxy(self.catalog, row, self._proxy_heights())
         except StorageError:
             return None
+
+    def _proxy_heights(self) -> list[int]:
+        kept = self._heights
+        fresh_s = 0.0 if is_local(self.catalog.root) else LOOK_AGAIN_REMOTE_S
+        if kept is None or time.monotonic() - kept[0] >= fresh_s:
+            kept = self._heights = time.monotonic(), proxy_heights(self.catalog)
+        return kept[1]
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
@@ -166,6 +178,7 @@ class CatalogView:
     def __init__(self, root: str, **search_options: Any) -> None:
         self._root = root
         self._options = search_options
+        self._is_local = is_local(root)
         self._renewing = threading.Lock()
         self._looked_s = time.monotonic()
         self._snapshot = self._take(None)
@@ -173,31 +186,42 @@ class CatalogView:
     def snapshot(self) -> Snapshot:
         """Returns the newest snapshot. While one thread takes a new one, the others get the old one.
 
+        Of a catalog on an object store, a thread beside the requests takes it: fetching an index may take minutes.
+
         If the catalog cannot be read, the old snapshot stays: a mount that is away for a moment ends nothing.
         """
         old = self._snapshot
-        if time.monotonic() - self._looked_s < LOOK_AGAIN_S or not self._renewing.acquire(blocking=False):
+        kept_s = LOOK_AGAIN_S if self._is_local else LOOK_AGAIN_REMOTE_S
+        if time.monotonic() - self._looked_s < kept_s or not self._renewing.acquire(blocking=False):
             return old
+        if self._is_local:
+            self._renew(old)
+        else:
+            threading.Thread(target=self._renew, args=(old,), name="catalog-view", daemon=True).start()
+        return self._snapshot
+
+    def _renew(self, old: Snapshot) -> None:
+        """Takes a new snapshot if there is something new, and lets the next thread look."""
         try:
-            if self._state() != (old.run_id, old.index_id):
+            if self._state(old.catalog) != (old.run_id, old.index_id):
                 self._snapshot = self._take(old)
         except (OSError, ReelbeamError) as error:
             _LOG.warning("the catalog cannot be read now; its last state is shown: %s", error)
-            return old
         finally:
             self._looked_s = time.monotonic()
             self._renewing.release()
-        return self._snapshot
 
-    def _state(self) -> tuple[str, str | None]:
-        catalog = Catalog.open(self._root)
-        return self._finished(catalog)[-1].run_id, self._index_id(catalog)
+    def _state(self, catalog: Catalog) -> tuple[str, str | None]:
+        return self._run_ids(catalog)[-1], self._index_id(catalog)
+
+    def _run_ids(self, catalog: Catalog) -> list[str]:
+        run_ids = catalog.run_ids()
+        if not run_ids:
+            raise CatalogError(f"{self._root} has no finished run yet: run `reelbeam classify` first")
+        return run_ids
 
     def _finished(self, catalog: Catalog) -> list[RunRecord]:
-        runs = catalog.runs()
-        if not runs:
-            raise CatalogError(f"{self._root} has no finished run yet: run `reelbeam classify` first")
-        return runs
+        return [catalog.run(run_id) for run_id in self._run_ids(catalog)]
 
     def _index_id(self, catalog: Catalog) -> str | None:
         try:

@@ -8,7 +8,7 @@ earlier version of the file is never taken for one of the newest.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from transforms import storage
@@ -36,17 +36,19 @@ def proxy_path(catalog: Catalog, row: Mapping[str, Any], height: int) -> str:
     return catalog.path(FOLDER, f"{height}p", _name(row))
 
 
-def find_proxy(catalog: Catalog, row: Mapping[str, Any]) -> str | None:
+def find_proxy(catalog: Catalog, row: Mapping[str, Any], heights: Iterable[int] | None = None) -> str | None:
     """Returns the path of the largest proxy of the file that a row describes; None if there is none.
 
     Args:
         catalog: the catalog.
         row: as in `proxy_path`.
+        heights: of the proxies that there are, where the caller knows them; by default `proxy_heights`.
 
     Raises:
         StorageError: the catalog cannot be listed.
     """
-    paths = (proxy_path(catalog, row, height) for height in sorted(_heights(catalog), reverse=True))
+    there = proxy_heights(catalog) if heights is None else heights
+    paths = (proxy_path(catalog, row, height) for height in sorted(there, reverse=True))
     return next((path for path in paths if storage.exists(path)), None)
 
 
@@ -81,11 +83,16 @@ def is_current(file: File, rows: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _files(catalog: Catalog) -> list[File]:
-    folders = (catalog.path(FOLDER, f"{height}p") for height in sorted(_heights(catalog)))
+    folders = (catalog.path(FOLDER, f"{height}p") for height in sorted(proxy_heights(catalog)))
     return [file for folder in folders for file in storage.list_files(folder)]
 
 
-def _heights(catalog: Catalog) -> list[int]:
+def proxy_heights(catalog: Catalog) -> list[int]:
+    """Returns the heights of the proxies of a catalog, in pixels; an object store lists all proxies for that.
+
+    Raises:
+        StorageError: the catalog cannot be listed.
+    """
     found = (_HEIGHT.fullmatch(name) for name in storage.list_folders(catalog.path(FOLDER)))
     return [int(match[1]) for match in found if match is not None]
 
