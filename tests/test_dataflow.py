@@ -1,6 +1,9 @@
 """Both jobs as the real DataflowRunner submits them, to a stand-in of the service on loopback."""
 
 import json
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,9 +11,11 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import translations
 
+from tests.command_line import ROOT, reelbeam_command
 from tests.conftest import Finished, Reelbeam
 from tests.dataflow_endpoint import Endpoint
 from tests.tables import contents, leftovers
+from transforms import storage
 from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.slow
@@ -122,6 +127,42 @@ def test_the_index_job_is_asked_for_too(clips: Path, tmp_path: Path, reelbeam: R
     assert done.code == 1 and "the job ended as FAILED on its runner (out of quota)" in done.err, done.err
     check_workers(endpoint.jobs[0])
     assert any("WriteShards" in one.unique_name for one in staged_pipeline(tmp_path).components.transforms.values())
+
+
+def test_the_index_of_a_catalog_on_an_object_store_is_asked_for_with_the_nights_image(
+    bucket: str, placeholder_catalog: Path, tmp_path: Path, reelbeam: Reelbeam
+) -> None:
+    """By the script in `deploy/`. The job that fails leaves nothing that the next build does not clear away."""
+    for file in storage.list_files(str(placeholder_catalog)):
+        if data := storage.read_bytes(file.path):
+            storage.write_atomically(file.path.replace(str(placeholder_catalog), f"{bucket}/catalog"), data)
+    (tmp_path / "staging").mkdir()
+    program = tmp_path / "bin" / "reelbeam"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(reelbeam_command())} "$@"\n')
+    program.chmod(0o755)
+    image = "registry.example/reelbeam-cpu:1"
+    given = {"PROJECT": "p", "REGION": "europe-west4", "BUCKET": str(tmp_path), "WORKER": image}
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    with Endpoint().running() as endpoint:
+        done = subprocess.run(
+            [ROOT / "deploy/dataflow/index.sh", "--no_auth", f"--dataflow_endpoint={endpoint.address}"],
+            env={**os.environ, **given, "CATALOG": f"{bucket}/catalog", "PATH": path},
+            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1 and "the job ended as FAILED on its runner (out of quota)" in done.stderr, done.stderr
+    (job,) = endpoint.jobs
+    (pool,) = job["environment"]["workerPools"]
+    assert {one["containerImage"] for one in pool["sdkHarnessContainerImages"]} == {image}
+    assert (pool["machineType"], pool["autoscalingSettings"]["maxNumWorkers"]) == ("n2-standard-8", 20)
+    assert "no_use_multiple_sdk_containers" in job["environment"]["experiments"]
+    options = job["environment"]["sdkPipelineOptions"]["options"]
+    assert (options["temp_location"], options["sdk_location"]) == (f"{tmp_path}/tmp", "container")
+    assert any("WriteShards" in one.unique_name for one in staged_pipeline(tmp_path).components.transforms.values())
+    assert not storage.exists(f"{bucket}/catalog/index/LOCK")
+    built = reelbeam("index", "--catalog", f"{bucket}/catalog", "--json")
+    assert (built.code, built.json["videos"]) == (0, 4), built.err
+    assert storage.list_folders(f"{bucket}/catalog/index") == [built.json["index_id"]]
 
 
 def test_a_template_is_written_and_its_job_commits(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:

@@ -425,8 +425,6 @@ def test_what_cannot_be_indexed_or_has_no_index_is_one_line(tmp_path: Path) -> N
     reelbeam("classify", *options)
     assert_refused(1, "nothing to index", "index", "--catalog", catalog)
     assert_refused(1, "build it first with `reelbeam index`", "search", "--catalog", catalog, "dog")
-    assert_refused(1, "memory-mapped", "index", "--catalog", "s3://bucket/catalog")
-    assert_refused(1, "memory-mapped", "search", "--catalog", "s3://bucket/catalog", "dog")
 
 
 def test_the_index_follows_the_nights_and_the_model(tmp_path: Path) -> None:

@@ -151,12 +151,6 @@ def test_behind_a_proxy(catalog: Path, proxy_sends: dict[str, str]) -> None:
         proxied.close()
 
 
-def test_a_catalog_on_an_object_store_is_refused_at_once(reelbeam: Reelbeam) -> None:
-    done = reelbeam("serve", "--catalog", "s3://bucket/catalog", "--s3_endpoint_url", "http://127.0.0.1:9")
-    assert done.code == 1 and done.err.count("\n") == 1
-    assert done.err.startswith("reelbeam: cannot serve s3://bucket/catalog: ") and "copy or mount" in done.err
-
-
 def test_no_catalog(tmp_path: Path, reelbeam: Reelbeam) -> None:
     done = reelbeam("serve", "--catalog", tmp_path)
     assert done.code == 1 and done.err.startswith("reelbeam: no catalog at")
