@@ -339,8 +339,8 @@ class Catalog:
         There are always answers, also to words for what no video shows. Each has a `relevance`: the probability (0 to
         1) that it shows what was asked for.
 
-        This needs an index (`reelbeam index`) and a catalog on this machine's file system. The first call opens the
-        index and keeps it open. When `reelbeam index` has built a new one, the next call opens that.
+        This needs an index (`reelbeam index`). Of an index on an object store, this machine keeps a copy. The first
+        call opens the index and keeps it open. When `reelbeam index` has built a new one, the next call opens that.
 
         Args:
             words: the question, in any language that the text model knows.
@@ -359,8 +359,8 @@ class Catalog:
 
         Raises:
             NoIndexError: no index has been built.
-            RetrievalError: no words, an unknown label, a least relevance for a joint model or beyond 0 to 1, or a
-                catalog that is not on this machine's file system.
+            RetrievalError: no words, an unknown label, a least relevance for a joint model or beyond 0 to 1, or no room
+                for a copy of the index on this machine.
             TextModelError: the text model is unknown or its package or weights are missing.
 
         Example:
@@ -441,7 +441,7 @@ class Catalog:
 
         Raises:
             NoIndexError: no index has been built.
-            RetrievalError: the file cannot be read, or a catalog that is not on this machine's file system.
+            RetrievalError: the file cannot be read, or there is no room for a copy of the index on this machine.
             TypeError: both or none of ``video`` and ``image``, or ``at_s`` without ``video``.
 
         Example:

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from models.retrieval.build import EncodeTask, encode
-from models.retrieval.manifest import FileSum, ShardInfo, quantiser_files
+from models.retrieval.manifest import FileSum, ShardInfo
 from models.retrieval.rows import VideoFrames
 from models.retrieval.shards import ShardWriter
 from models.text.registry import open_text_model
 from models.text.spec import TextModel
+from transforms import storage
 from transforms.archive.subtitles import words_of
 from transforms.catalog.frames import FrameReader, embeddings_of
 from transforms.catalog.index_source import IndexedVideo
@@ -97,8 +99,28 @@ class WrittenCodes:
     files: dict[str, FileSum]
 
 
+def store_plan(plan: ShardPlan, folder: str) -> str:
+    """Writes a plan into a folder, so that a job's description holds its path only; returns the path.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    path = storage.join(folder, f"{plan.name.rsplit('/', 1)[-1]}.plan")
+    storage.write_atomically(path, msgspec.msgpack.encode(plan), "index")
+    return path
+
+
+def stored_plan(path: str) -> ShardPlan:
+    """Reads what `store_plan` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return msgspec.msgpack.decode(storage.read_bytes(path), type=ShardPlan)
+
+
 class WriteShards(beam.PTransform):
-    """Turns `ShardPlan`s into `WrittenShard`s and writes the shards' files. A retry writes the same files.
+    """Turns paths of stored `ShardPlan`s into `WrittenShard`s and writes the shards. A retry writes the same files.
 
     Where the index lies on an object store, a worker writes the files of a shard into a temporary folder and uploads
     them.
@@ -108,9 +130,9 @@ class WriteShards(beam.PTransform):
         super().__init__()
         self.settings = settings
 
-    def expand(self, plans: beam.PCollection) -> beam.PCollection:
+    def expand(self, paths: beam.PCollection) -> beam.PCollection:
         """Applies the transform."""
-        return plans | "Write shard" >> beam.ParDo(_WriteShard(self.settings))
+        return paths | "Write shard" >> beam.ParDo(_WriteShard(self.settings))
 
 
 class _WriteShard(beam.DoFn):
@@ -120,11 +142,11 @@ class _WriteShard(beam.DoFn):
         self._frames = Metrics.counter("index", "frames_indexed")
         self._videos = Metrics.counter("index", "videos_indexed")
 
-    def process(self, plan: ShardPlan) -> Iterator[WrittenShard]:
+    def process(self, path: str) -> Iterator[WrittenShard]:
         text_model: TextModel = self._text_model.acquire(lambda: open_text_model(self._settings.text_model))
         index = StoredIndex(self._settings.root)
         with index.temporary_copy({}) as root:
-            info = write_shard(plan, root, self._settings, text_model)
+            info = write_shard(stored_plan(path), root, self._settings, text_model)
             if info is None:
                 return
             files = index.upload(root, info.file_names())
@@ -192,8 +214,7 @@ class EncodeShards(beam.PTransform):
 
 def _encoded(folder: str, files: dict[str, FileSum], task: EncodeTask) -> WrittenCodes:
     index = StoredIndex(folder)
-    read = [*quantiser_files(task.quantiser), task.shard.vectors_name(task.level)]
-    with index.temporary_copy({name: files[name] for name in read if name in files}) as root:
+    with index.temporary_copy({name: files[name] for name in task.file_names() if name in files}) as root:
         (root / task.path).parent.mkdir(parents=True, exist_ok=True)
         encode(root, task)
         return WrittenCodes(index.upload(root, [task.path]))

@@ -29,7 +29,7 @@ from models.retrieval.ivfpq import (
     train_quantiser,
     training_rows,
 )
-from models.retrieval.manifest import LEVELS, Kind, Level, LevelInfo, Manifest, ShardInfo
+from models.retrieval.manifest import LEVELS, Kind, Level, LevelInfo, Manifest, ShardInfo, quantiser_files
 from models.retrieval.rows import videos_of
 from models.retrieval.shards import open_level, read_rows
 from models.retrieval.tuning import held_out, tune
@@ -76,6 +76,10 @@ class EncodeTask(NamedTuple):
     level: Level
     quantiser: str
     path: str
+
+    def file_names(self) -> list[str]:
+        """Return the names of the files that the task reads, relative to the index folder."""
+        return [*quantiser_files(self.quantiser), self.shard.vectors_name(self.level)]
 
 
 def draft(

@@ -37,7 +37,15 @@ from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
 from transforms.catalog.stored_index import StoredIndex
 from transforms.collect import Collect, read_collected
 from transforms.video.sampling import Sampling
-from transforms.write_shards import EncodeShards, ShardPlan, ShardSettings, WriteShards, WrittenCodes, WrittenShard
+from transforms.write_shards import (
+    EncodeShards,
+    ShardPlan,
+    ShardSettings,
+    WriteShards,
+    WrittenCodes,
+    WrittenShard,
+    store_plan,
+)
 
 OTHER_PERIOD_S = 5.0
 """Seconds that the last frame of a video stands for where frames are not sampled by time."""
@@ -252,16 +260,17 @@ def _write(
     settings = ShardSettings(folder, source.model_fingerprint, source.embedding_size, DEFAULT_TEXT_MODEL)
     build = storage.join(folder, index_id)
     results = storage.join(build, "shards.json")
-    storage.make_folder(build)
+    stored = [store_plan(plan, build) for plan in plans]
     watched = step("Writing shards", build, "*.videos.parquet", len(plans))
     with watched, beam.Pipeline(options=options) as pipeline:
         _ = (
             pipeline
-            | "Plans" >> beam.Create(plans)
+            | "Plans" >> beam.Create(stored)
             | "Spread plans" >> beam.Reshuffle()
             | WriteShards(settings)
             | Collect(results)
         )
+    storage.delete(stored)
     return sorted(read_collected(results, WrittenShard), key=lambda written: written.shard.name)
 
 
@@ -296,13 +305,14 @@ def _finish(
 def _encode(folder: str, manifest: Manifest, tasks: list[EncodeTask], options: PipelineOptions) -> dict[str, FileSum]:
     build = storage.join(folder, manifest.index_id)
     results = storage.join(build, "codes.json")
+    read = {name for task in tasks for name in task.file_names()}
     watched = step("Encoding shards", build, "*.ivfpq.faiss", len(tasks))
     with watched, beam.Pipeline(options=options) as pipeline:
         _ = (
             pipeline
             | "Tasks" >> beam.Create(tasks)
             | "Spread tasks" >> beam.Reshuffle()
-            | EncodeShards(folder, manifest.files)
+            | EncodeShards(folder, {name: one for name, one in manifest.files.items() if name in read})
             | Collect(results)
         )
     return _sums(read_collected(results, WrittenCodes))
