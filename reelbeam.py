@@ -322,6 +322,27 @@ class Catalog:
 
         return latest_failures(self._stored, at)
 
+    def duplicates(self) -> pa.Table:
+        """Return the stretches that two videos share, as the last `reelbeam duplicates` found them.
+
+        Returns:
+            A table with ``kind`` (``whole``, ``part`` or ``repeated``), ``group``, ``score``, ``speed`` and, for ``one``
+            and ``other`` video, ``one_uri``, ``one_start_s``, ``one_end_s``, ``one_keep`` and so on. ``one_keep`` tells
+            whether that video is one of its group that is best to keep. Sorted by the videos' ids and times.
+
+        Raises:
+            CatalogError: `reelbeam duplicates` was never run, or a file is damaged.
+            SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> row = catalog.duplicates().to_pylist()[0]
+            >>> row["one_uri"], row["one_start_s"], row["other_uri"], row["other_start_s"]
+            ('/videos/news.mp4', 12.0, '/videos/archive.mp4', 760.0)
+        """
+        from transforms.catalog.duplicates import read_duplicates
+
+        return read_duplicates(self._stored)
+
     def search(
         self,
         words: str,

@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "Write what a night did, or a video's contact sheet, as one page.",
     "verify": "Check that a catalog is what its runs promise.",
     "index": "Build the retrieval index, or add what is new to it.",
+    "duplicates": "Find videos that are copies of others, whole or in part.",
     "models": "List models, and get their weights by name.",
     "train": "Train a classifier of your own classes.",
     "relabel": "Give a whole catalog the labels of such a classifier; nothing is decoded.",

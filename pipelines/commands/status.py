@@ -62,6 +62,8 @@ def _print(status: "CatalogStatus") -> None:
     if status.ignored is not None:
         print_paragraph(out, f"ignored: {escape(in_words(status.ignored))}")
     print_paragraph(out, f"index: {status.index or 'none yet (reelbeam index)'}")
+    if status.duplicates:
+        print_paragraph(out, _duplicates(status.duplicates))
     if status.proxies:
         print_paragraph(out, f"proxies: {status.proxies}")
     if status.backlog:
@@ -83,6 +85,12 @@ def _models(status: "CatalogStatus") -> str:
         + (", shown here" if one["read"] else "")
         for one in status.models
     )
+
+
+def _duplicates(found: dict[str, Any]) -> str:
+    """Returns in words what the last search for copies found."""
+    later = "; there are newer nights since (reelbeam duplicates)" if found["outdated"] else ""
+    return f"duplicates: {found['copies']} of {found['videos']} videos, in {found['groups']} groups{later}"
 
 
 def _outlook(backlog: "Outlook") -> str:

@@ -36,6 +36,15 @@ _IDENTITY = [
 ]
 
 
+_SIDE = [
+    ("video_id", pa.string()),
+    ("uri", pa.string()),
+    ("start_s", pa.float64()),
+    ("end_s", pa.float64()),
+    ("keep", pa.bool_()),
+]
+
+
 class SchemaError(ReelbeamError, ValueError):
     """This version cannot read a table."""
 
@@ -141,6 +150,23 @@ THUMBNAILS: Final = _versioned(
     ],
 )
 """`thumbnails`: a few frames of each video as WebP files, in order of time; ``poster`` is true for one of them."""
+
+DUPLICATES: Final = _versioned(
+    "duplicates",
+    [
+        ("kind", pa.string()),
+        ("group", pa.int32()),
+        *[(f"{side}_{name}", kind) for side in ("one", "other") for name, kind in _SIDE],
+        ("speed", pa.float64()),
+        ("score", pa.float64()),
+    ],
+)
+"""`duplicates`: one row for each stretch that two videos share, sorted by their ids and times; ``one_video_id`` comes first.
+
+``kind`` is ``whole`` if the stretch is all of one of the videos, ``part`` otherwise, and ``repeated`` for what is in many
+videos, such as an opening; that has no ``group``. ``one_keep`` tells whether the first video is one of those of its group
+that are best to keep. ``speed`` is how much faster the other video is.
+"""
 
 FILES: Final = _versioned(
     "files",

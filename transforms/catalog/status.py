@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from transforms import storage
 from transforms.catalog import latest
+from transforms.catalog.duplicates import read_record
 from transforms.catalog.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
@@ -39,6 +40,8 @@ class CatalogStatus:
             earlier releases, are not among them.
         models: for each model that made rows, the one of the newest run last: model, model_fingerprint, sampling, runs
             (their number), last_run (its id) and read: whether the numbers above are of its rows.
+        duplicates: the last run of `reelbeam duplicates`: created_at, videos, copies, groups and whether runs came after it;
+            None if there is none.
         backlog: what the last night left and how long it will take; None if it left nothing.
     """
 
@@ -58,6 +61,7 @@ class CatalogStatus:
     best_labels: dict[str, int] = field(default_factory=dict)
     models: list[dict[str, Any]] = field(default_factory=list)
     backlog: Outlook | None = None
+    duplicates: dict[str, Any] | None = None
 
 
 def status_of(catalog: Catalog) -> CatalogStatus:
@@ -82,6 +86,7 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         best_labels=_best_labels(videos["best_label"].drop_null().to_pylist()),
         models=_models(catalog, runs),
         backlog=outlook(runs),
+        duplicates=_duplicates(catalog, runs),
     )
 
 
@@ -157,6 +162,15 @@ def _chunks(catalog: Catalog, run_id: str) -> int:
         if chunks := sum(storage.TEMPORARY_MARK not in file.path for file in files):
             return chunks
     return 0
+
+
+def _duplicates(catalog: Catalog, runs: list[RunRecord]) -> dict[str, Any] | None:
+    record = read_record(catalog)
+    if record is None:
+        return None
+    outdated = bool(runs) and runs[-1].run_id > record.newest_run
+    counts = {name: getattr(record, name) for name in ("created_at", "videos", "copies", "groups")}
+    return {**counts, "outdated": outdated}
 
 
 def _index(catalog: Catalog) -> str | None:

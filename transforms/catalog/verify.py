@@ -20,6 +20,7 @@ from transforms.catalog.findings import Finding
 from transforms.catalog.frames import are_usable, embeddings_of
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, RunRecord
 from transforms.catalog.thumbnails import MOST
+from transforms.catalog.verify_duplicates import verify_duplicates
 from transforms.catalog.verify_index import verify_index
 from transforms.video.thumbnails import size_of
 
@@ -30,7 +31,7 @@ STATUSES: Final = ("ok", "partial")
 
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
-    """Checks all committed runs of a catalog and its index; returns an empty list if nothing is wrong.
+    """Checks all committed runs of a catalog, its index and its duplicates; returns an empty list if nothing is wrong.
 
     Args:
         catalog: the catalog.
@@ -44,7 +45,7 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
     for run_id in catalog.run_ids():
         progress(run_id)
         findings += _verify_run(catalog, run_id, seen)
-    return [*findings, *verify_index(catalog)]
+    return [*findings, *verify_index(catalog), *verify_duplicates(catalog)]
 
 
 @dataclass

@@ -1,0 +1,355 @@
+"""Aligns two videos in time: from single frames that look alike to stretches that are the same footage.
+
+A line says which time of one video is which of the other. Lines are voted for by hits (a Hough transform), fitted to
+the best matches near them, and judged on the stretch where the videos are more alike than usual:
+
+- `Match.agreement`: how alike the two stretches change, the correlation of the frames' vectors about their mean. Crops,
+  mirroring and black bars move all vectors of a copy in one way, which the mean takes away. The same place at
+  another time has the same mean and other changes.
+- `Match.contrast`: by how much the videos agree better on the line than some seconds beside it. Still pictures, test
+  cards and black agree everywhere, so they have none.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.duplicates.fingerprints import Frames, unit
+
+PAL: Final = 25 / 24
+"""How much faster films run on PAL television."""
+
+SLOPES: Final = (1.0, PAL, 1 / PAL)
+"""Speeds that are tried."""
+
+MIN_HITS: Final = 3
+"""Seconds of the first video that have a hit on a line, at least."""
+
+MOST_LINES: Final = 4
+"""Lines of one pair that are looked at, at most."""
+
+MIN_SCORE: Final = 0.35
+"""Least score of a copy by default; chosen on the clips of `tests.benchmarks.duplicates`, checked on others."""
+
+MIN_FRAMES: Final = 7
+"""Frames of a stretch, at least."""
+
+NEAR_S: Final = 1.25
+"""Seconds from a line within which the other video must have a frame."""
+
+BAND: Final = 20
+"""Frames to either side of a line that it is compared with."""
+
+AROUND: Final = 2
+"""Frames next to a line that may be as alike as those on it."""
+
+_FIT: Final = 3
+"""Frames to either side of a line among which its best match is looked for."""
+
+_HEIGHT: Final = 0.25
+"""How far above usual two frames must be alike to belong to a stretch, as a share of how far the best ones are. At 0.5 the
+stretches of still scenes broke into parts: recall was 0.02 lower on the clips of `tests.benchmarks.duplicates`."""
+
+SURE_FRAMES: Final = 14
+"""Shorter stretches have a lower score: on 10 frames, the same place at another time can change alike by chance."""
+
+_HOPELESS: Final = 0.3
+"""Matches with less agreement than this before the line is sharpened are given up."""
+
+_FREE_S: Final = 60.0
+"""Stretches of at least this length have their speed fitted; shorter ones have one of `SLOPES`."""
+
+
+_SHIFTS_S: Final = tuple(sorted((step / 4 for step in range(-5, 6)), key=abs))
+"""Shifts of a line that are tried, seconds: the moments of two samplings differ by parts of a second."""
+
+
+class Line(NamedTuple):
+    """A line in time: ``other_s = slope * one_s + offset_s``."""
+
+    slope: float
+    offset_s: float
+
+    def at(self, one_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the times in the other video."""
+        return one_s * self.slope + self.offset_s
+
+
+class Range(NamedTuple):
+    """A stretch of a video in seconds."""
+
+    start_s: float
+    end_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Its length in seconds."""
+        return self.end_s - self.start_s
+
+
+class Match(NamedTuple):
+    """A stretch of two videos that may be the same footage.
+
+    Attributes:
+        line: which time of one is which of the other.
+        start_s: time of its first frame in the first video.
+        end_s: time of its last frame there.
+        frames: number of its frames.
+        similarity: mean cosine of the frames' fingerprints.
+        agreement: see the module; 1 for identical vectors.
+        contrast: see the module, as a share of what could be between what is beside the line and a perfect match.
+    """
+
+    line: Line
+    start_s: float
+    end_s: float
+    frames: int
+    similarity: float
+    agreement: float
+    contrast: float
+
+    @property
+    def score(self) -> float:
+        """Agreement and contrast as one number, 0 to 1; more than `MIN_SCORE` is a copy."""
+        trust = min(1.0, self.frames / SURE_FRAMES)
+        return round(min(1.0, max(0.0, (self.agreement + self.contrast) / 2 * trust)), 4)
+
+
+class _Band(NamedTuple):
+    """Cosines along a line.
+
+    Attributes:
+        places: the first video's frames that the line reaches, int64 [n].
+        times_s: their times, float64 [n].
+        aligned: the other video's vectors at the line's times, between its frames, float64 [n, K].
+        cosines: with the other video's frames about the line, float64 [n, 2 * BAND + 1]; nan beyond its ends.
+        moments_s: the times of those frames, float64 [n, 2 * BAND + 1].
+    """
+
+    places: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+    aligned: NDArray[np.float64]
+    cosines: NDArray[np.float64]
+    moments_s: NDArray[np.float64]
+
+
+def lines_of(one_s: NDArray[np.float64], other_s: NDArray[np.float64]) -> list[Line]:
+    """Finds the lines on which most hits lie, best first.
+
+    Args:
+        one_s: time of each hit in the first video, float64 [n].
+        other_s: the same in the other video.
+    """
+    found = [item for slope in SLOPES for item in _voted(one_s, other_s, slope)]
+    found.sort(key=lambda item: (-item[0], SLOPES.index(item[2].slope), item[2].offset_s))
+    kept: list[tuple[float, Line]] = []
+    for _, middle_s, line in found:
+        # Two lines are one if they say the same where their hits are.
+        near = [abs(known.at(np.float64(middle_s)) - line.at(np.float64(middle_s))) < 2 for _, known in kept]
+        if not any(near) and len(kept) < MOST_LINES:
+            kept.append((middle_s, line))
+    return [line for _, line in kept]
+
+
+def _voted(one_s: NDArray[np.float64], other_s: NDArray[np.float64], slope: float) -> list[tuple[float, float, Line]]:
+    """Returns votes, the median time of the hits and the line, for the best offsets of one slope."""
+    offsets = other_s - slope * one_s
+    bins = np.floor(offsets).astype(np.int64)
+    bins -= bins.min()
+    # A hit counts once for each second of the first video, so that a still scene does not outvote a moving one.
+    cells = np.unique(np.stack([bins, np.floor(one_s).astype(np.int64)]), axis=1)
+    votes = np.bincount(cells[0], minlength=int(bins.max()) + 1).astype(np.float64)
+    votes += np.r_[votes[1:], 0.0]
+    found = []
+    for place in np.argsort(-votes, kind="stable")[: 3 * MOST_LINES]:
+        if votes[place] >= MIN_HITS:
+            near = (bins == place) | (bins == place + 1)
+            found.append((votes[place], float(np.median(one_s[near])), Line(slope, float(np.median(offsets[near])))))
+    return found
+
+
+def matches(one: Frames, other: Frames, lines: Sequence[Line], min_score: float = MIN_SCORE) -> list[Match]:
+    """Returns the matches on some lines, best first, those that say the same as a better one left out."""
+    found = [match for line in lines if (match := match_on(one, other, line)) is not None]
+    found.sort(key=lambda match: (-match.score * match.frames, match.line, match.start_s))
+    kept: list[Match] = []
+    for match in found:
+        if match.score >= min_score and not any(_overlap(match, better) for better in kept):
+            kept.append(match)
+    return kept
+
+
+def ranges_of(match: Match, one: Frames, other: Frames) -> tuple[Range, Range]:
+    """Returns the stretches of a match in both videos; a frame stands for the time until the next one."""
+    gap_s = float(np.median(np.diff(one.times_s)))
+    own = Range(match.start_s, match.end_s + gap_s)
+    there = match.line.at(np.array(own))
+    last_gap_s = float(np.median(np.diff(other.times_s)))
+    first, last = (float(np.clip(moment, other.times_s[0], other.times_s[-1] + last_gap_s)) for moment in there)
+    return own, Range(round(first, 2), round(last, 2))
+
+
+def _overlap(one: Match, other: Match) -> bool:
+    """Tells whether half of the shorter stretch is in the longer one, in both videos."""
+    shared_s = [min(one.end_s, other.end_s) - max(one.start_s, other.start_s)]
+    ends = [match.line.at(np.array([match.start_s, match.end_s])) for match in (one, other)]
+    shared_s.append(float(min(ends[0][1], ends[1][1]) - max(ends[0][0], ends[1][0])))
+    shorter_s = min(one.end_s - one.start_s, other.end_s - other.start_s)
+    return min(shared_s) >= shorter_s / 2
+
+
+def match_on(one: Frames, other: Frames, line: Line) -> Match | None:
+    """Fits a line and judges the stretch on it; returns None if the videos share no stretch there."""
+    for _ in range(4):
+        band = _band(one, other, line)
+        here = _stretch(band)
+        if here is None:
+            return None
+        fitted = _fitted(band, here, line)
+        if fitted == line:
+            break
+        line = fitted
+    band = _band(one, other, line)
+    here = _stretch(band)
+    if here is None or _judged(one, band, here, line).agreement < _HOPELESS:
+        return None
+    line = _sharpened(one, other, band.places[here], line)
+    band = _band(one, other, line)
+    here = _stretch(band)
+    return None if here is None else _judged(one, band, here, line)
+
+
+def _sharpened(one: Frames, other: Frames, places: NDArray[np.int64], line: Line) -> Line:
+    """Returns the line of a few beside `line` with the largest cosines; turned about the middle of the stretch."""
+    times_s, vectors = one.times_s[places], one.vectors[places]
+    middle_s = float(np.median(times_s))
+    best, most = line, -np.inf
+    for slope in dict.fromkeys((line.slope, *SLOPES)) if line.slope in SLOPES else (line.slope,):
+        offset_s = float(line.at(np.float64(middle_s))) - slope * middle_s
+        for shift_s in _SHIFTS_S:
+            tried = Line(slope, round(offset_s + shift_s, 2))
+            total = float((vectors * _between(other, tried.at(times_s))).sum())
+            if total > most + 0.005 * len(times_s):
+                best, most = tried, total
+    return best
+
+
+def _band(one: Frames, other: Frames, line: Line) -> _Band:
+    expected = line.at(one.times_s)
+    nearest = _nearest(other.times_s, expected)
+    places = np.flatnonzero(np.abs(other.times_s[nearest] - expected) <= NEAR_S)
+    columns = nearest[places][:, None] + np.arange(-BAND, BAND + 1)
+    inside = (columns >= 0) & (columns < len(other.times_s))
+    columns = np.clip(columns, 0, len(other.times_s) - 1)
+    vectors = one.vectors[places].astype(np.float64)
+    cosines = np.einsum("nk,nbk->nb", vectors, other.vectors[columns].astype(np.float64))
+    aligned = _between(other, expected[places])
+    cosines[:, BAND] = (vectors * aligned).sum(axis=1)
+    return _Band(places, one.times_s[places], aligned, np.where(inside, cosines, np.nan), other.times_s[columns])
+
+
+def _nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    after = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(np.abs(times_s[after] - wanted_s) < np.abs(times_s[before] - wanted_s), after, before)
+
+
+def _between(frames: Frames, moments_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns unit vectors at some moments, mixed from the frames before and after each, float64 [n, K]."""
+    after = np.clip(np.searchsorted(frames.times_s, moments_s), 0, len(frames.times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    gap_s = frames.times_s[after] - frames.times_s[before]
+    share = np.divide(moments_s - frames.times_s[before], gap_s, out=np.ones_like(gap_s), where=gap_s > 0)
+    share = np.clip(share, 0, 1)[:, None]
+    return unit((1 - share) * frames.vectors[before] + share * frames.vectors[after])
+
+
+def _stretch(band: _Band) -> slice | None:
+    """Returns the rows in which the videos are more alike than half way between usual and their best."""
+    if len(band.places) < MIN_FRAMES:
+        return None
+    near = np.nanmax(band.cosines[:, BAND - 1 : BAND + 2], axis=1)
+    beside = np.delete(band.cosines, np.s_[BAND - AROUND : BAND + AROUND + 1], axis=1)
+    usual = float(np.nanmedian(beside)) if np.isfinite(beside).any() else 0.0
+    gains = near - usual - _HEIGHT * (np.quantile(near, 0.8) - usual)
+    first, after = heaviest(gains)
+    return slice(first, after) if after - first >= MIN_FRAMES else None
+
+
+def heaviest(gains: NDArray[np.float64]) -> tuple[int, int]:
+    """Returns the run [first, after) with the largest sum (Kadane's algorithm); the first of equals; empty if none is positive."""
+    best, best_sum, first, total = (0, 0), 0.0, 0, 0.0
+    for place, gain in enumerate(gains.tolist()):
+        if total <= 0:
+            first, total = place, 0.0
+        total += gain
+        if total > best_sum:
+            best, best_sum = (first, place + 1), total
+    return best
+
+
+def _fitted(band: _Band, here: slice, line: Line) -> Line:
+    """Returns the line that best fits the best matches near it; the known speeds come first."""
+    near = slice(BAND - _FIT, BAND + _FIT + 1)
+    cosines = np.nan_to_num(band.cosines[here, near], nan=-1.0)
+    best = cosines.argmax(axis=1)
+    weights = cosines.max(axis=1) - np.median(cosines, axis=1) + 1e-6
+    times_s = band.times_s[here]
+    found_s = band.moments_s[here, near][np.arange(len(best)), best]
+    # The column on the line itself stands for the line's own time.
+    found_s = np.where(best == _FIT, line.at(times_s), found_s)
+    tried = []
+    for slope in dict.fromkeys((1.0, line.slope, *SLOPES)):
+        offset_s = _weighted_median(found_s - slope * times_s, weights)
+        errors = np.minimum(np.abs(found_s - slope * times_s - offset_s), 1.5)
+        tried.append((float((weights * errors).sum()) * (1.0 if slope == 1 else 1.1), Line(slope, round(offset_s, 2))))
+    chosen = min(tried)[1]
+    if times_s[-1] - times_s[0] < _FREE_S:
+        return chosen
+    close = np.abs(found_s - chosen.at(times_s)) < NEAR_S
+    if close.sum() < MIN_FRAMES:
+        return chosen
+    slope, offset_s = np.polyfit(times_s[close], found_s[close], 1, w=np.sqrt(weights[close]))
+    return Line(round(float(slope), 5), round(float(offset_s), 2)) if abs(slope / chosen.slope - 1) < 0.02 else chosen
+
+
+def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _judged(one: Frames, band: _Band, here: slice, line: Line) -> Match:
+    vectors = one.vectors[band.places[here]].astype(np.float64)
+    times_s = band.times_s[here]
+    similarity = float(band.cosines[here, BAND].mean())
+    return Match(
+        line,
+        float(times_s[0]),
+        float(times_s[-1]),
+        len(times_s),
+        similarity,
+        _agreement(vectors, band.aligned[here]),
+        _contrast(band.cosines[here]),
+    )
+
+
+def _agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum() + 1e-6))
+
+
+def _contrast(cosines: NDArray[np.float64]) -> float:
+    """Compares the line with the lines beside it that have at least half of its frames."""
+    there = np.isfinite(cosines)
+    counts = there.sum(axis=0)
+    beside = np.abs(np.arange(-BAND, BAND + 1)) > AROUND
+    columns = np.flatnonzero(beside & (counts >= max(MIN_FRAMES - 2, len(cosines) / 2)))
+    if not len(columns):
+        return 0.0
+    on = np.array([cosines[there[:, column], BAND].mean() for column in columns])
+    off = np.nanmean(cosines[:, columns], axis=0)
+    nearest = int((on - off).argmin())
+    return float((on[nearest] - off[nearest]) / (1 - off[nearest] + 0.02))
