@@ -19,6 +19,9 @@ FPS = 12
 SHORTEST_S = 10.0
 """Copies of fewer seconds are not asked for."""
 
+COMMON = ("card", "black", "credits", "intro network")
+"""Beginnings of the names of sources that many files share, and that make no copies of them."""
+
 
 class Piece(NamedTuple):
     """A stretch of a source. `speed` 1.04 shows it 4% faster."""
@@ -97,13 +100,42 @@ class Copy(NamedTuple):
     def length_s(self) -> float:
         return min(self.one_end_s - self.one_start_s, self.other_end_s - self.other_start_s)
 
+    @property
+    def speed(self) -> float:
+        return (self.other_end_s - self.other_start_s) / (self.one_end_s - self.one_start_s)
 
-def copies(files: Sequence[File], common: frozenset[str] = frozenset()) -> list[Copy]:
-    """The stretches that pairs of files share, neighbouring ones joined; sources of `common` are not looked at."""
+    def is_at(self, start_s: float, end_s: float, other_s: float) -> bool:
+        """Whether a found stretch of the first file is this one: half of both together, and the other's time right.
+
+        Args:
+            start_s: where it begins in the first file.
+            end_s: where it ends there.
+            other_s: the time of its middle in the other file.
+        """
+        both_s = max(end_s, self.one_end_s) - min(start_s, self.one_start_s)
+        middle_s = (start_s + end_s) / 2
+        there_s = self.other_start_s + (middle_s - self.one_start_s) * self.speed
+        return min(end_s, self.one_end_s) - max(start_s, self.one_start_s) >= both_s / 2 and abs(there_s - other_s) < 1.5
+
+    def touches(self, start_s: float, end_s: float, other_s: float) -> bool:
+        """Whether the middle of a found stretch lies in both files' stretches."""
+        middle_s = (start_s + end_s) / 2
+        return self.one_start_s - 2 <= middle_s <= self.one_end_s + 2 and (
+            self.other_start_s - 2 <= other_s <= self.other_end_s + 2
+        )
+
+
+def shared(files: Sequence[File]) -> list[Copy]:
+    """All stretches that pairs of files share, neighbouring ones joined; sources of `COMMON` are not looked at."""
     found = []
     for one, other in combinations(sorted(files, key=lambda file: file.name), 2):
-        found += _joined([copy for copy in _overlaps(one, other) if copy[0] not in common])
-    return [copy for copy in found if copy.length_s >= SHORTEST_S]
+        found += _joined([copy for copy in _overlaps(one, other) if not copy[0].startswith(COMMON)])
+    return found
+
+
+def wanted(copies: Sequence[Copy]) -> list[Copy]:
+    """The copies that must be found: at least `SHORTEST_S` long, and not faster and slower at once."""
+    return [copy for copy in copies if copy.length_s >= SHORTEST_S - 0.01 and abs(copy.speed - 1) < 0.06]
 
 
 def _overlaps(one: File, other: File) -> Iterator[tuple[str, Copy]]:
@@ -195,11 +227,9 @@ def made(name: str, second: float) -> np.ndarray:
             place = (60, int(260 + 24 * line - 30 * second))
             cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (230, 230, 230), 1)
     elif name.startswith("intro"):
-        y, x = np.mgrid[0:240, 0:320]
-        image[..., 0], image[..., 2] = (x + 40 * second) % 256, (y * 2 + 25 * second) % 256
-        centre = (int(160 + 90 * np.sin(second)), int(120 + 60 * np.cos(1.3 * second + seed % 7)))
-        cv2.circle(image, centre, 50, (250, 220, 40), -1)
-        cv2.putText(image, name.upper(), (60, 130), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (255, 255, 255), 3)
+        blobs = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
+        image = np.roll(cv2.resize(blobs, (320, 240), interpolation=cv2.INTER_CUBIC), int(35 * second), axis=1)
+        cv2.putText(image, name[-9:].upper(), (40, 130), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (255, 255, 255), 3)
     return image
 
 
@@ -241,3 +271,81 @@ def excerpt(pieces: Sequence[Piece], length_s: float) -> Iterator[Piece]:
         if last > first:
             yield piece._replace(start_s=piece.start_s + first - at, end_s=piece.start_s + last - at)
         at += piece.length_s
+
+
+PERSON, CARS, BOTTLES = "one-by-one-person-detection.mp4", "car-detection.mp4", "bottle-detection.mp4"
+KITTEN = "5HAf_INrFy0_3_25.gif"
+
+
+class Set(NamedTuple):
+    """Films with their copies, and other files that resemble them."""
+
+    films: dict[str, tuple[Piece, ...]]
+    others: tuple[File, ...]
+
+    def files(self) -> list[File]:
+        copied = [file for name, pieces in self.films.items() for file in copies_of(name, pieces)]
+        return [*copied, *self.others]
+
+
+def sources_of(*folders: Path) -> Sources:
+    """The clips of some folders and of those below them."""
+    found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".avi", ".gif", ".mp4")]
+    return Sources({path.name: path for path in found})
+
+
+def tuned_set(sources: Sources, tank: Sequence[str]) -> Set:
+    """What the constants were chosen with."""
+    films = {
+        "person": (Piece(PERSON, 0, 60),),
+        "bottles": (Piece(BOTTLES, 0, 20),),
+        "cars": (Piece(CARS, 0, 15),),
+        "cooking": _film(sources, "0lh_UWF9ZP4_62_69.avi", "3qqEKTPxLNs_1_15.avi", "778mkceE0UQ_40_46.avi", "j2Dhf-xFUxU_13_20.avi"),
+        "piano": _film(sources, "TZ860P4iTaM_15_28.avi", "Je3V7U5Ctj4_569_576.gif", "car-turn.mp4", "horse-running.mp4"),
+        "panda": _film(sources, "ufFT2BWh3BQ_0_8.avi", "man-running.mp4", "rabbit-watermelon.mp4"),
+        "rabbit": _film(sources, "bigbuckbunny.mp4", "bikes.mp4", "klteYv1Uv9A_27_33.avi", "WTf5EgVY5uU_124_128.avi"),
+        "kitten": (Piece(KITTEN, 0, 14),),
+    }
+    later = (Piece(PERSON, 70, 135), Piece(CARS, 15, 30), Piece(BOTTLES, 20, 39), Piece(KITTEN, 14, 22))
+    scenes = {
+        "scenes1": ("PeUHy0A1GF0_114_121.avi", "qvg9eM4Hmzk_4_10.avi"),
+        "scenes2": ("UXs3eq68ZjE_250_255.avi", "skateboard-dog.avi", "dog-walking.mp4", "carphone_pristine.mp4"),
+    }
+    return Set(films, _others(sources, later, scenes, tank))
+
+
+def held_out_set(sources: Sources, tank: Sequence[str]) -> Set:
+    """Other stretches and clips, looked at once the constants were chosen."""
+    films = {
+        "walkers": (Piece(PERSON, 75, 130),),
+        "traffic": (Piece(CARS, 13, 29),),
+        "conveyor": (Piece(BOTTLES, 18, 38),),
+        "shrimps": _film(sources, "PeUHy0A1GF0_114_121.avi", "qvg9eM4Hmzk_4_10.avi", "UXs3eq68ZjE_250_255.avi"),
+        "skaters": _film(sources, "skateboard-dog.avi", "carphone_pristine.mp4", "dog-walking.mp4", "skateboard-man.mp4"),
+        "wagons": tuple(Piece(name, 0, 6) for name in tank[-4:]),
+        "cockatoo": _film(sources, "imageio_cockatoo.mp4", "moviepy_fire2.mp4", "torchcodec_h265_video.mp4"),
+    }
+    later = (Piece(PERSON, 5, 70), Piece(CARS, 0, 13), Piece(BOTTLES, 0, 18))
+    scenes = {
+        "scenes1": ("0lh_UWF9ZP4_62_69.avi", "3qqEKTPxLNs_1_15.avi"),
+        "scenes2": ("TZ860P4iTaM_15_28.avi", "bikes.mp4", "man-running.mp4"),
+    }
+    return Set(films, _others(sources, later, scenes, tank[:-4]))
+
+
+def _film(sources: Sources, *names: str) -> tuple[Piece, ...]:
+    return tuple(Piece(name, 0, min(sources.length_s(name), 14)) for name in names)
+
+
+def _others(
+    sources: Sources, later: Sequence[Piece], scenes: Mapping[str, Sequence[str]], tank: Sequence[str]
+) -> tuple[File, ...]:
+    """Hard negatives: a place at another time, one camera's clips, shared openings and credits, test cards, black."""
+    whole = [Piece(name, 0, min(sources.length_s(name), 10)) for name in tank]
+    files = [File(f"later{number}", (piece,)) for number, piece in enumerate(later)]
+    files += [File(name, _film(sources, *clips)) for name, clips in scenes.items()]
+    files += [File(f"tank{number:02}", (piece,)) for number, piece in enumerate(whole)]
+    opening, credits, card, black = Piece("intro network", 0, 6), Piece("credits", 0, 12), Piece("card", 0, 12), Piece("black", 0, 4)
+    files += [File(f"opened{number}", (opening, piece._replace(end_s=8), credits)) for number, piece in enumerate(whole[:6])]
+    files += [File(f"carded{number}", (card, black, piece._replace(end_s=8))) for number, piece in enumerate(whole[6:12])]
+    return (*files, *(File(f"black{number}", (Piece("black", 0, 15),)) for number in range(2)))

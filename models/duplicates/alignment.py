@@ -62,8 +62,13 @@ _FREE_S: Final = 60.0
 """Stretches of at least this length have their speed fitted; shorter ones have one of `SLOPES`."""
 
 
-_SHIFTS_S: Final = tuple(sorted((step / 4 for step in range(-5, 6)), key=abs))
+_SHIFTS_S: Final = tuple(sorted((step / 4 for step in range(-4, 5)), key=abs))
 """Shifts of a line that are tried, seconds: the moments of two samplings differ by parts of a second."""
+
+
+_SHIFT_MARGIN: Final = 0.002
+_SPEED_MARGIN: Final = 0.015
+"""By how much a shift or another speed must raise the mean cosine, so that chance moves no line."""
 
 
 class Line(NamedTuple):
@@ -182,13 +187,17 @@ def matches(one: Frames, other: Frames, lines: Sequence[Line], min_score: float 
 
 
 def ranges_of(match: Match, one: Frames, other: Frames) -> tuple[Range, Range]:
-    """Returns the stretches of a match in both videos; a frame stands for the time until the next one."""
-    gap_s = float(np.median(np.diff(one.times_s)))
-    own = Range(match.start_s, match.end_s + gap_s)
-    there = match.line.at(np.array(own))
-    last_gap_s = float(np.median(np.diff(other.times_s)))
-    first, last = (float(np.clip(moment, other.times_s[0], other.times_s[-1] + last_gap_s)) for moment in there)
-    return own, Range(round(first, 2), round(last, 2))
+    """Returns the stretches of a match in both videos; a frame stands for half the time to its neighbours."""
+    half_s, other_half_s = (float(np.median(np.diff(frames.times_s))) / 2 for frames in (one, other))
+    start_s, end_s = max(0.0, match.start_s - half_s), match.end_s + half_s
+    slope, offset_s = match.line
+    there = Range(max(0.0, slope * start_s + offset_s), min(slope * end_s + offset_s, other.times_s[-1] + other_half_s))
+    here = Range(max(start_s, (there.start_s - offset_s) / slope), min(end_s, (there.end_s - offset_s) / slope))
+    return _in_hundredths(here), _in_hundredths(there)
+
+
+def _in_hundredths(stretch: Range) -> Range:
+    return Range(round(float(stretch.start_s), 2), round(float(stretch.end_s), 2))
 
 
 def _overlap(one: Match, other: Match) -> bool:
@@ -225,14 +234,15 @@ def _sharpened(one: Frames, other: Frames, places: NDArray[np.int64], line: Line
     """Returns the line of a few beside `line` with the largest cosines; turned about the middle of the stretch."""
     times_s, vectors = one.times_s[places], one.vectors[places]
     middle_s = float(np.median(times_s))
+    there_s = line.slope * middle_s + line.offset_s
+    slopes = dict.fromkeys((1.0, *SLOPES)) if line.slope in SLOPES else (line.slope,)
     best, most = line, -np.inf
-    for slope in dict.fromkeys((line.slope, *SLOPES)) if line.slope in SLOPES else (line.slope,):
-        offset_s = float(line.at(np.float64(middle_s))) - slope * middle_s
+    for slope in slopes:
         for shift_s in _SHIFTS_S:
-            tried = Line(slope, round(offset_s + shift_s, 2))
-            total = float((vectors * _between(other, tried.at(times_s))).sum())
-            if total > most + 0.005 * len(times_s):
-                best, most = tried, total
+            tried = Line(slope, round(there_s - slope * middle_s + shift_s, 2))
+            mean = float((vectors * _between(other, tried.at(times_s))).sum()) / len(times_s)
+            if mean > most + (_SPEED_MARGIN if slope != best.slope else _SHIFT_MARGIN):
+                best, most = tried, mean
     return best
 
 

@@ -93,8 +93,10 @@ def _print_group(out: "Console", number: int, group: dict[str, Any]) -> None:
         mark = "[green]keep[/green]" if keep else "    "
         print_paragraph(out, f"{mark} {escape(_name(video['uri']))}  [dim]{size}[/dim]")
     kept = set(group["keep"])
+    instead = {video["uri"]: video["contained_in"] for video in group["videos"]}
     for match in group["matches"]:
-        if kept & {match["one"], match["other"]}:
+        one, other = match["one"], match["other"]
+        if {one, other} <= kept or instead[one] == other or instead[other] == one:
             print_paragraph(out, escape(_in_words(match, kept)))
 
 

