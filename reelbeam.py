@@ -326,9 +326,10 @@ class Catalog:
         """Return the stretches that two videos share, as the last `reelbeam duplicates` found them.
 
         Returns:
-            A table with ``kind`` (``whole``, ``part`` or ``repeated``), ``group``, ``score``, ``speed`` and, for ``one``
-            and ``other`` video, ``one_uri``, ``one_start_s``, ``one_end_s``, ``one_keep`` and so on. ``one_keep`` tells
-            whether that video is one of its group that is best to keep. Sorted by the videos' ids and times.
+            A table with ``kind`` (``whole``, ``part`` or ``repeated``), ``group``, ``score``, ``speed`` and, for each of
+            the two videos, ``one_uri``, ``one_start_s``, ``one_end_s``, ``one_keep``, ``other_uri`` and so on.
+            ``one_keep`` tells whether that video is among those of its group that are best to keep. Sorted by the
+            videos' ids and times.
 
         Raises:
             CatalogError: `reelbeam duplicates` was never run, or a file is damaged.

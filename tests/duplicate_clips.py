@@ -16,6 +16,7 @@ import numpy as np
 from tests.videos import Recipe, encode
 
 FPS = 12
+PLAIN = Recipe(".mp4", "mpeg4", {"b": "900000", "g": "24"}, fps=Fraction(FPS))
 SHORTEST_S = 10.0
 """Copies of fewer seconds are not asked for."""
 
@@ -49,7 +50,7 @@ class Treatment:
     bars: float = 0.0
     pillars: bool = False
     mirrored: bool = False
-    codec: Recipe = Recipe(".mp4", "mpeg4", {"b": "900000", "g": "24"}, fps=Fraction(FPS))
+    codec: Recipe = PLAIN
 
     def picture(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]

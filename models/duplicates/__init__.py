@@ -1,1 +1,1 @@
-"""Finds the same footage in several videos, from the vectors of their frames: fingerprints, candidates, alignment, groups."""
+"""Finds the same footage in several videos, from the vectors of their frames."""

@@ -49,8 +49,13 @@ _FIT: Final = 3
 """Frames to either side of a line among which its best match is looked for."""
 
 _HEIGHT: Final = 0.25
-"""How far above usual two frames must be alike to belong to a stretch, as a share of how far the best ones are. At 0.5 the
-stretches of still scenes broke into parts: recall was 0.02 lower on the clips of `tests.benchmarks.duplicates`."""
+"""How far above usual two frames must be alike to belong to a stretch, as a share of how far the best ones are. At 0.5
+the stretches of still scenes broke into parts: recall was 0.02 lower on the clips of `tests.benchmarks.duplicates`."""
+
+_UNEVEN: Final = 10.0
+_GAP: Final = 5
+"""A stretch ends where so many frames in a row are `_UNEVEN` times as far from a perfect match as its best ones. A copy is
+treated in one way throughout; openings and credits that two videos share are more alike than what lies between."""
 
 SURE_FRAMES: Final = 14
 """Shorter stretches have a lower score: on 10 frames, the same place at another time can change alike by chance."""
@@ -117,7 +122,7 @@ class Match(NamedTuple):
 
     @property
     def score(self) -> float:
-        """Agreement and contrast as one number, 0 to 1; more than `MIN_SCORE` is a copy."""
+        """Agreement and contrast as one number, 0 to 1; a copy has at least `MIN_SCORE`."""
         trust = min(1.0, self.frames / SURE_FRAMES)
         return round(min(1.0, max(0.0, (self.agreement + self.contrast) / 2 * trust)), 4)
 
@@ -152,7 +157,8 @@ def lines_of(one_s: NDArray[np.float64], other_s: NDArray[np.float64]) -> list[L
     kept: list[tuple[float, Line]] = []
     for _, middle_s, line in found:
         # Two lines are one if they say the same where their hits are.
-        near = [abs(known.at(np.float64(middle_s)) - line.at(np.float64(middle_s))) < 2 for _, known in kept]
+        middle = np.array([middle_s])
+        near = [abs(float((known.at(middle) - line.at(middle))[0])) < 2 for _, known in kept]
         if not any(near) and len(kept) < MOST_LINES:
             kept.append((middle_s, line))
     return [line for _, line in kept]
@@ -283,13 +289,28 @@ def _stretch(band: _Band) -> slice | None:
     near = np.nanmax(band.cosines[:, BAND - 1 : BAND + 2], axis=1)
     beside = np.delete(band.cosines, np.s_[BAND - AROUND : BAND + AROUND + 1], axis=1)
     usual = float(np.nanmedian(beside)) if np.isfinite(beside).any() else 0.0
-    gains = near - usual - _HEIGHT * (np.quantile(near, 0.8) - usual)
+    best = float(np.quantile(near, 0.8))
+    gains = near - usual - _HEIGHT * (best - usual)
+    gains[_in_long_runs(near < 1 - _UNEVEN * (1 - best))] = -len(gains)  # more than all others can make good
     first, after = heaviest(gains)
     return slice(first, after) if after - first >= MIN_FRAMES else None
 
 
+def _in_long_runs(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tells for each place whether at least `_GAP` neighbouring ones, it among them, are chosen."""
+    starts = np.flatnonzero(np.diff(chosen, prepend=False) & chosen)
+    ends = np.flatnonzero(np.diff(chosen, append=False) & chosen) + 1
+    inside = np.zeros(len(chosen), bool)
+    for start, end in zip(starts, ends, strict=True):
+        inside[start:end] = end - start >= _GAP
+    return inside
+
+
 def heaviest(gains: NDArray[np.float64]) -> tuple[int, int]:
-    """Returns the run [first, after) with the largest sum (Kadane's algorithm); the first of equals; empty if none is positive."""
+    """Returns the run [first, after) with the largest sum, by Kadane's algorithm.
+
+    Of equal runs it returns the first; the run is empty if no gain is positive.
+    """
     best, best_sum, first, total = (0, 0), 0.0, 0, 0.0
     for place, gain in enumerate(gains.tolist()):
         if total <= 0:

@@ -15,7 +15,7 @@ from models.duplicates.alignment import Range
 Kind = Literal["whole", "part", "repeated"]
 
 WHOLE: Final = 0.85
-"""A video is contained in another if at least this share of it is there; the ends of a stretch are known to a second or two."""
+"""A video is contained in another if at least this share of it is there: the ends are known to a second or two."""
 
 REPEATS: Final = 4
 """A stretch that at least so many other videos have, each as less than half of itself, is repeated footage."""
@@ -57,7 +57,7 @@ class Copy:
         other: id of the second video.
         one_range: the stretch in the first one.
         other_range: the stretch in the second one.
-        speed: how much faster the second one is.
+        speed: seconds that pass in the second one while one passes in the first.
         score: 0 to 1.
         kind: ``whole`` if the stretch is all of one of the videos, ``part`` otherwise, ``repeated`` if it is in many
             videos, such as an opening or a test card.

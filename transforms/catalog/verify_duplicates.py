@@ -54,7 +54,7 @@ def _check_rows(catalog: Catalog, record: DuplicatesRecord, rows: list[dict[str,
     keys = [_key(row) for row in rows]
     if keys != sorted(set(keys)):
         yield Finding.of("duplicates", record.path, "its rows are not in order, or some are there twice")
-    wrong = [said for row in rows if (said := _problem(row, record))]
+    wrong = [problem for row in rows if (problem := _problem(row, record)) is not None]
     for said in wrong[:LISTED]:
         yield Finding.of("duplicates", record.path, said)
     yield from _check_groups(record, grouped)
