@@ -326,8 +326,8 @@ class Catalog:
         """Return the stretches that two videos share, as the last `reelbeam duplicates` found them.
 
         Returns:
-            A table with ``kind`` (``whole``, ``part`` or ``repeated``), ``group``, ``score``, ``speed`` and, for each of
-            the two videos, ``one_uri``, ``one_start_s``, ``one_end_s``, ``one_keep``, ``other_uri`` and so on.
+            A table with ``kind`` (``whole``, ``part`` or ``repeated``), ``group``, ``score``, ``speed`` and, for both
+            videos, ``one_uri``, ``one_start_s``, ``one_end_s``, ``one_keep``, ``other_uri`` and so on.
             ``one_keep`` tells whether that video is among those of its group that are best to keep. Sorted by the
             videos' ids and times.
 

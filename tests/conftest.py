@@ -184,7 +184,7 @@ def reelbeam(request: pytest.FixtureRequest) -> Iterator[Reelbeam]:
     catalogs: dict[str, None] = {}
 
     def run(*arguments: object, env: dict[str, str] | None = None, timeout_s: float = 300) -> Finished:
-        if arguments[0] in ("classify", "index", "relabel") and "--catalog" in arguments:
+        if arguments[0] in ("classify", "index", "relabel", "duplicates") and "--catalog" in arguments:
             catalogs[str(arguments[arguments.index("--catalog") + 1])] = None
         return start(*arguments, env=env, timeout_s=timeout_s)
 

@@ -116,7 +116,9 @@ class Copy(NamedTuple):
         both_s = max(end_s, self.one_end_s) - min(start_s, self.one_start_s)
         middle_s = (start_s + end_s) / 2
         there_s = self.other_start_s + (middle_s - self.one_start_s) * self.speed
-        return min(end_s, self.one_end_s) - max(start_s, self.one_start_s) >= both_s / 2 and abs(there_s - other_s) < 1.5
+        return (
+            min(end_s, self.one_end_s) - max(start_s, self.one_start_s) >= both_s / 2 and abs(there_s - other_s) < 1.5
+        )
 
     def touches(self, start_s: float, end_s: float, other_s: float) -> bool:
         """Whether the middle of a found stretch lies in both files' stretches."""
@@ -291,7 +293,9 @@ class Set(NamedTuple):
 
 def sources_of(*folders: Path) -> Sources:
     """The clips of some folders and of those below them."""
-    found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".avi", ".gif", ".mp4")]
+    found = [
+        path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".avi", ".gif", ".mp4")
+    ]
     return Sources({path.name: path for path in found})
 
 
@@ -301,8 +305,12 @@ def tuned_set(sources: Sources, tank: Sequence[str]) -> Set:
         "person": (Piece(PERSON, 0, 60),),
         "bottles": (Piece(BOTTLES, 0, 20),),
         "cars": (Piece(CARS, 0, 15),),
-        "cooking": _film(sources, "0lh_UWF9ZP4_62_69.avi", "3qqEKTPxLNs_1_15.avi", "778mkceE0UQ_40_46.avi", "j2Dhf-xFUxU_13_20.avi"),
-        "piano": _film(sources, "TZ860P4iTaM_15_28.avi", "Je3V7U5Ctj4_569_576.gif", "car-turn.mp4", "horse-running.mp4"),
+        "cooking": _film(
+            sources, "0lh_UWF9ZP4_62_69.avi", "3qqEKTPxLNs_1_15.avi", "778mkceE0UQ_40_46.avi", "j2Dhf-xFUxU_13_20.avi"
+        ),
+        "piano": _film(
+            sources, "TZ860P4iTaM_15_28.avi", "Je3V7U5Ctj4_569_576.gif", "car-turn.mp4", "horse-running.mp4"
+        ),
         "panda": _film(sources, "ufFT2BWh3BQ_0_8.avi", "man-running.mp4", "rabbit-watermelon.mp4"),
         "rabbit": _film(sources, "bigbuckbunny.mp4", "bikes.mp4", "klteYv1Uv9A_27_33.avi", "WTf5EgVY5uU_124_128.avi"),
         "kitten": (Piece(KITTEN, 0, 14),),
@@ -322,7 +330,9 @@ def held_out_set(sources: Sources, tank: Sequence[str]) -> Set:
         "traffic": (Piece(CARS, 13, 29),),
         "conveyor": (Piece(BOTTLES, 18, 38),),
         "shrimps": _film(sources, "PeUHy0A1GF0_114_121.avi", "qvg9eM4Hmzk_4_10.avi", "UXs3eq68ZjE_250_255.avi"),
-        "skaters": _film(sources, "skateboard-dog.avi", "carphone_pristine.mp4", "dog-walking.mp4", "skateboard-man.mp4"),
+        "skaters": _film(
+            sources, "skateboard-dog.avi", "carphone_pristine.mp4", "dog-walking.mp4", "skateboard-man.mp4"
+        ),
         "wagons": tuple(Piece(name, 0, 6) for name in tank[-4:]),
         "cockatoo": _film(sources, "imageio_cockatoo.mp4", "moviepy_fire2.mp4", "torchcodec_h265_video.mp4"),
     }
@@ -346,7 +356,16 @@ def _others(
     files = [File(f"later{number}", (piece,)) for number, piece in enumerate(later)]
     files += [File(name, _film(sources, *clips)) for name, clips in scenes.items()]
     files += [File(f"tank{number:02}", (piece,)) for number, piece in enumerate(whole)]
-    opening, credits, card, black = Piece("intro network", 0, 6), Piece("credits", 0, 12), Piece("card", 0, 12), Piece("black", 0, 4)
-    files += [File(f"opened{number}", (opening, piece._replace(end_s=8), credits)) for number, piece in enumerate(whole[:6])]
-    files += [File(f"carded{number}", (card, black, piece._replace(end_s=8))) for number, piece in enumerate(whole[6:12])]
+    opening, credits, card, black = (
+        Piece("intro network", 0, 6),
+        Piece("credits", 0, 12),
+        Piece("card", 0, 12),
+        Piece("black", 0, 4),
+    )
+    files += [
+        File(f"opened{number}", (opening, piece._replace(end_s=8), credits)) for number, piece in enumerate(whole[:6])
+    ]
+    files += [
+        File(f"carded{number}", (card, black, piece._replace(end_s=8))) for number, piece in enumerate(whole[6:12])
+    ]
     return (*files, *(File(f"black{number}", (Piece("black", 0, 15),)) for number in range(2)))

@@ -30,7 +30,7 @@ MIN_HITS: Final = 3
 MOST_LINES: Final = 4
 """Lines of one pair that are looked at, at most."""
 
-MIN_SCORE: Final = 0.35
+MIN_SCORE: Final = 0.3
 """Least score of a copy by default; chosen on the clips of `tests.benchmarks.duplicates`, checked on others."""
 
 MIN_FRAMES: Final = 7
@@ -52,10 +52,10 @@ _HEIGHT: Final = 0.25
 """How far above usual two frames must be alike to belong to a stretch, as a share of how far the best ones are. At 0.5
 the stretches of still scenes broke into parts: recall was 0.02 lower on the clips of `tests.benchmarks.duplicates`."""
 
-_UNEVEN: Final = 10.0
-_GAP: Final = 5
-"""A stretch ends where so many frames in a row are `_UNEVEN` times as far from a perfect match as its best ones. A copy is
-treated in one way throughout; openings and credits that two videos share are more alike than what lies between."""
+_UNEVEN: Final = 12.0
+_GAP: Final = 6
+"""A stretch ends where so many frames in a row are `_UNEVEN` times as far from a perfect match as its best ones. A copy
+is treated in one way throughout; openings and credits that two videos share are more alike than what lies between."""
 
 SURE_FRAMES: Final = 14
 """Shorter stretches have a lower score: on 10 frames, the same place at another time can change alike by chance."""

@@ -35,7 +35,7 @@ REPEATED_SHOWN = 5
 @click.option(
     "--min-score",
     type=click.FloatRange(0.2, 1.0),
-    default=0.35,
+    default=0.3,
     show_default=True,
     help="How sure a copy must be. More finds fewer, and fewer wrong ones.",
 )

@@ -105,7 +105,10 @@ def growth(folder: Path) -> None:
         result = pipeline.run()
         counted = {one.key.metric.name: one.committed for one in result.metrics().query()["counters"]}
         cpu_s = time.process_time() - began
-        print(f"| {count} | {count * FRAMES} | {cpu_s:.1f} | {1000 * cpu_s / count:.1f} | {counted['pairs_aligned']} | {counted['stretches_found']} |", flush=True)
+        print(
+            f"| {count} | {count * FRAMES} | {cpu_s:.1f} | {1000 * cpu_s / count:.1f} | {counted['pairs_aligned']} | {counted['stretches_found']} |",
+            flush=True,
+        )
 
 
 def build(root: Path, count: int) -> None:
@@ -127,7 +130,9 @@ def made_up(count: int) -> Iterator[VideoFrames]:
         if number % 10 == 9:
             frames = last[12:] + 0.5 * rng.standard_normal((FRAMES - 12, 256))
         times_s = np.arange(len(frames), dtype=float)
-        yield VideoFrames(f"{number:016x}", f"/videos/{number}.mp4", float(len(frames)), times_s, frames, {"run_id": "made up"})
+        yield VideoFrames(
+            f"{number:016x}", f"/videos/{number}.mp4", float(len(frames)), times_s, frames, {"run_id": "made up"}
+        )
         last = frames
 
 

@@ -164,9 +164,9 @@ DUPLICATES: Final = _versioned(
 """`duplicates`: one row for each stretch that two videos share, sorted by their ids and times.
 
 ``one_video_id`` is less than ``other_video_id``. ``kind`` is ``whole`` if the stretch is all of one of the videos,
-``part`` otherwise, and ``repeated`` for what is in many videos, such as an opening; that has no ``group``. ``one_keep``
-tells whether the first video is among those of its group that are best to keep. ``speed`` is the time that passes in the
-other video while one second passes in the first.
+``part`` otherwise, and ``repeated`` for what is in many videos, such as an opening; that has no ``group``.
+``one_keep`` tells whether the first video is among those of its group that are best to keep. ``speed`` is how many
+seconds pass in the other video while one passes in the first.
 """
 
 FILES: Final = _versioned(

@@ -40,8 +40,8 @@ class CatalogStatus:
             earlier releases, are not among them.
         models: for each model that made rows, the one of the newest run last: model, model_fingerprint, sampling, runs
             (their number), last_run (its id) and read: whether the numbers above are of its rows.
-        duplicates: the last run of `reelbeam duplicates`: created_at, videos, copies, groups, and whether it is outdated
-            because a run came after it; None if there is none.
+        duplicates: the last run of `reelbeam duplicates`: created_at, videos, copies, groups and outdated (whether
+            a run came after it); None if there is none.
         backlog: what the last night left and how long it will take; None if it left nothing.
     """
 
