@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import videos
-from tests.conftest import Reelbeam, assert_whole
+from tests.conftest import WARM, Reelbeam, assert_whole
 from tests.forking_cli import ForkingCli
 from tests.tables import contents, leftovers
 from transforms.catalog.pieces import MOST_SMALL
@@ -28,8 +28,9 @@ NIGHT_S = 1_700_000_000
 
 
 @pytest.fixture(scope="module")
-def cli(warm_cli: ForkingCli) -> ForkingCli:
-    return warm_cli
+def cli() -> ForkingCli:
+    """Commands that are watched from inside, also those of the fixture that all tests share."""
+    return WARM
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +36,7 @@ OPTIONS = ("--model", "placeholder", "--decode-workers", "1")
 def main(nights: int, measure_at: str, tries: int, keep: Path | None) -> None:
     """Run many nights and print the CPU seconds of the commands after some of them."""
     wanted = {int(night) for night in measure_at.split(",")}
-    with TemporaryDirectory() as folder, ForkingCli() as cli:
+    with TemporaryDirectory() as folder, closing(ForkingCli()) as cli:
         home = keep or Path(folder)
         archive, catalog = home / "archive", home / "catalog"
         made = _films(home / "films")
