@@ -117,14 +117,15 @@ class ShardWriter:
         write_vectors(draft.vectors(self._root, "frames"), ids, np.concatenate(self._frames))
         write_vectors(draft.vectors(self._root, "videos"), numbers, np.stack(self._means))
         times = pa.table({"id": ids, "time_s": np.concatenate(self._times)}, schema=FRAME_SCHEMA)
-        _write_table(times, draft.rows(self._root, "frames"))
-        _write_table(pa.Table.from_pylist(self._videos, schema=self._schema), draft.rows(self._root, "videos"))
+        write_rows(times, draft.rows(self._root, "frames"))
+        write_rows(pa.Table.from_pylist(self._videos, schema=self._schema), draft.rows(self._root, "videos"))
         files = [path for level in LEVELS for path in (draft.vectors(self._root, level), draft.rows(self._root, level))]
         size = sum(path.stat().st_size for path in files)
         self._info = ShardInfo(draft.name, len(numbers), len(ids), size, draft.model_fingerprint)
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
+def write_rows(table: pa.Table, path: Path) -> None:
+    """Write a shard's table of rows, atomically."""
     with atomic_path(path) as part:
         pq.write_table(table, part, compression="zstd")
 

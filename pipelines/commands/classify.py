@@ -104,6 +104,14 @@ class HintType(click.ParamType):
     f"{' '.join(LEFT_OUT)}; only an --include that spells such a name takes it: '.clips/**'. Neither option is applied "
     "to files that --archive names, itself or in a list. Repeatable.",
 )
+@click.option(
+    "--exclude-list",
+    "exclude_lists",
+    multiple=True,
+    metavar="FILE",
+    help="Leave out the files and folders that this file names, one path or URI a line, also if --archive names them "
+    "itself. Repeatable.",
+)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The folder of the tables.")
 @click.option(
     "--model",
@@ -288,6 +296,7 @@ def command(context: click.Context, **chosen: Any) -> None:
 def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_size: int, hedging: "Hedging") -> Any:
     from pipelines.jobs.classify.request import NightRequest
     from transforms.archive.listing import absolute_archive
+    from transforms.archive.named_videos import excluded_by_lists
     from transforms.catalog.runs import RunConfig
     from transforms.decoder.settings import DecoderSettings
     from transforms.storage import absolute
@@ -322,7 +331,12 @@ def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_siz
         batch_size=chosen["batch_size"],
         follow_links=chosen["follow_links"],
         extract_hints=dict(chosen["extract_hints"]),
-        selection=Selection(chosen["include"], chosen["exclude"], exclude_rule="--exclude {}"),
+        selection=Selection(
+            chosen["include"],
+            chosen["exclude"],
+            exclude_rule="--exclude {}",
+            excluded=excluded_by_lists(chosen["exclude_lists"], "--exclude-list {}"),
+        ),
         ending=chosen["ending"],
     )
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "proxies": "Make small copies of what a browser cannot play, for the page.",
     "report": "Write what a night did, or a video's contact sheet, as one page.",
     "verify": "Check that a catalog is what its runs promise.",
+    "forget": "Remove videos from a catalog for good, and keep them out.",
     "index": "Build the retrieval index, or add what is new to it.",
     "models": "List models, and get their weights by name.",
     "train": "Train a classifier of your own classes.",

@@ -1,7 +1,7 @@
 """`reelbeam verify`: checks that a catalog is what its runs promise."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -13,13 +13,25 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
+@click.argument("uris", nargs=-1, metavar="[URI]...")
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
+@click.option("--forgotten", is_flag=True, help="Look whether any file of the catalog still names these videos.")
+@click.option(
+    "--list", "lists", multiple=True, metavar="FILE", help="With --forgotten: a file with one path or URI a line."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(catalog: str, as_json: bool) -> None:
+def command(uris: tuple[str, ...], catalog: str, forgotten: bool, lists: tuple[str, ...], as_json: bool) -> None:
     """Check every file, row and count of a catalog, and its index against its tables.
+
+    With --forgotten and the names of videos, search every byte of the catalog and every value of its tables instead,
+    for their ids and URIs.
 
     Exit codes: 0 all is well, 1 something is wrong (one line for each finding) or could not be checked, 2 wrong usage.
     """  # fmt: skip
+    if forgotten != bool(uris or lists):
+        raise click.UsageError("--forgotten takes the names of videos, and names of videos need --forgotten")
+    if forgotten:
+        _search(catalog, uris, lists, as_json)
     from pipelines.terminal.progress import show_runs
     from transforms.catalog.runs import Catalog
     from transforms.catalog.verify import verify
@@ -39,6 +51,27 @@ def command(catalog: str, as_json: bool) -> None:
             click.echo(_as_json(opened.root, len(runs), findings))
         else:
             _print(opened.root, len(runs), findings)
+    sys.exit(1 if findings else 0)
+
+
+def _search(root: str, names: tuple[str, ...], lists: tuple[str, ...], as_json: bool) -> NoReturn:
+    """Searches for traces of videos, prints them and ends."""
+    from transforms.archive.named_videos import uris_of
+    from transforms.catalog.runs import Catalog
+    from transforms.catalog.traces import find_traces
+    from transforms.storage import absolute, printable
+
+    with cannot_run():
+        opened = Catalog.open(absolute(root))
+        uris = uris_of(names, lists)
+        findings = list(find_traces(opened, uris))
+    if as_json:
+        click.echo(_as_json(opened.root, len(opened.run_ids()), findings))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+        left = f"{len(findings)} findings" if findings else "no file names them"
+        click.echo(f"{printable(opened.root)}: looked for {len(uris)} videos in all files: {left}")
     sys.exit(1 if findings else 0)
 
 

@@ -23,12 +23,11 @@ from models.retrieval.build import (
 )
 from models.retrieval.errors import NoIndexError
 from models.retrieval.manifest import Manifest, ShardInfo, publish_manifest, read_manifest, remove_unreferenced
-from models.retrieval.scoring import unit
 from models.retrieval.shards import read_rows, shard_frames
 from models.text.registry import DEFAULT_TEXT_MODEL
 from pipelines.terminal.progress import step
 from transforms import storage
-from transforms.catalog.index_source import IndexedVideo, live_videos
+from transforms.catalog.index_source import IndexedVideo, label_directions, live_videos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
 from transforms.collect import Collect, read_collected
@@ -129,7 +128,9 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
             root, index_id, created_at, source, shards,
             base=base, removed=changes.removed, kind=request.kind, runs=runs,
         )  # fmt: skip
-        manifest = _finish(root, manifest, request.recall, _label_directions(catalog, newest.config), options)
+        manifest = _finish(
+            root, manifest, request.recall, label_directions(catalog, newest.config.model_fingerprint), options
+        )
         publish_manifest(root, manifest, lock.check)
         lock.check()
         remove_unreferenced(root)
@@ -258,16 +259,6 @@ def _finish(
             _ = pipeline | "Tasks" >> beam.Create(tasks) | "Spread tasks" >> beam.Reshuffle() | EncodeShards(str(root))
     with step("Measuring recall"):
         return measure(root, with_candidates(manifest, tasks), recall, directions)
-
-
-def _label_directions(catalog: Catalog, config: RunConfig) -> np.ndarray | None:
-    """Returns the classifier's centred weights, float32 [L, D], the directions of words; None if it is not linear."""
-    from models.visual.bundle import ModelBundle
-
-    sets = ModelBundle.open(Path(catalog.model_folder(config.model_fingerprint))).label_sets()
-    kernels = [kernel.astype(np.float64) for _, (kernel, _) in sets]
-    centred = [(kernel - kernel.mean(axis=1, keepdims=True)).T for kernel in kernels]
-    return unit(np.concatenate(centred)) if centred else None
 
 
 def _summary(manifest: Manifest, changes: _Changes, began: float, *, changed: bool) -> IndexSummary:

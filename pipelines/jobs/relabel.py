@@ -14,6 +14,7 @@ from pipelines.jobs.hedging import read_hedging
 from pipelines.jobs.stored_rows import write_again
 from transforms.catalog import latest, schemas
 from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
+from transforms.catalog.forgetting import finish_forgetting
 from transforms.catalog.heads import head_for
 from transforms.catalog.index_source import IndexedVideo, live_videos
 from transforms.catalog.labelled_videos import newest_config
@@ -76,6 +77,7 @@ def run_relabel(
     bundle = head_for(catalog, newest_config(catalog), request.model)
     hedging = read_hedging(bundle, request.model, request.label_accuracy, request.hierarchy)
     with CatalogLock(catalog.root, "reelbeam relabel") as lock:
+        finish_forgetting(catalog, lock.check)
         newest = catalog.newest_run()
         assert newest is not None
         # Nothing is decoded: readers find the thumbnails in the runs that decoded the videos.

@@ -22,6 +22,7 @@ from transforms.catalog.proxies import find_proxy
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
 from transforms.catalog.status import unfinished_run
 from transforms.catalog.thumbnail_store import ThumbnailStore
+from transforms.catalog.tombstones import version_of
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
@@ -50,6 +51,7 @@ class Snapshot:
         index_id: its index, or None.
         search: the open index, or None where there is none.
         videos: the latest row of each video, with `VIDEO_COLUMNS`, ``run_id`` and ``gone``, sorted by URI.
+        forgotten: changes when videos were forgotten.
     """
 
     catalog: Catalog
@@ -57,6 +59,7 @@ class Snapshot:
     index_id: str | None
     search: CatalogSearch | None
     videos: pa.Table
+    forgotten: str
     _rows: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +183,7 @@ class CatalogView:
         if time.monotonic() - self._looked_s < LOOK_AGAIN_S or not self._renewing.acquire(blocking=False):
             return old
         try:
-            if self._state() != (old.run_id, old.index_id):
+            if self._state() != (old.run_id, old.index_id, old.forgotten):
                 self._snapshot = self._take(old)
         except (OSError, ReelbeamError) as error:
             _LOG.warning("the catalog cannot be read now; its last state is shown: %s", error)
@@ -190,9 +193,9 @@ class CatalogView:
             self._renewing.release()
         return self._snapshot
 
-    def _state(self) -> tuple[str, str | None]:
+    def _state(self) -> tuple[str, str | None, str]:
         catalog = Catalog.open(self._root)
-        return self._finished(catalog)[-1].run_id, self._index_id(catalog)
+        return self._finished(catalog)[-1].run_id, self._index_id(catalog), version_of(catalog)
 
     def _finished(self, catalog: Catalog) -> list[RunRecord]:
         runs = catalog.runs()
@@ -208,10 +211,12 @@ class CatalogView:
 
     def _take(self, old: Snapshot | None) -> Snapshot:
         catalog = Catalog.open(self._root)
+        # The version first: what is forgotten while the rest is read makes another snapshot.
+        forgotten = version_of(catalog)
         runs, index_id = self._finished(catalog), self._index_id(catalog)
         search = self._opened(index_id, old.search if old is not None else None)
         videos = latest_videos(catalog, list(VIDEO_COLUMNS), runs[-1].run_id)
-        return Snapshot(catalog, runs, index_id, search, videos)
+        return Snapshot(catalog, runs, index_id, search, videos, forgotten)
 
     def _opened(self, index_id: str | None, old: CatalogSearch | None) -> CatalogSearch | None:
         """Opens the index unless it is open; if it cannot be opened, an old one stays, and a new night tries again."""

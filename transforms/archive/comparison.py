@@ -20,6 +20,7 @@ from transforms.archive.selection import DEFAULT, Selection
 from transforms.archive.todo_queue import ORDERS, TodoQueue
 from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.tombstones import Tombstones
 from transforms.video.segments import Video
 
 MAX_ATTEMPTS: Final = 3
@@ -35,6 +36,7 @@ CREATE TABLE outcomes (
     run_id VARCHAR, size_bytes BIGINT, content_hash VARCHAR);
 CREATE TABLE gone_before (video_id VARCHAR, since_us BIGINT);
 CREATE TABLE begun (video_id VARCHAR);
+CREATE TABLE forgotten (video_id VARCHAR);
 CREATE TABLE posters (video_id VARCHAR, fingerprint VARCHAR, run_id VARCHAR);
 CREATE TABLE thumbnail_runs (run_id VARCHAR);
 """
@@ -86,6 +88,10 @@ FROM found WHERE fate IN ('new', 'again')
 ORDER BY video_id NOT IN (SELECT video_id FROM begun), fate = 'again', {order}
 """
 """What failed before comes last, so that a few broken files do not take up each of several short nights."""
+
+_TODO_FILES: Final = "SELECT video_id, uri, size_bytes FROM found WHERE fate IN ('new', 'again') ORDER BY uri"
+
+_LEAVE_OUT: Final = "DELETE FROM found WHERE video_id IN (SELECT video_id FROM forgotten)"
 
 _COUNT_BEGUN: Final = """
 SELECT count(*) FROM found WHERE fate IN ('new', 'again') AND video_id IN (SELECT video_id FROM begun)
@@ -144,16 +150,18 @@ class Backlog:
     """Numbers of videos that a run has to process and may skip.
 
     Attributes:
-        found: videos in the archive.
+        found: videos in the archive, without the forgotten ones.
         todo: videos to process.
         skipped: videos that need no processing.
         given_up: videos among `skipped` that failed too often (see `MAX_ATTEMPTS`).
+        forgotten: videos in the archive that are left out, because they were forgotten under this name or another.
     """
 
     found: int
     todo: int
     skipped: int
     given_up: int
+    forgotten: int = 0
 
 
 class Comparison:
@@ -227,12 +235,40 @@ class Comparison:
         """
         self._read_outcomes(catalog, config, tonight)
         self._database.execute(_COMPARE)
+        forgotten = self._leave_out_forgotten(Tombstones.read(catalog))
         self._database.execute(_CANDIDATES)
         if config.has_thumbnails:
             self._find_thumbnails(catalog, config)
             self._known = _KNOWN_WITH_THUMBNAILS
-        (counts,) = self._database.execute(_COUNT)
-        return Backlog(*counts)
+        ((found, todo, skipped, given_up),) = self._database.execute(_COUNT)
+        return Backlog(found, todo, skipped, given_up, forgotten)
+
+    def _leave_out_forgotten(self, tombstones: Tombstones) -> int:
+        """Takes forgotten videos out of what was found; returns their number.
+
+        Names are looked at for all videos. Content is looked at only for those that would be processed.
+        """
+        if not tombstones.videos:
+            return 0
+        self._forget(
+            video_id
+            for batch in self._database.batches("SELECT video_id, real_id FROM found")
+            for video_id, real_id in zip(batch["video_id"].to_pylist(), batch["real_id"].to_pylist(), strict=True)
+            if tombstones.has(video_id) or tombstones.has(real_id)
+        )
+        self._forget(
+            row["video_id"]
+            for batch in self._database.batches(_TODO_FILES)
+            for row in batch.to_pylist()
+            if tombstones.has_file(row["uri"], row["size_bytes"])
+        )
+        ((forgotten,),) = self._database.execute("SELECT count(*) FROM forgotten")
+        return int(forgotten)
+
+    def _forget(self, video_ids: Iterable[str]) -> None:
+        found = list(video_ids)
+        self._database.insert("forgotten", {"video_id": pa.array(found, pa.string())})
+        self._database.execute(_LEAVE_OUT)
 
     def put_first(self, video_ids: Iterable[str]) -> None:
         """Puts videos before all others in `queue`, if they have to be processed.

@@ -12,6 +12,9 @@ SHOWN_ENDINGS: Final = 20
 KEPT_ENDINGS: Final = 10_000
 """Distinct endings that are counted separately. An archive may have as many endings as files: memory is bounded."""
 
+FORGOTTEN: Final = "forgotten"
+"""The rule that leaves out videos that `reelbeam forget` forgot."""
+
 NO_ENDING: Final = "no ending"
 OTHER_ENDINGS: Final = "other endings"
 

@@ -75,7 +75,7 @@ def covers(archive: str, uri: str, selection: Selection = DEFAULT, is_folder: bo
         selection: which files of the archive are taken.
         is_folder: whether `uri` is a folder; the question is then whether the folder would be searched.
     """
-    if archive.startswith("@"):
+    if archive.startswith("@") or selection.rule_against_uri(uri) is not None:
         return False
     path = path_of_uri(uri)
     root = absolute(archive)
@@ -113,7 +113,15 @@ class _Listing:
     real_names: _RealNames = field(default_factory=_RealNames)
 
     def find(self, archive: str) -> Iterator[Video]:
-        """Yields the videos of one archive."""
+        """Yields the videos of one archive, without those that are excluded by name."""
+        for video in self._find(archive):
+            rule = self.selection.rule_against_uri(video.uri, video.real_id)
+            if rule is None:
+                yield video
+            else:
+                self.ignored.add_by_rule(rule)
+
+    def _find(self, archive: str) -> Iterator[Video]:
         if archive.startswith("@"):
             yield from self._listed(archive[1:])
         elif not storage.is_local(archive):
@@ -174,7 +182,7 @@ class _Listing:
             raise ArchiveError(f"no video found at {archive}; ignored: {in_words(self.ignored.table())}")
 
     def _listed(self, list_path: str) -> Iterator[Video]:
-        for line in _lines(list_path):
+        for line in lines_of(list_path):
             if line.strip():
                 # File names may begin or end with spaces; lines may have spaces around a name as well.
                 is_name = storage.is_local(line) and os.path.exists(absolute(path_of_uri(line)))
@@ -228,7 +236,7 @@ def _asked_by(pattern: str, selection: Selection) -> Selection:
     return replace(selection, include=(*selection.include, f"/{_below(pattern, glob_base(pattern))}"))
 
 
-def _lines(list_path: str) -> Iterator[str]:
+def lines_of(list_path: str) -> Iterator[str]:
     """Yields the lines of a list. Only newlines separate lines, because names may contain other separators."""
     try:
         with storage.open_read(list_path) as file:

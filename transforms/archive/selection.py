@@ -1,14 +1,15 @@
 """Selects the files of an archive: by ending, by globs of the caller, and by rules that apply by default."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase, translate
 from functools import cached_property
 from typing import Final
 
 from transforms.archive.endings import is_video_name
 from transforms.archive.folders import Fits, positions
+from transforms.storage import video_id_of
 
 LEFT_OUT: Final = (
     "._*", ".AppleDouble", ".Trash*", ".snapshot*", ".*", "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle",
@@ -52,16 +53,32 @@ class Selection:
             must spell that name: ``.clips/**`` takes what is in a hidden folder, ``*`` does not.
         exclude: globs of files and folders to leave out; stronger than `include`.
         exclude_rule: how to name the rule of an `exclude` pattern to the user; ``{}`` stands for the pattern.
+        excluded: by the video_id of a URI, the rule that leaves out this file, or all below this folder. It also holds
+            for files that an archive names itself.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     exclude_rule: str = "excluded: {}"
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rules(self) -> list[str]:
-        """Rules of the `exclude` patterns, as `rule_against` names them."""
-        return [self.exclude_rule.format(pattern) for pattern in self.exclude]
+        """Rules of the `exclude` patterns and of `excluded`, as `rule_against` names them."""
+        patterns = [self.exclude_rule.format(pattern) for pattern in self.exclude]
+        return [*patterns, *dict.fromkeys(self.excluded.values())]
+
+    def rule_against_uri(self, uri: str, real_id: str = "") -> str | None:
+        """Returns the rule of `excluded` that leaves out a video; None if there is none.
+
+        Args:
+            uri: its absolute URI.
+            real_id: the video_id of its path without symbolic links, if it has some.
+        """
+        if not self.excluded:
+            return None
+        ids = (real_id, *(video_id_of(name) for name in _uri_and_folders(uri)))
+        return next((self.excluded[one] for one in ids if one in self.excluded), None)
 
     def takes(self, path: str) -> bool:
         """Returns whether to take the file at a path below the archive."""
@@ -105,6 +122,13 @@ class Selection:
 
 
 DEFAULT: Final = Selection()
+
+
+def _uri_and_folders(uri: str) -> Iterator[str]:
+    yield uri
+    while "/" in uri:
+        uri = uri.rsplit("/", 1)[0]
+        yield uri
 
 
 def _default_rule(parts: Sequence[str]) -> str | None:

@@ -8,7 +8,7 @@ after its last byte is written and before it gets its name; the run's record is 
 import socket
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -102,22 +102,7 @@ def _record_of(
     catalog: Catalog, run: StartedRun, known: Counts, metrics: dict[str, Any], elapsed_s: float, runner: str
 ) -> RunRecord:
     """Makes the run's record. Counts come from the tables, because a retried bundle counts twice in Beam's metrics."""
-    statuses: Counter[str] = Counter()
-    reuses: Counter[str | None] = Counter()
-    video_s, frames, size_bytes = 0.0, 0, 0
-    columns = ["status", "duration_s", "frames_sampled", "size_bytes", "reuse"]
-    for table in catalog.read_files("videos", run.run_id, columns):
-        for row in table.to_pylist():
-            statuses[row["status"]] += 1
-            reuses[row["reuse"]] += 1
-            video_s += (row["duration_s"] or 0.0) if row["reuse"] is None else 0.0
-            frames += row["frames_sampled"]
-            size_bytes += row["size_bytes"] if row["reuse"] is None else 0
-    failures: Counter[str] = Counter()
-    for table in catalog.read_files("failures", run.run_id, ["reason", "size_bytes"]):
-        failures.update(table["reason"].to_pylist())
-        size_bytes += sum(table["size_bytes"].to_pylist())
-    gone = sum(len(batch) for batch in catalog.read_batches("gone", run.run_id, ["video_id"]))
+    found = tally(catalog, run.run_id)
     files = schemas.describe_file(catalog.files_table(run.run_id), "files")
     return RunRecord(
         run_id=run.run_id,
@@ -125,21 +110,13 @@ def _record_of(
         finished_at=datetime.now(UTC).isoformat(),
         config=run.config,
         archives=run.archives,
-        counts=replace(
-            known,
-            ok=statuses["ok"],
-            partial=statuses["partial"],
-            failed=failures.total(),
-            gone=gone,
-            moved=reuses["moved"],
-            copied=reuses["copied"],
-        ),
-        video_s=video_s,
-        frames=frames,
+        counts=replace(known, **found.counts),
+        video_s=found.video_s,
+        frames=found.frames,
         elapsed_s=elapsed_s,
         metrics=metrics,
         labels=commonest_best_labels(catalog, [run.run_id]),
-        failures=dict(failures.most_common()),
+        failures=found.failures,
         files_sha256=files.sha256,
         files_count=files.rows,
         host=socket.gethostname(),
@@ -147,5 +124,57 @@ def _record_of(
         version=version("reelbeam"),
         follow_links=run.follow_links,
         night=run.night,
-        size_bytes=size_bytes,
+        size_bytes=found.size_bytes,
     )
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the tables of a run hold; the attributes are named as those of its record.
+
+    Attributes:
+        counts: the numbers ok, partial, failed, gone, moved and copied of `Counts`.
+        video_s: see `RunRecord`.
+        frames: see `RunRecord`.
+        size_bytes: see `RunRecord`.
+        failures: see `RunRecord`.
+    """
+
+    counts: dict[str, int]
+    video_s: float
+    frames: int
+    size_bytes: int
+    failures: dict[str, int]
+
+
+def tally(catalog: Catalog, run_id: str) -> Tally:
+    """Counts what the tables of a run hold, whether or not it is committed.
+
+    Raises:
+        CatalogError: a file is missing or damaged.
+    """
+    statuses: Counter[str] = Counter()
+    reuses: Counter[str | None] = Counter()
+    video_s, frames, size_bytes = 0.0, 0, 0
+    columns = ["status", "duration_s", "frames_sampled", "size_bytes", "reuse"]
+    for table in catalog.read_files("videos", run_id, columns):
+        for row in table.to_pylist():
+            statuses[row["status"]] += 1
+            reuses[row["reuse"]] += 1
+            video_s += (row["duration_s"] or 0.0) if row["reuse"] is None else 0.0
+            frames += row["frames_sampled"]
+            size_bytes += row["size_bytes"] if row["reuse"] is None else 0
+    failures: Counter[str] = Counter()
+    for table in catalog.read_files("failures", run_id, ["reason", "size_bytes"]):
+        failures.update(table["reason"].to_pylist())
+        size_bytes += sum(table["size_bytes"].to_pylist())
+    gone = sum(len(batch) for batch in catalog.read_batches("gone", run_id, ["video_id"]))
+    counts = {
+        "ok": statuses["ok"],
+        "partial": statuses["partial"],
+        "failed": failures.total(),
+        "gone": gone,
+        "moved": reuses["moved"],
+        "copied": reuses["copied"],
+    }
+    return Tally(counts, video_s, frames, size_bytes, dict(failures.most_common()))

@@ -12,7 +12,7 @@ class Finding(NamedTuple):
         code: the kind of damage: ``record`` (run record unreadable or contradicting itself), ``files_table``,
             ``missing``, ``size``, ``checksum``, ``unreadable``, ``schema``, ``rows``, ``orphan``, ``no_run``,
             ``outcome``, ``counts``, ``model``, ``frames``, ``duplicate``, ``not_finite``, ``not_unit``,
-            ``thumbnail`` or ``index``.
+            ``thumbnail``, ``index`` or ``forgotten`` (a forgotten video has rows, or a file names it).
         path: path of the file or folder, relative to the catalog.
         message: what is wrong with it, in one line.
     """

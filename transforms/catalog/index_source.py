@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from models.retrieval.scoring import unit
 from transforms import storage
 from transforms.catalog import latest
 from transforms.catalog.frames import Rows
@@ -75,3 +78,17 @@ def _rows_of_run(catalog: Catalog, run_id: str) -> Iterator[tuple[str, Rows]]:
         starts = [0, *(np.flatnonzero((ids[1:] != ids[:-1]) | (segments[1:] != segments[:-1])) + 1), len(ids)]
         for first, after in pairwise(starts):
             yield str(ids[first]), Rows(path, int(first), int(after - first), int(segments[first]))
+
+
+def label_directions(catalog: Catalog, model_fingerprint: str) -> NDArray[np.floating] | None:
+    """Returns a classifier's centred weights, float [L, D], the directions of words; None if it is not linear.
+
+    Raises:
+        ModelError: the catalog does not have the model.
+    """
+    from models.visual.bundle import ModelBundle
+
+    sets = ModelBundle.open(Path(catalog.model_folder(model_fingerprint))).label_sets()
+    kernels = [kernel.astype(np.float64) for _, (kernel, _) in sets]
+    centred = [(kernel - kernel.mean(axis=1, keepdims=True)).T for kernel in kernels]
+    return unit(np.concatenate(centred)) if centred else None

@@ -14,7 +14,7 @@ from transforms.catalog.runs import Catalog, Counts, RunRecord
 LABELS: Final = 10
 """Commonest best labels that a record names."""
 
-_SUMMED: Final = ("ok", "partial", "failed", "moved", "copied")
+_SUMMED: Final = ("ok", "partial", "failed", "moved", "copied", "forgotten")
 """Counts of a night that are the sums of its parts' counts."""
 
 NIGHTS_TO_JUDGE_BY: Final = 5

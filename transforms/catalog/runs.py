@@ -116,7 +116,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of a run's inputs by outcome: discovered = skipped + ok + partial + failed + left.
+    """Numbers of a run's inputs by outcome: discovered = skipped + ok + partial + failed + left + forgotten.
 
     Attributes:
         discovered: videos found in the archive.
@@ -130,6 +130,7 @@ class Counts:
             Runs of earlier releases left none.
         moved: ok or partial, and not decoded: a video of another path that is gone had the same content.
         copied: ok or partial, and not decoded: a video of another path, which is still there, has the same content.
+        forgotten: were ok, partial or failed, until `reelbeam forget` removed their rows.
     """
 
     discovered: int = 0
@@ -142,6 +143,7 @@ class Counts:
     left: int = 0
     moved: int = 0
     copied: int = 0
+    forgotten: int = 0
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,9 @@ class Catalog:
         self.root = storage.path_of_uri(root).rstrip("/") or "/"
         if storage.uri_of_path(self.root) != self.root:
             raise CatalogError(f"{storage.printable(root)} is not valid UTF-8; choose another folder for the catalog")
-        # Kept because committed runs never change and every request to an object store takes long.
+        # Kept because every request to an object store takes long. Only `reelbeam forget` changes a committed run; each
+        # listing of the runs tells which records it has replaced.
+        self._listed: dict[str, storage.File] = {}
         self._records: dict[str, RunRecord] = {}
         self._paths: dict[str, dict[str, list[str]]] = {}
 
@@ -322,9 +326,18 @@ class Catalog:
 
     def run_ids(self) -> list[str]:
         """Returns the ids of the committed runs, oldest first."""
-        names = (file.path.rsplit("/", 1)[-1] for file in storage.list_files(self.path("runs")))
-        ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-        return sorted(run_id for run_id in ids if _RUN_ID.fullmatch(run_id))
+        named = ((file.path.rsplit("/", 1)[-1], file) for file in storage.list_files(self.path("runs")))
+        files = {name.removesuffix(".json"): file for name, file in named if name.endswith(".json")}
+        for run_id, file in files.items():
+            if self._listed.get(run_id, file) != file:
+                self.reread(run_id)
+        self._listed = files
+        return sorted(run_id for run_id in files if _RUN_ID.fullmatch(run_id))
+
+    def reread(self, run_id: str) -> None:
+        """Drops what was kept of a run, whose files have changed."""
+        self._records.pop(run_id, None)
+        self._paths.pop(run_id, None)
 
     def run(self, run_id: str) -> RunRecord:
         """Reads the record of a committed run.
@@ -486,13 +499,23 @@ class Catalog:
         """
         if not storage.exists(self.files_table(record.run_id)):
             raise CatalogError(f"run {record.run_id} is not whole: it has no files table")
-        path = self.path("runs", f"{record.run_id}.json")
-        if storage.exists(path):
+        if storage.exists(self.path("runs", f"{record.run_id}.json")):
             fence()
         else:
-            content = {**msgspec.to_builtins(record), "speed_x_realtime": record.speed_x_realtime}
-            storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2), fence=fence)
+            self.write_record(record, fence)
         storage.delete_tree(self.work_folder(record.run_id))
+
+    def write_record(self, record: RunRecord, fence: storage.Fence) -> None:
+        """Writes a run's record; replaces the one that it may have.
+
+        Raises:
+            StorageError: it cannot be written.
+            Exception: what the fence raises; nothing has changed.
+        """
+        path = self.path("runs", f"{record.run_id}.json")
+        content = {**msgspec.to_builtins(record), "speed_x_realtime": record.speed_x_realtime}
+        storage.write_atomically(path, msgspec.json.format(msgspec.json.encode(content), indent=2), fence=fence)
+        self.reread(record.run_id)
 
     def abandon(self, run_id: str) -> None:
         """Removes every file of a run that was never committed.

@@ -20,6 +20,7 @@ from transforms.catalog.findings import Finding
 from transforms.catalog.frames import are_usable, embeddings_of
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, RunRecord
 from transforms.catalog.thumbnails import MOST
+from transforms.catalog.tombstones import FOLDER, Tombstones
 from transforms.catalog.verify_index import verify_index
 from transforms.video.thumbnails import size_of
 
@@ -40,11 +41,24 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
         StorageError: the catalog cannot be listed.
     """
     findings = list(_runless(catalog))
-    seen = _Seen()
+    seen, tombstones = _Seen(), _tombstones(catalog, findings)
     for run_id in catalog.run_ids():
         progress(run_id)
-        findings += _verify_run(catalog, run_id, seen)
+        findings += _verify_run(catalog, run_id, seen, tombstones)
     return [*findings, *verify_index(catalog)]
+
+
+def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
+    """Returns the catalog's tombstones; adds a finding if they are damaged or a call has not ended."""
+    try:
+        tombstones = Tombstones.read(catalog)
+    except (CatalogError, OSError) as error:
+        findings.append(Finding.of("forgotten", FOLDER, error))
+        return Tombstones()
+    if tombstones.pending:
+        said = "`reelbeam forget` was interrupted; give it again with --catalog and --yes alone, or wait for the night"
+        findings.append(Finding.of("forgotten", FOLDER, said))
+    return tombstones
 
 
 @dataclass
@@ -53,16 +67,20 @@ class _Seen:
 
     Attributes:
         videos: ids by the runs' `RunConfig.rows_key`.
+        forgotten: number of outcomes that were forgotten since, by the same.
         whole: whether all runs so far could be read.
     """
 
     videos: dict[tuple[Any, ...], set[str]] = field(default_factory=dict)
+    forgotten: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     whole: bool = True
 
     def check_skipped(self, name: str, record: RunRecord, processed: set[str]) -> Iterator[Finding]:
         """Checks that a run does not skip more videos than earlier runs had."""
         known = self.videos.setdefault(record.config.rows_key, set())
-        there = len(known - processed)
+        # A video that was forgotten since may have been one of the skipped.
+        there = len(known - processed) + self.forgotten[record.config.rows_key]
+        self.forgotten[record.config.rows_key] += record.counts.forgotten
         if self.whole and record.counts.skipped > there:
             yield Finding.of(
                 "counts", name, f"says {record.counts.skipped} skipped, earlier runs had {there} more videos"
@@ -80,7 +98,7 @@ def _runless(catalog: Catalog) -> Iterator[Finding]:
                 yield Finding.of("no_run", f"{table}/{folder}", "no run record and no unfinished run belongs to it")
 
 
-def _verify_run(catalog: Catalog, run_id: str, seen: _Seen) -> Iterator[Finding]:
+def _verify_run(catalog: Catalog, run_id: str, seen: _Seen, tombstones: Tombstones) -> Iterator[Finding]:
     name = f"runs/{run_id}.json"
     try:
         record = catalog.run(run_id)
@@ -105,6 +123,9 @@ def _verify_run(catalog: Catalog, run_id: str, seen: _Seen) -> Iterator[Finding]
     yield from _orphans(catalog, run_id, {row.path for row in files} | {path})
     check = _RunCheck(catalog, record, name)
     yield from check.check(files)
+    for video_id in sorted(check.seen_ids()):
+        if tombstones.has(video_id):
+            yield Finding.of("forgotten", name, f"video {video_id} was forgotten and has rows")
     seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
     yield from seen.check_skipped(name, record, check.videos.keys() | check.failures)
 
@@ -113,8 +134,9 @@ def _check_record(name: str, run_id: str, record: RunRecord) -> Iterator[Finding
     counts = record.counts
     if record.run_id != run_id:
         yield Finding.of("record", name, f"says that it is run {record.run_id}")
-    if counts.discovered != counts.skipped + counts.ok + counts.partial + counts.failed + counts.left:
-        said = f"{counts.discovered} discovered are not skipped + ok + partial + failed + left"
+    outcomes = counts.skipped + counts.ok + counts.partial + counts.failed + counts.left + counts.forgotten
+    if counts.discovered != outcomes:
+        said = f"{counts.discovered} discovered are not skipped + ok + partial + failed + left + forgotten"
         yield Finding.of("record", name, said)
 
 
@@ -144,6 +166,11 @@ class _RunCheck:
     frame_pts: list[NDArray[np.int64]] = field(default_factory=list)
     thumbnail_pts: dict[str, list[int]] = field(default_factory=dict)
     posters: Counter[str] = field(default_factory=Counter)
+    gone: set[str] = field(default_factory=set)
+
+    def seen_ids(self) -> set[str]:
+        """Returns the ids of all videos that have rows in any table."""
+        return {*self.videos, *self.failures, *self.codes, *self.thumbnail_pts, *self.gone}
 
     def check(self, files: list[schemas.FileRow]) -> Iterator[Finding]:
         for row in files:
@@ -243,6 +270,7 @@ class _RunCheck:
             self.failures.add(video_id)
 
     def _take_gone(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
+        self.gone.update(batch["video_id"].to_pylist())
         return iter(())
 
     def _take_thumbnails(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from fractions import Fraction
 from typing import Any
 
-from pipelines.jobs.classify.night import list_archive
+from pipelines.jobs.classify.night import list_archive, with_forgotten
 from pipelines.jobs.classify.request import NightRequest
 from transforms import storage
 from transforms.archive.comparison import Comparison
@@ -55,7 +55,7 @@ def plan_night(request: NightRequest) -> dict[str, Any]:
         "left": backlog.todo - files,
         "skipped": backlog.skipped,
         "failing": files - planned,
-        "ignored": ignored,
+        "ignored": with_forgotten(ignored, backlog.forgotten),
         "video_hours": video_s / 3600,
         "frames": frames,
         "segments": segments,

@@ -14,7 +14,7 @@ from models.visual.bundle import ModelBundle
 from pipelines.jobs.classify.ending import Part, Parts, like
 from pipelines.jobs.classify.request import JobInput, NightRequest
 from transforms.archive.comparison import Comparison
-from transforms.archive.ignored import Ignored, in_words
+from transforms.archive.ignored import FORGOTTEN, Ignored, in_words
 from transforms.archive.listing import LINK, each_video
 from transforms.archive.lost_rows import LostRows
 from transforms.archive.todo_lists import videos_of_todo_lists, write_todo_lists
@@ -25,6 +25,7 @@ from transforms.catalog.commit import commit, publish, write_gone, write_no_file
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.nights import as_one, commonest_best_labels
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
+from transforms.catalog.tombstones import Tombstones
 
 _LOG: Final = logging.getLogger("reelbeam.night")
 
@@ -87,6 +88,11 @@ def list_archive(request: NightRequest, comparison: Comparison) -> dict[str, int
     return {**ignored.table(), **({LINK: links} if links else {})}
 
 
+def with_forgotten(ignored: dict[str, int], forgotten: int) -> dict[str, int]:
+    """Returns a table of ignored files with the videos that are left out because they were forgotten."""
+    return {**ignored, FORGOTTEN: forgotten} if forgotten else ignored
+
+
 def run_night(
     request: NightRequest,
     bundle: ModelBundle,
@@ -115,9 +121,20 @@ def run_night(
         comparison = stack.enter_context(Comparison())
         ignored = list_archive(request, comparison)
         lock = stack.enter_context(CatalogLock(request.catalog))
+        _finish_forgetting(Catalog(request.catalog), lock)
         run = _NightRun(request, bundle, beam_arguments, watchers, lock, ignored)
         queue = run.compare(comparison, stack)
         return run.finish(queue, clock, began)
+
+
+def _finish_forgetting(catalog: Catalog, lock: CatalogLock) -> None:
+    """Goes on with a `reelbeam forget` that was interrupted."""
+    if Tombstones.read(catalog).pending:
+        # FAISS takes long to import; other nights do not need it.
+        from transforms.catalog.forgetting import finish_forgetting
+
+        finish_forgetting(catalog, lock.check)
+        _LOG.warning("an interrupted `reelbeam forget` was finished")
 
 
 class _NightRun:
@@ -146,6 +163,7 @@ class _NightRun:
         request, resumed = self._request, self._resumed
         tonight = resumed.nights if resumed else []
         self._backlog = comparison.compare(self._catalog, request.config, tonight)
+        self._ignored = with_forgotten(self._ignored, self._backlog.forgotten)
         if resumed:
             # What it had in hand comes first, so that its finished chunks are used.
             in_hand = videos_of_todo_lists(self._catalog.work_folder(resumed.run_id))
