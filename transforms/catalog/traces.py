@@ -7,12 +7,13 @@ metadata are decoded too. The todo lists of an unfinished run are decompressed.
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from transforms import storage
 from transforms.catalog.findings import Finding
@@ -29,8 +30,15 @@ _OVERLAP_BYTES: Final = 8 << 10
 
 _BATCH_ROWS: Final = 1024
 
-_NEEDLES: Final = 200
-"""Names in one regular expression; RE2 searches for all of them in one pass, in bounded memory."""
+_WINDOW_BYTES: Final = 16
+"""Bytes at the end of a name by which it is looked for; an id has as many."""
+
+_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+"""Odd factor of the polynomial hash of a window, modulo 2^64: 2^64 divided by the golden ratio."""
+
+_BEFORE: Final = re.compile(rb"[\w./-]")
+_AFTER: Final = re.compile(rb"[\w/-]|\.\w")
+"""Bytes before and after a name that make it a part of a longer one: /a/b.mp4 is none in /x/a/b.mp4.avi."""
 
 _PARQUET: Final = b"PAR1"
 _ZLIB: Final = b"\x78"
@@ -42,10 +50,14 @@ class Text(NamedTuple):
     Attributes:
         where: ``bytes``, ``bytes of a table``, ``metadata`` or the name of a column.
         data: the bytes; the values of a column stand between zero bytes.
+        begins: whether nothing stands before it.
+        ends: whether nothing stands after it.
     """
 
     where: str
     data: bytes
+    begins: bool = True
+    ends: bool = True
 
 
 def texts_of(path: str) -> Iterator[Text]:
@@ -60,7 +72,7 @@ def texts_of(path: str) -> Iterator[Text]:
         head = file.read(4)
         file.seek(0)
         is_table = head == _PARQUET
-        yield from (Text("bytes of a table" if is_table else "bytes", block) for block in _blocks(file))
+        yield from _blocks(file, "bytes of a table" if is_table else "bytes")
         if is_table:
             file.seek(0)
             yield from _texts_of_table(pq.ParquetFile(file))
@@ -68,11 +80,13 @@ def texts_of(path: str) -> Iterator[Text]:
         yield Text("bytes", zlib.decompress(storage.read_bytes(path)))
 
 
-def _blocks(file: storage.BinaryIO) -> Iterator[bytes]:
-    tail = b""
-    while block := file.read(_BLOCK_BYTES):
-        yield tail + block
-        tail = (tail + block)[-_OVERLAP_BYTES:]
+def _blocks(file: BinaryIO, where: str) -> Iterator[Text]:
+    tail, block, begins = b"", file.read(_BLOCK_BYTES), True
+    while block:
+        following = file.read(_BLOCK_BYTES)
+        data = tail + block
+        yield Text(where, data, begins, not following)
+        tail, block, begins = data[-_OVERLAP_BYTES:], following, False
 
 
 def _texts_of_table(parquet: pq.ParquetFile) -> Iterator[Text]:
@@ -111,17 +125,17 @@ def _leaves(array: pa.Array) -> Iterator[pa.Array]:
 
 
 class Traces:
-    """Searches for some videos.
+    """Searches for some videos, however many, at the same speed.
 
     Args:
         uris: their URIs.
     """
 
     def __init__(self, uris: Sequence[str]) -> None:
-        groups = [uris[first : first + _NEEDLES] for first in range(0, len(uris), _NEEDLES)]
-        self._ids = [_any_of(video_id_of(uri) for uri in group) for group in groups]
-        self._values = [_any_of(f"\\x00{re.escape(uri)}\\x00" for uri in group) for group in groups]
-        self._anywhere = [_any_of(_bounded(form) for uri in group for form in _forms(uri)) for group in groups]
+        ids = {video_id_of(uri).encode() for uri in uris}
+        self._uris = {uri.encode() for uri in uris}
+        self._ids = _Needles(ids, whole=False)
+        self._names = _Needles({form.encode() for uri in uris for form in _forms(uri)}, whole=True)
 
     def find(self, path: str) -> str | None:
         """Returns where in a file one of the videos is named first; None if nowhere.
@@ -131,36 +145,77 @@ class Traces:
             pyarrow.ArrowException: a table is damaged.
             zlib.error: a todo list is damaged.
         """
-        texts = (text for text in texts_of(path) if any(_holds(text.data, one) for one in self._patterns(text)))
-        return next((text.where for text in texts), None)
+        return next((text.where for text in texts_of(path) if self._is_named(text)), None)
 
     def is_in_name(self, name: str) -> bool:
         """Tells whether the name of a file holds the id of one of the videos."""
-        return any(_holds(name.encode("utf-8", "surrogateescape"), pattern) for pattern in self._ids)
+        return self._ids.are_in(Text("name", name.encode("utf-8", "surrogateescape")))
 
-    def _patterns(self, text: Text) -> list[str]:
-        if text.where == "bytes of a table":
-            return self._ids  # what it says of URIs is decoded
-        return [*self._ids, *(self._values if text.where in NAMES else self._anywhere)]
+    def _is_named(self, text: Text) -> bool:
+        if self._ids.are_in(text):
+            return True
+        if text.where in NAMES:
+            return not self._uris.isdisjoint(text.data.split(b"\0"))
+        # What a table says of URIs is decoded; its compressed bytes could only mislead.
+        return text.where != "bytes of a table" and self._names.are_in(text)
 
 
-def _any_of(patterns: Iterable[str]) -> str:
-    return f"(?s:{'|'.join(patterns)})"
+class _Needles:
+    """Searches for any of many byte strings in one pass (Rabin and Karp 1987).
+
+    The last bytes of each, as many as the shortest has, are hashed; a hash that occurs in a text is compared in full.
+
+    Args:
+        needles: what to look for; none is empty.
+        whole: whether to leave out those that are a part of a longer name.
+    """
+
+    def __init__(self, needles: set[bytes], *, whole: bool) -> None:
+        self._whole = whole
+        self._width = min([_WINDOW_BYTES, *map(len, needles)])
+        self._by_hash: dict[int, list[bytes]] = {}
+        for needle in needles:
+            (number,) = _hashes(needle[-self._width :], self._width)
+            self._by_hash.setdefault(int(number), []).append(needle)
+        # A table of the hashes' first 16 bits leaves out nearly all places at once.
+        self._may_be = np.zeros(1 << 16, bool)
+        self._may_be[[number >> 48 for number in self._by_hash]] = True
+
+    def are_in(self, text: Text) -> bool:
+        """Tells whether one of them is in a text."""
+        hashes = _hashes(text.data, self._width)
+        places = np.flatnonzero(self._may_be[hashes >> np.uint64(48)]) if self._by_hash else ()
+        return any(
+            self._is_at(text, needle, int(place) + self._width)
+            for place in places
+            for needle in self._by_hash.get(int(hashes[place]), ())
+        )
+
+    def _is_at(self, text: Text, needle: bytes, end: int) -> bool:
+        """Tells whether a needle ends at a place; near the end of a block, the next block tells."""
+        start = end - len(needle)
+        if start < 0 or text.data[start:end] != needle:
+            return False
+        if not self._whole:
+            return True
+        if (start == 0 and not text.begins) or (end + 2 > len(text.data) and not text.ends):
+            return False
+        return not (_BEFORE.match(text.data[max(0, start - 1) : start]) or _AFTER.match(text.data[end : end + 2]))
+
+
+def _hashes(data: bytes, width: int) -> NDArray[np.uint64]:
+    """Returns the hash of each window of `width` bytes, uint64 [len(data) - width + 1]."""
+    numbers = np.frombuffer(data, np.uint8).astype(np.uint64)
+    count = max(0, len(numbers) - width + 1)
+    hashes = np.zeros(count, np.uint64)
+    for place in range(width):
+        hashes = hashes * _FACTOR + numbers[place : place + count]
+    return hashes
 
 
 def _forms(uri: str) -> list[str]:
     """Returns a URI as text files hold it: as it is, and as JSON escapes it."""
     return sorted({uri, *(json.dumps(uri, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))})
-
-
-def _bounded(uri: str) -> str:
-    """Returns a pattern for a URI that is not a part of a longer one: /a/b.mp4 does not stand in /x/a/b.mp4.avi."""
-    return rf"(?:^|[^\w./-]){re.escape(uri)}(?:$|[^\w./-]|\.$|\.[^\w])"
-
-
-def _holds(data: bytes, pattern: str) -> bool:
-    found: bool = pc.match_substring_regex(pa.array([data], pa.large_binary()), pattern)[0].as_py()
-    return found
 
 
 def find_traces(catalog: Catalog, uris: Sequence[str]) -> Iterator[Finding]:
