@@ -44,8 +44,8 @@ def made(cli: ForkingCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("forget")
     archive = folder / "archive"
     archive.mkdir()
-    for name, recipe, seconds in (("secret.mp4", "mpeg4_mp4", 3), ("b.avi", "mpeg4_avi", 2), ("c.mp4", "mpeg4_mp4", 2)):
-        videos.encode(archive / name, videos.RECIPES[recipe], seconds, (64, 48))
+    for name, recipe, seconds in (("secret.mp4", "mpeg4_mp4", 3), ("b.avi", "mpeg4_avi", 2), ("c.mp4", "mpeg4_mp4", 1)):
+        videos.encode(archive / name, videos.RECIPES[recipe], seconds, (64 + 16 * seconds, 48))
     (archive / "broken.mp4").write_bytes(b"no video")
     classify = ("classify", "--archive", archive, "--catalog", folder / "catalog", *MODEL)
     assert cli.run(*classify).code == 0
@@ -156,7 +156,7 @@ def test_an_exclude_list_keeps_files_out(made: Path, tmp_path: Path, reelbeam: R
     done = reelbeam(*night, "--exclude-list", tmp_path / "out.txt")
     assert (done.json["discovered"], done.json["ignored"]) == (3, {f"--exclude-list {tmp_path}/out.txt": 2}), done.err
     missing = reelbeam(*night, "--exclude-list", tmp_path / "none.txt")
-    assert (missing.code, missing.err.count("\n")) == (1, 1) and "cannot read the list" in missing.err
+    assert missing.code == 1 and "cannot read the list" in missing.err.splitlines()[-1], missing.err
 
 
 def test_a_kill_at_any_point_loses_nothing_else(made: Path, own: Path, cli: ForkingCli, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_services_that_are_open_stop_answering_with_it(
             {hit.uri for hit in catalog.similar(image=np.zeros((48, 64, 3), np.uint8))},
             set(catalog.videos(columns=[])["uri"].to_pylist()),
             set(catalog.thumbnails(columns=[])["uri"].to_pylist()),
-            {hit.uri for hit in snapshot.search.search(asked, 10)},
+            {hit.uri for hit in snapshot.search.find(asked, top_k=10)},
             set(snapshot.videos["uri"].to_pylist()),
         ]
 
@@ -259,8 +259,8 @@ def test_a_catalog_of_nothing_else_has_no_index_then(tmp_path: Path, reelbeam: R
 def test_an_approximate_index_keeps_no_codes_of_it(tmp_path: Path, reelbeam: Reelbeam) -> None:
     archive, catalog = tmp_path / "archive", tmp_path / "catalog"
     archive.mkdir()
-    for name, seconds in (("secret.mp4", 12), ("b.mp4", 40)):
-        videos.encode(archive / name, videos.RECIPES["mpeg4_mp4"], seconds, (64, 48))
+    for name, seconds in (("secret.mp4", 12), ("b.mp4", 48)):
+        videos.encode(archive / name, videos.RECIPES["mpeg4_mp4"], seconds, (64 + 2 * seconds, 48))
     night = ("classify", "--archive", archive, "--catalog", catalog, "--model", "placeholder", "--sample", "every:1")
     assert reelbeam(*night).code == 0
     assert reelbeam("index", "--catalog", catalog, "--kind", "ivfpq").code == 0
@@ -306,7 +306,7 @@ def test_a_catalog_of_a_killed_night_forgets_what_it_had_in_hand(tmp_path: Path,
     archive, catalog = tmp_path / "archive", tmp_path / "catalog"
     archive.mkdir()
     for name in ("secret.mp4", "b.mp4"):
-        videos.encode(archive / name, videos.RECIPES["mpeg4_mp4"], 2, (64, 48))
+        videos.encode(archive / name, videos.RECIPES["mpeg4_mp4"], len(name) % 4, (64, 48))
     night = ("classify", "--archive", archive, "--catalog", catalog, *MODEL, "--json")
     assert reelbeam(*night, env={"REELBEAM_FAULT": "storage.before_rename:runs=kill"}).code == -signal.SIGKILL
     secret = archive / "secret.mp4"
@@ -322,7 +322,7 @@ def test_a_catalog_of_a_killed_night_forgets_what_it_had_in_hand(tmp_path: Path,
     [
         (("{x}",), 2, "forgetting cannot be undone: give --yes"),
         (("--yes",), 1, "nothing to forget: name videos"),
-        (("{x}", "--yes", "--dryrun"), 2, "did you mean --dry-run?"),
+        (("{x}", "--yes", "--dry-rum"), 2, "did you mean --dry-run?"),
         (("--list", "/none.txt", "--yes"), 1, "cannot read the list /none.txt"),
     ],
 )

@@ -26,6 +26,7 @@ from models.retrieval.build import (
     with_candidates,
 )
 from models.retrieval.errors import NoIndexError
+from models.retrieval.ivfpq import centre_file
 from models.retrieval.manifest import (
     CURRENT,
     LEVELS,
@@ -175,4 +176,6 @@ def _files_of(root: Path, manifest: Manifest) -> Iterator[Path]:
         for level in LEVELS:
             yield from (shard.vectors(root, level), shard.rows(root, level))
     for info in manifest.levels.values():
-        yield from (root / name for name in (info.quantiser, *(info.candidates or {}).values()) if name)
+        yield from (root / path for path in (info.candidates or {}).values())
+        if info.quantiser:
+            yield from (root / info.quantiser, centre_file(root / info.quantiser))

@@ -76,9 +76,14 @@ def _prepared(units: NDArray[np.float32], padded: int) -> NDArray[np.float32]:
     return np.pad(units, ((0, 0), (0, missing))) if missing else np.ascontiguousarray(units)
 
 
+def centre_file(quantiser: Path) -> Path:
+    """Return the path of the centre that belongs to a quantiser's file."""
+    return quantiser.with_suffix(".centre.npy")
+
+
 def save_quantiser(quantiser: Quantiser, path: Path) -> None:
     """Write the trained index to `path`, and its centre beside it (`.centre.npy`)."""
-    with atomic_path(path.with_suffix(".centre.npy")) as part:
+    with atomic_path(centre_file(path)) as part:
         np.save(part, quantiser.centre)
     publish(quantiser.trained, path)
 
@@ -89,13 +94,13 @@ def load_quantiser(path: Path) -> Quantiser:
     Raises:
         IndexFormatError: The index is missing or damaged.
     """
-    return Quantiser(read_mapped(path), np.load(path.with_suffix(".centre.npy")))
+    return Quantiser(read_mapped(path), np.load(centre_file(path)))
 
 
 def encode_candidates(quantiser_path: Path, vectors: StoredVectors, path: Path) -> None:
     """Encode the vectors of one shard with a trained quantiser into a file; shards may be encoded in parallel."""
     index = faiss.read_index(str(quantiser_path))
-    centre = np.load(quantiser_path.with_suffix(".centre.npy"))
+    centre = np.load(centre_file(quantiser_path))
     for block in vectors.blocks():
         units = centred_units(vectors.vectors[block], centre)
         index.add_with_ids(_prepared(units, index.d), vectors.ids[block])

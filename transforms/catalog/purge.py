@@ -31,6 +31,7 @@ from transforms.catalog.files_table import write_files_table
 from transforms.catalog.nights import LABELS, commonest_best_labels
 from transforms.catalog.runs import TABLES, Catalog, RunRecord
 from transforms.catalog.schemas import FileRow
+from transforms.catalog.tombstones import FOLDER
 from transforms.catalog.traces import texts_of
 from transforms.storage import Fence, video_id_of
 
@@ -291,8 +292,8 @@ def _id_of_proxy(file: storage.File) -> str:
 
 
 def _remove_temporaries(catalog: Catalog) -> None:
-    """Removes what killed writers left beside the runs, the models and the tables."""
-    folders = [catalog.path(name) for name in ("runs", "models", *TABLES)]
+    """Removes what killed writers left beside the runs, the models, the tables and the tombstones."""
+    folders = [catalog.path(name) for name in ("runs", "models", FOLDER, *TABLES)]
     files = (file.path for folder in folders for file in storage.list_files(folder))
     partial = [path for path in files if storage.TEMPORARY_MARK in path.rsplit("/", 1)[-1]]
     if partial:
