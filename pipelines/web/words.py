@@ -113,6 +113,7 @@ CHINESE: Final[dict[str, str]] = {
     "{moved} moved and {copied} copied videos were not decoded: their content was known.": (
         "{moved} 个移动的视频和 {copied} 个复制的视频没有重新解码：它们的内容已知。"
     ),
+    "{number} more were forgotten since.": "另有 {number} 个后来被忘记。",
     "{number} of the unchanged failed too often and are left alone until they change.": (
         "未变的文件中有 {number} 个失败次数过多，改动之前不再尝试。"
     ),

@@ -9,7 +9,19 @@ import pyarrow as pa
 from transforms.catalog.runs import Catalog, RunRecord
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
-_COUNTS: Final = ("discovered", "skipped", "ok", "partial", "failed", "gone", "given_up", "left", "moved", "copied")
+_COUNTS: Final = (
+    "discovered",
+    "skipped",
+    "ok",
+    "partial",
+    "failed",
+    "gone",
+    "given_up",
+    "left",
+    "moved",
+    "copied",
+    "forgotten",
+)
 
 RUNS: Final = pa.schema(
     [

@@ -117,6 +117,7 @@ def _run(record: Any) -> dict[str, Any]:
         "failed": counts.failed,
         "gone": counts.gone,
         "left": counts.left,
+        "forgotten": counts.forgotten,
         "frames": record.frames,
         "video_hours": record.video_s / 3600,
         "speed_x_realtime": record.speed_x_realtime,
