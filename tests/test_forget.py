@@ -212,7 +212,7 @@ def test_a_process_that_is_killed_is_told_of_and_finished(made: Path, own: Path,
     assert killed.code == -signal.SIGKILL
     told = reelbeam("verify", "--catalog", own)
     assert told.code == 1 and "`reelbeam forget` was interrupted" in told.out
-    done = reelbeam("forget", "--catalog", own, "--yes", "--json")
+    done = reelbeam("forget", "--catalog", own, "--json")
     assert (done.code, done.json["resumed"], done.json["named"]) == (0, True, []), done.err
     assert_whole(own)
     assert reelbeam("verify", "--catalog", own, "--forgotten", secret).code == 0
@@ -362,7 +362,7 @@ def test_a_terminal_is_asked(made: Path, own: Path, answer: str, left: bool) -> 
         reelbeam_command("forget", "--catalog", own, secret),
         stdin=terminal, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False,
     )  # fmt: skip
-    assert "Remove 2 videos for good?" in done.stderr and str(secret) in done.stdout
+    assert "Forget 2 videos for good?" in done.stderr and str(secret) in done.stdout
     assert done.returncode == (1 if left else 0)
     assert (str(secret) in {row["uri"] for row in contents(own)["videos"]}) == left
     for descriptor in (keyboard, terminal):

@@ -149,14 +149,14 @@ def test_an_archive_that_is_the_file_itself_is_not_named_in_the_record(tmp_path:
 def test_segments_without_rows_that_name_it_go_too(tmp_path: Path) -> None:
     """The metadata of a chunk file names every segment, also one that gave no frame."""
     catalog = make_catalog(tmp_path)
-    run_id = catalog.run_ids()[0]
+    run_id = commit_night(catalog, {Y: 2}, failed=["/videos/w.mp4"], skipped=2).run_id
     (row,) = [row for row in catalog.file_rows(run_id) if row.table == "frames"]
     path = catalog.path(row.path)
     schema = pq.read_schema(path)
     said = json.dumps([{"video": {"video_id": video_id_of("/videos/w.mp4"), "uri": "/videos/w.mp4"}}]).encode()
     rows = pq.read_table(path, partitioning=None)
     schemas.write_table(path, rows, schema, metadata={"reelbeam.segments": said})
-    assert [finding.path for finding in find_traces(catalog, ["/videos/w.mp4"])][1:] == [row.path]
+    assert row.path in [finding.path for finding in find_traces(catalog, ["/videos/w.mp4"])]
     run_forget(catalog, "/videos/w.mp4")
     assert list(find_traces(catalog, ["/videos/w.mp4"])) == []
 

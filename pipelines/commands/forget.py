@@ -49,7 +49,7 @@ def command(context: click.Context, **chosen: Any) -> None:
         if chosen["dry_run"]:
             _show(preview(request, plan), chosen["as_json"])
             return
-        if not chosen["yes"]:
+        if plan.video_ids and not chosen["yes"]:
             _confirm(plan)
         _show(run_forget(request, plan), chosen["as_json"])
 
@@ -72,7 +72,7 @@ def _confirm(plan: "Plan") -> None:
     _print_names("Named", plan.named)
     _print_names("Copies of them, which go too", plan.copies)
     _print_names("Not in the catalog, and kept out of it", plan.unknown)
-    click.confirm(f"Remove {len(plan.named) + len(plan.copies)} videos for good?", abort=True, err=True)
+    click.confirm(f"Forget {len(plan.video_ids)} videos for good?", abort=True, err=True)
 
 
 def _show(summary: "ForgetSummary", as_json: bool) -> None:

@@ -6,12 +6,15 @@ relabel`. It needs no names, because the tombstones tell for every stored id whe
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.retrieval.forgetting import Build, forget_in_index
 from models.retrieval.manifest import CURRENT, read_manifest
@@ -69,12 +72,11 @@ def plan_forgetting(catalog: Catalog, uris: Sequence[str]) -> Plan:
     wanted = {video_id_of(name): name for pair in files.items() for name in pair}
     contents = {content for uri in uris if (content := content_of_file(uri)) is not None}
     known = set()
-    for row in _rows(catalog):
-        if row["video_id"] in wanted:
-            known.add(wanted[row["video_id"]])
-            contents.update(_content_of_row(row))
+    for row in _rows(catalog, lambda batch: pc.is_in(batch["video_id"], pa.array(wanted, pa.string()))):
+        known.add(wanted[row["video_id"]])
+        contents.update(_content_of_row(row))
     unknown = {uri for uri, file in files.items() if not {uri, file} & known}
-    same = {row["uri"] for row in _rows(catalog) if contents.intersection(_content_of_row(row))}
+    same = {row["uri"] for row in _rows(catalog, lambda batch: _has_content(batch, contents))}
     return Plan(tuple(sorted(known)), tuple(sorted(unknown)), tuple(sorted(same - known)), frozenset(contents))
 
 
@@ -84,12 +86,22 @@ def _without_links(uri: str) -> str:
     return uri_of_path(os.path.realpath(path)) if storage.is_local(path) else uri
 
 
-def _rows(catalog: Catalog) -> Iterator[dict[str, Any]]:
-    """Yields what all runs say of each video: its id, and where they are known its uri, size and content hash."""
+def _rows(catalog: Catalog, keep: Callable[[pa.RecordBatch], pa.Array]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of all runs that `keep` keeps: id and uri, and where they are known size and content hash."""
     for run_id in catalog.run_ids():
         for table, columns in (("videos", _COLUMNS), ("failures", _COLUMNS[:3]), ("gone", _COLUMNS[:2])):
             for batch in catalog.read_batches(table, run_id, columns):
-                yield from batch.to_pylist()
+                yield from batch.filter(keep(batch)).to_pylist()
+
+
+def _has_content(batch: pa.RecordBatch, contents: Iterable[Content]) -> pa.Array:
+    """Tells for each row whether it has one of some contents; the sampled hash stands first in a content hash."""
+    if "content_hash" not in batch.schema.names:
+        return pa.array([False] * len(batch), pa.bool_())
+    wanted = [str(ContentHash(content.sampled)) for content in contents]
+    length = len(str(ContentHash("0" * 32)))
+    sampled = pc.utf8_slice_codeunits(batch["content_hash"], 0, length)
+    return pc.is_in(sampled, pa.array(wanted, pa.string()))
 
 
 def _content_of_row(row: dict[str, Any]) -> list[Content]:

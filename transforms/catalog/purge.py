@@ -9,13 +9,16 @@ readers can read, with all rows of the other videos:
 4. The old files are deleted.
 
 A purge that was killed is done again from the start: it notices what is done already.
+
+Memory grows with the number of videos, about 150 bytes each. Files of `frames` and `thumbnails` are opened only in runs
+that have an outcome of a forgotten video.
 """
 
 import hashlib
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Final
@@ -150,7 +153,9 @@ class _RunPurge:
     def purge(self) -> bool:
         """Returns whether anything was changed."""
         before, record = self.catalog.file_rows(self.run_id), self.catalog.run(self.run_id)
-        after = [new for row in before if (new := self._file(row)) is not None]
+        tables = (*IN_PLACE, "frames", "thumbnails") if self.again or self._has_outcome(before) else IN_PLACE
+        checked = [self._file(row) if row.table in tables else row for row in before]
+        after = [row for row in checked if row is not None]
         archives = [archive for archive in record.archives if not self._is_named(archive)]
         changed = after != before or archives != record.archives or (self.again and self._is_half_done(record))
         if after != before:
@@ -162,6 +167,15 @@ class _RunPurge:
             self.fence()
             self.catalog.remove_strays(self.run_id, (row.path for row in after))
         return changed
+
+    def _has_outcome(self, rows: Iterable[FileRow]) -> bool:
+        """Tells whether a forgotten video has a row in `videos` or `failures`; without one it has none in `frames`."""
+        for row in rows:
+            if row.table in ("videos", "failures"):
+                with self.catalog.opened(self.catalog.path(row.path), row.table) as parquet:
+                    if self._ids_of(parquet):
+                        return True
+        return False
 
     def _is_named(self, archive: str) -> bool:
         return self.is_forgotten(video_id_of(archive))

@@ -56,7 +56,7 @@ def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
         findings.append(Finding.of("forgotten", FOLDER, error))
         return Tombstones()
     if tombstones.pending:
-        said = "`reelbeam forget` was interrupted; give it again with --catalog and --yes alone, or wait for the night"
+        said = "`reelbeam forget` was interrupted; give it again with --catalog alone, or wait for the next night"
         findings.append(Finding.of("forgotten", FOLDER, said))
     return tombstones
 
