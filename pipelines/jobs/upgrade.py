@@ -20,6 +20,7 @@ from pipelines.jobs.stored_rows import write_again
 from transforms import storage
 from transforms.catalog import latest, schemas
 from transforms.catalog.commit import commit, write_gone
+from transforms.catalog.forgetting import finish_forgetting
 from transforms.catalog.index_source import live_videos
 from transforms.catalog.labelled_videos import catalog_bundle, newest_config
 from transforms.catalog.lock import CatalogLock
@@ -88,6 +89,7 @@ def run_upgrade(
     # The rows are those of the catalog's model; thumbnails stay where the videos were decoded.
     config = replace(config, thumbnail_seconds="0", content_hash=mode, hedging=_hedging(bundle, config))
     with CatalogLock(catalog.root, "reelbeam upgrade") as lock:
+        finish_forgetting(catalog, lock.check)
         lacking = _lacking(catalog, mode)
         ids = lacking.best_labels | lacking.content_hashes
         todo = [video for video_id, video in live_videos(catalog, also_gone=True).items() if video_id in ids]

@@ -1,8 +1,8 @@
 """Forgets videos: finds what belongs to them, remembers that they are forgotten, and removes them everywhere.
 
 The tombstones are written first and say that a purge is pending. From then on no night takes the videos again. A purge
-that is killed is finished by the next command that holds the catalog: `reelbeam forget`, a night, or `reelbeam
-relabel`. It needs no names, because the tombstones tell for every stored id whether it has to go.
+that is killed is finished by the next command that writes runs: `reelbeam forget`, a night, `reelbeam relabel` or
+`reelbeam upgrade`. It needs no names, because the tombstones tell for every stored id whether it has to go.
 """
 
 import os
