@@ -17,12 +17,11 @@ from models.retrieval.shards import open_level
 from pipelines.web import view as views
 from tests import videos
 from tests.command_line import ROOT, reelbeam_command
-from tests.conftest import Reelbeam, assert_whole
+from tests.conftest import Reelbeam, assert_whole, run_command
 from tests.forking_cli import ForkingCli
 from tests.tables import contents, leftovers
 from tests.test_fault_points import first_and_last, names
 from transforms import storage
-from transforms.catalog.latest import latest_videos_sql
 from transforms.catalog.runs import Catalog
 from transforms.catalog.traces import find_traces
 from transforms.storage import video_id_of
@@ -33,13 +32,8 @@ MODEL = ("--model", "placeholder", "--sample", "4fps", "--decode-workers", "1")
 
 
 @pytest.fixture(scope="module")
-def cli(warm_cli: ForkingCli) -> ForkingCli:
-    return warm_cli
-
-
-@pytest.fixture(scope="module")
-def made(cli: ForkingCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an archive and its catalog of two nights and an index: gone.avi changed, and copy.mp4 is a copy."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an archive and its catalog of two nights and an index: b.avi changed, and copy.mp4 is a copy."""
     folder = tmp_path_factory.mktemp("forget")
     archive = folder / "archive"
     archive.mkdir()
@@ -47,12 +41,12 @@ def made(cli: ForkingCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
         videos.encode(archive / name, videos.RECIPES[recipe], seconds, (64 + 16 * seconds, 48))
     (archive / "broken.mp4").write_bytes(b"no video")
     classify = ("classify", "--archive", archive, "--catalog", folder / "catalog", *MODEL)
-    assert cli.run(*classify).code == 0
-    assert cli.run("index", "--catalog", folder / "catalog").code == 0
+    assert run_command(*classify).code == 0
+    assert run_command("index", "--catalog", folder / "catalog").code == 0
     videos.encode(archive / "b.avi", videos.RECIPES["mpeg4_avi"], 1, (64, 48))
     shutil.copy2(archive / "secret.mp4", archive / "copy.mp4")
-    assert cli.run(*classify).code == 0
-    assert cli.run("index", "--catalog", folder / "catalog").code == 0
+    assert run_command(*classify).code == 0
+    assert run_command("index", "--catalog", folder / "catalog").code == 0
     return folder
 
 
@@ -158,11 +152,11 @@ def test_an_exclude_list_keeps_files_out(made: Path, tmp_path: Path, reelbeam: R
     assert missing.code == 1 and "cannot read the list" in missing.err.splitlines()[-1], missing.err
 
 
-def test_a_kill_at_any_point_loses_nothing_else(made: Path, own: Path, cli: ForkingCli, tmp_path: Path) -> None:
+def test_a_kill_at_any_point_loses_nothing_else(made: Path, own: Path, warm_cli: ForkingCli, tmp_path: Path) -> None:
     """At every point, what lies on the disk is read, and then finished: by the same command, or by the next night."""
     secret, copy = (str(made / "archive" / name) for name in ("secret.mp4", "copy.mp4"))
     others, snapshots = others_of(own, secret, copy), tmp_path / "snapshots"
-    done = cli.run("forget", "--catalog", own, secret, "--yes", snapshots=str(snapshots))
+    done = warm_cli.run("forget", "--catalog", own, secret, "--yes", snapshots=str(snapshots))
     assert done.code == 0, done.err
     rows, kinds = contents(own), ("forgotten", "frames", "thumbnails", "videos", "files", "runs")
     assert names(snapshots) >= {f"storage.{step}:{kind}" for step in storage.FAULT_STEPS for kind in kinds}
@@ -177,9 +171,9 @@ def test_a_kill_at_any_point_loses_nothing_else(made: Path, own: Path, cli: Fork
         assert_sql_sees_each_once(killed)
         if number % 6 == 5:
             night = ("classify", "--archive", made / "archive", "--catalog", killed, *MODEL)
-            again = cli.run(*night) if (killed / "forgotten" / "tombstones.json").exists() else done
+            again = warm_cli.run(*night) if (killed / "forgotten" / "tombstones.json").exists() else done
         else:
-            again = cli.run("forget", "--catalog", killed, secret, "--yes")
+            again = warm_cli.run("forget", "--catalog", killed, secret, "--yes")
         assert again.code == 0, (point.name, again.err)
         if number % 6 != 5 or (killed / "forgotten" / "tombstones.json").exists():
             assert untried(contents(killed)) == untried(rows), point.name
@@ -197,7 +191,8 @@ def assert_sql_sees_each_once(catalog: Path) -> None:
     import duckdb
 
     with duckdb.connect() as connection:
-        uris = [row[0] for row in connection.execute(f"SELECT uri FROM ({latest_videos_sql(str(catalog))})").fetchall()]
+        rows = connection.execute(f"SELECT uri FROM ({api.open_catalog(catalog).videos_sql})").fetchall()
+    uris = [uri for (uri,) in rows]
     assert len(uris) == len(set(uris))
 
 
