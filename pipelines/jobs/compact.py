@@ -8,19 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 from models.errors import ReelbeamError
 from models.retrieval.errors import RetrievalError
-from models.retrieval.manifest import read_manifest
-from transforms import storage
 from transforms.archive.superseded import Superseded
 from transforms.catalog.latest import stamp_of
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.packing import Piece, replaced, start_piece, unfinished_piece, write_pack
 from transforms.catalog.pieces import MOST_SMALL, Weight, all_pieces, piece_of_a_night
 from transforms.catalog.runs import Catalog, Holder, PackRecord
+from transforms.catalog.stored_index import StoredIndex
 
 KEEP_SUPERSEDED: Final = timedelta(days=30)
 """How long superseded rows stay by default: so long ago the catalog can be asked what it said."""
@@ -185,9 +183,7 @@ def drops_until(catalog: Catalog, time_until: datetime) -> str:
 
 def _newest_indexed(catalog: Catalog) -> Iterable[str]:
     """Yields the id of the newest run that the index was made from, if there is an index that can be read."""
-    if not storage.is_local(catalog.root):
-        return
     try:
-        yield from read_manifest(Path(catalog.path("index"))).runs[-1:]
+        yield from StoredIndex(catalog.path("index")).manifest().runs[-1:]
     except (RetrievalError, OSError, ValueError):
         return
