@@ -16,6 +16,7 @@ import reelbeam as reelbeam_api
 from models.retrieval.errors import IndexFormatError
 from models.retrieval.manifest import sum_of
 from pipelines.commands.main import cli
+from pipelines.jobs import compact
 from pipelines.web import view as views
 from pipelines.web.access import LOOPBACK
 from pipelines.web.app import make_app
@@ -154,6 +155,7 @@ def test_the_commands_say_what_they_say_of_a_disk(
     words = ("search", "a crane", "--json", "--text-weight", "0.2", "--catalog")
     assert succeed(*words, store) == succeed(*words, disk)
     assert json.loads(succeed("status", "--catalog", store, "--json"))["index"] == there["index_id"]
+    assert list(compact._newest_indexed(Catalog(store))) == Catalog(store).run_ids()[-1:]
     by_api, same = (reelbeam_api.open_catalog(one).search("a crane", without="snow") for one in (store, disk))
     assert by_api == same and len(same) == 3
     queries = tmp_path / "queries.json"
