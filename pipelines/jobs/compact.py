@@ -55,7 +55,6 @@ def run_compact(
     root: str,
     keep_superseded: timedelta = KEEP_SUPERSEDED,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    watch: Callable[[int, int], object] = lambda done, pieces: None,
 ) -> CompactSummary:
     """Merges all that is worth it, and removes files that were replaced a day ago or earlier.
 
@@ -63,7 +62,6 @@ def run_compact(
         root: the catalog's folder.
         keep_superseded: rows stay that were superseded less long ago.
         clock: returns the time (UTC).
-        watch: is called before each piece with the number of pieces that are done and of all.
 
     Raises:
         CatalogError: there is no catalog, or a file of it is missing or damaged.
@@ -72,14 +70,15 @@ def run_compact(
         ComparisonError: disk or memory runs out.
         StorageError: a file cannot be written or removed.
     """
+    from transforms.catalog.forgetting import finish_forgetting  # a night imports this module, and no index
+
     began = time.monotonic()
     catalog = Catalog.open(root)
     with CatalogLock(catalog.root, "reelbeam compact") as lock:
+        finish_forgetting(catalog, lock.check)
         work = _Compaction(catalog, lock, keep_superseded, clock)
         resumed = work.finish_interrupted()
-        pieces = work.all_pieces()
-        for done, piece in enumerate(pieces):
-            watch(done, len(pieces))
+        for piece in work.all_pieces():
             work.merge(piece)
         removed, waiting = work.remove_replaced()
     runs = sum(len(pack.records) for pack in work.written)
