@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 import reelbeam as api
 from tests import videos
-from tests.conftest import Reelbeam, assert_whole
+from tests.conftest import WARM, Reelbeam, assert_whole
 from tests.duplicate_clips import Piece, Set, Treatment, copies_of, sources_of
 from tests.duplicate_scores import scores_of
 from tests.forking_cli import ForkingCli
@@ -26,9 +25,8 @@ SECONDS = 24
 
 
 @pytest.fixture(scope="module")
-def cli() -> Iterator[ForkingCli]:
-    with ForkingCli() as cli:
-        yield cli
+def cli() -> ForkingCli:
+    return WARM
 
 
 @pytest.fixture(scope="module")
