@@ -53,9 +53,11 @@ _HEIGHT: Final = 0.25
 the stretches of still scenes broke into parts: recall was 0.02 lower on the clips of `tests.benchmarks.duplicates`."""
 
 _UNEVEN: Final = 12.0
+_NOISE: Final = 0.07
 _GAP: Final = 6
 """A stretch ends where so many frames in a row are `_UNEVEN` times as far from a perfect match as its best ones. A copy
-is treated in one way throughout; openings and credits that two videos share are more alike than what lies between."""
+is treated in one way throughout; openings and credits that two videos share are more alike than what lies between.
+Frames within `_NOISE` of a perfect match end no stretch: encoding again costs some pictures that much."""
 
 SURE_FRAMES: Final = 14
 """Shorter stretches have a lower score: on 10 frames, the same place at another time can change alike by chance."""
@@ -291,7 +293,9 @@ def _stretch(band: _Band) -> slice | None:
     usual = float(np.nanmedian(beside)) if np.isfinite(beside).any() else 0.0
     best = float(np.quantile(near, 0.8))
     gains = near - usual - _HEIGHT * (best - usual)
-    gains[_in_long_runs(near < 1 - _UNEVEN * (1 - best))] = -len(gains)  # more than all others can make good
+    gains[_in_long_runs(near < 1 - max(_UNEVEN * (1 - best), _NOISE))] = -len(
+        gains
+    )  # more than all others can make good
     first, after = heaviest(gains)
     return slice(first, after) if after - first >= MIN_FRAMES else None
 
