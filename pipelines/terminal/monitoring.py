@@ -35,6 +35,9 @@ PING_RETRIES: Final = 2
 OUTCOMES: Final = ("skipped", "ok", "partial", "failed", "gone", "given_up", "left", "moved", "copied")
 """Counts of videos in a run's summary."""
 
+_VIDEOS: Final = (
+    "Videos of the last run by outcome; given_up are among skipped, moved and copied are among ok and partial."
+)
 _LAST_SUCCESS: Final = "reelbeam_job_last_success_timestamp_seconds"
 
 
@@ -203,11 +206,13 @@ def gauges_of(summary: Mapping[str, Any]) -> Iterator[Gauge]:
     """
     if "discovered" in summary:
         for outcome in OUTCOMES:
-            yield Gauge("reelbeam_videos", "Videos of the last run.", summary[outcome], {"outcome": outcome})
+            yield Gauge("reelbeam_videos", _VIDEOS, summary[outcome], {"outcome": outcome})
         for reason, count in summary["failures"].items():
             yield Gauge("reelbeam_failures", "Videos of the last run that failed.", count, {"reason": reason})
-        yield Gauge("reelbeam_video_seconds", "Length of the videos processed.", 3600 * summary["video_hours"])
-        yield Gauge("reelbeam_frames", "Frames processed.", summary["frames"])
+        yield Gauge(
+            "reelbeam_video_seconds", "Length of the videos that the last run decoded.", 3600 * summary["video_hours"]
+        )
+        yield Gauge("reelbeam_frames", "Frames in the rows of the last run.", summary["frames"])
     if "index_id" in summary:
         yield Gauge("reelbeam_index_videos", "Videos in the index.", summary["videos"])
         yield Gauge("reelbeam_index_frames", "Frames in the index.", summary["frames"])

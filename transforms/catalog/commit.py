@@ -20,7 +20,7 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.bundles import copy_bundle
 from transforms.catalog.files_table import write_files_table
-from transforms.catalog.nights import commonest_best_labels
+from transforms.catalog.nights import LABELS
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
 from transforms.storage import Fence
 
@@ -115,7 +115,7 @@ def _record_of(
         frames=found.frames,
         elapsed_s=elapsed_s,
         metrics=metrics,
-        labels=commonest_best_labels(catalog, [run.run_id]),
+        labels=found.labels,
         failures=found.failures,
         files_sha256=files.sha256,
         files_count=files.rows,
@@ -138,6 +138,7 @@ class Tally:
         frames: see `RunRecord`.
         size_bytes: see `RunRecord`.
         failures: see `RunRecord`.
+        labels: see `RunRecord`.
     """
 
     counts: dict[str, int]
@@ -145,6 +146,7 @@ class Tally:
     frames: int
     size_bytes: int
     failures: dict[str, int]
+    labels: dict[str, int]
 
 
 def tally(catalog: Catalog, run_id: str) -> Tally:
@@ -155,8 +157,9 @@ def tally(catalog: Catalog, run_id: str) -> Tally:
     """
     statuses: Counter[str] = Counter()
     reuses: Counter[str | None] = Counter()
+    labels: Counter[str] = Counter()
     video_s, frames, size_bytes = 0.0, 0, 0
-    columns = ["status", "duration_s", "frames_sampled", "size_bytes", "reuse"]
+    columns = ["status", "duration_s", "frames_sampled", "size_bytes", "reuse", "best_label"]
     for table in catalog.read_files("videos", run_id, columns):
         for row in table.to_pylist():
             statuses[row["status"]] += 1
@@ -164,6 +167,7 @@ def tally(catalog: Catalog, run_id: str) -> Tally:
             video_s += (row["duration_s"] or 0.0) if row["reuse"] is None else 0.0
             frames += row["frames_sampled"]
             size_bytes += row["size_bytes"] if row["reuse"] is None else 0
+        labels.update(table["best_label"].drop_null().to_pylist())
     failures: Counter[str] = Counter()
     for table in catalog.read_files("failures", run_id, ["reason", "size_bytes"]):
         failures.update(table["reason"].to_pylist())
@@ -177,4 +181,5 @@ def tally(catalog: Catalog, run_id: str) -> Tally:
         "moved": reuses["moved"],
         "copied": reuses["copied"],
     }
-    return Tally(counts, video_s, frames, size_bytes, dict(failures.most_common()))
+    commonest = dict(labels.most_common(LABELS))
+    return Tally(counts, video_s, frames, size_bytes, dict(failures.most_common()), commonest)

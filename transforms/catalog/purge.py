@@ -34,7 +34,7 @@ from transforms import storage
 from transforms.catalog import duplicates, proxies, schemas
 from transforms.catalog.commit import tally
 from transforms.catalog.files_table import write_files_table
-from transforms.catalog.nights import LABELS, commonest_best_labels
+from transforms.catalog.nights import LABELS
 from transforms.catalog.runs import TABLES, Catalog, PackRecord, RunRecord
 from transforms.catalog.schemas import FileRow
 from transforms.catalog.tombstones import FOLDER
@@ -401,7 +401,7 @@ def _counted_again(catalog: Catalog, record: RunRecord) -> RunRecord:
         counts=replace(counts, forgotten=counts.discovered - outcomes),
         video_s=found.video_s,
         frames=found.frames,
-        labels=_labels(catalog, record),
+        labels=found.labels or _first_labels(catalog, record),
         failures=found.failures,
         files_sha256=files.sha256,
         files_count=files.rows,
@@ -409,11 +409,10 @@ def _counted_again(catalog: Catalog, record: RunRecord) -> RunRecord:
     )
 
 
-def _labels(catalog: Catalog, record: RunRecord) -> dict[str, int]:
-    """Returns the commonest best labels; first labels where an earlier release made the run, as its record had them."""
-    best = commonest_best_labels(catalog, [record.run_id])
-    if best or not record.labels:
-        return best
+def _first_labels(catalog: Catalog, record: RunRecord) -> dict[str, int]:
+    """Returns the commonest first labels, which the records of earlier releases have instead of best labels."""
+    if not record.labels:
+        return {}
     first: Counter[str] = Counter()
     for table in catalog.read_files("videos", record.run_id, ["labels"]):
         first.update(labels[0]["label"] for labels in table["labels"].to_pylist() if labels)

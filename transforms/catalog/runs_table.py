@@ -1,27 +1,15 @@
 """Reads the committed runs as a table with one row for each run."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms.catalog.runs import Catalog, RunRecord
+from transforms.catalog.runs import Catalog, Counts, RunRecord
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
-_COUNTS: Final = (
-    "discovered",
-    "skipped",
-    "ok",
-    "partial",
-    "failed",
-    "gone",
-    "given_up",
-    "left",
-    "moved",
-    "copied",
-    "forgotten",
-)
+_COUNTS: Final = tuple(one.name for one in fields(Counts))
 
 RUNS: Final = pa.schema(
     [
