@@ -581,7 +581,7 @@ class Catalog:
 
         with self._opening:
             if self._search is None or not self._search.is_current:
-                self._search = CatalogSearch.open(self.path, **self._search_options)
+                self._search = CatalogSearch.open(self.path, model=self._stored.model, **self._search_options)
             return self._search
 
     def _engine(self, model: str | os.PathLike[str] | None) -> Engine:

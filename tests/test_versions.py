@@ -303,5 +303,28 @@ def test_two_models_in_one_catalog(archive: Path, tmp_path: Path, reelbeam: Reel
         for model in ("placeholder", "efficientnet_lite0")
     }
     assert sizes == {"placeholder": {32}, "efficientnet_lite0": {1280}}
+    index, search = ("index", "--catalog", catalog, "--json"), ("search", "--catalog", catalog, "--json")
+    assert reelbeam(*index).json["added"] == 2
+    asked = ("--video", archive / "one.mp4")
+    missing = reelbeam(*search, *asked, "--model", "efficientnet_lite0")
+    assert missing.code == 1 and "build it first with `reelbeam index" in missing.err
+    assert reelbeam(*index, "--model", "efficientnet_lite0").json["added"] == 2
+    assert reelbeam(*index, "--model", "efficientnet_lite0").json["added"] == 0
+    assert reelbeam(*index).json["added"] == 0, "the other index is still there"
+    assert_whole(catalog)
+    ours, theirs = reelbeam(*search, *asked).json, reelbeam(*search, *asked, "--model", "efficientnet_lite0").json
+    assert {hit["uri"] for hit in ours} == {hit["uri"] for hit in theirs}
+    assert not any(pair["label"].startswith("placeholder") for hit in theirs for pair in hit["labels"])
+    (hit,) = api.open_catalog(catalog, model="efficientnet_lite0").similar(archive / "one.mp4", top_k=1)
+    assert hit.uri == theirs[0]["uri"]
+    gone = reelbeam("forget", "--catalog", catalog, archive / "two.avi", "--yes", "--json")
+    assert gone.code == 0 and gone.json["index"] == "rewritten", gone.err
+    for model in ((), ("--model", "efficientnet_lite0")):
+        assert [hit["uri"] for hit in reelbeam(*search, *asked, *model).json] == [str(archive / "one.mp4")]
+    assert_whole(catalog)
+    damaged = Path(shutil.copytree(catalog, tmp_path / "damaged"))
+    next(damaged.glob("indexes/*/*/*.frames.parquet")).write_bytes(b"no table")
+    found = reelbeam("verify", "--catalog", damaged)
+    assert found.code == 1 and "indexes/" in found.out
     done = reelbeam("status", "--catalog", catalog, "--model", "resnet50")
     assert done.code == 1 and "holds no rows of the model resnet50; it holds those of placeholder (" in done.err

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.quiet import stderr_to_devnull
@@ -136,8 +137,11 @@ def _print(figures: dict[str, Any], report: str | None) -> None:
 )
 @click.option("--text-weight", type=click.FloatRange(0, 1), default=0.0, show_default="off", help="As for search.")
 @click.option("--report", metavar="FOLDER", help="Folder for report.html, figures.json and ranks.csv.")
+@model_to_read
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def retrieval(catalog: str, queries: Path, text_weight: float, report: str | None, as_json: bool) -> None:
+def retrieval(
+    catalog: str, queries: Path, text_weight: float, report: str | None, model: str | None, as_json: bool
+) -> None:
     """Measure recall@k, mean reciprocal rank and median rank for queries whose videos are known."""  # fmt: skip
     with cannot_run():
         from transforms.retrieval.evaluation import figures_of, judge
@@ -145,7 +149,7 @@ def retrieval(catalog: str, queries: Path, text_weight: float, report: str | Non
         from transforms.storage import absolute
 
         asked = _read(queries)
-        search = CatalogSearch.open(absolute(catalog))
+        search = CatalogSearch.open(absolute(catalog), model=model)
         judged = judge(search, asked, text_weight=text_weight)
         figures = figures_of(judged, len(search.index.table))
         if report is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.monitoring import Monitoring, monitoring_options
@@ -28,6 +29,7 @@ from pipelines.terminal.monitoring import Monitoring, monitoring_options
     help="recall@10 that an ivfpq index is tuned to reach.",
 )
 @click.option("--rebuild", is_flag=True, help="Build from scratch, to merge shards or to change the model.")
+@model_to_read
 @monitoring_options
 @job_options
 def command(context: click.Context, **chosen: Any) -> None:
@@ -42,7 +44,9 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.jobs.index import IndexRequest, run_index
         from transforms.storage import absolute
 
-        request = IndexRequest(absolute(chosen["catalog"]), chosen["kind"], chosen["recall"], chosen["rebuild"])
+        request = IndexRequest(
+            absolute(chosen["catalog"]), chosen["kind"], chosen["recall"], chosen["rebuild"], chosen["model"]
+        )
         summary = run_index(request, options)
         monitoring.summary = asdict(summary)
         if chosen["as_json"]:

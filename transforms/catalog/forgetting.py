@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.retrieval.forgetting import Build, forget_in_index
+from models.retrieval.forgetting import Build, Outcome, forget_in_index
 from models.retrieval.manifest import CURRENT, read_manifest
 from transforms import storage
 from transforms.catalog import proxies
@@ -29,6 +29,9 @@ from transforms.storage import Fence, path_of_uri, uri_of_path, video_id_of
 from transforms.video.content_hash import ContentHash
 
 OWNER: Final = "reelbeam forget"
+
+_OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+"""What may become of an index; of several indexes, the last of these is told."""
 
 _COLUMNS: Final = ("video_id", "uri", "size_bytes", "content_hash")
 
@@ -139,21 +142,22 @@ def finish_forgetting(catalog: Catalog, fence: Fence) -> Purged | None:
 
 def _purge(catalog: Catalog, tombstones: Tombstones, fence: Fence, *, again: bool) -> Purged:
     with ExitStack() as stack:
-        index_lock = stack.enter_context(CatalogLock(catalog.path("index"), OWNER))
+        folders = [one.index_folder for one in catalog.with_each_index()]
+        locks = {folder: stack.enter_context(CatalogLock(folder, OWNER)) for folder in folders}
         if storage.list_folders(catalog.path(proxies.FOLDER)):
             stack.enter_context(CatalogLock(catalog.path(proxies.FOLDER), OWNER))
         # The index first: from now on no search finds the videos.
-        index = _purge_index(catalog, tombstones.has, index_lock.check)
+        outcomes = [_purge_index(catalog, folder, tombstones.has, lock.check) for folder, lock in locks.items()]
         purged = purge_tables(catalog, tombstones.has, fence, again=again)
-        purged.index = index
+        purged.index = max(outcomes, key=_OUTCOMES.index)
         tombstones.done().write(catalog, fence)
     return purged
 
 
-def _purge_index(catalog: Catalog, is_forgotten: IsForgotten, fence: Fence) -> str:
-    if not storage.is_local(catalog.root):
-        return _remove_index(catalog, fence)
-    root = Path(catalog.path("index"))
+def _purge_index(catalog: Catalog, folder: str, is_forgotten: IsForgotten, fence: Fence) -> Outcome:
+    if not storage.is_local(folder):
+        return _remove_index(folder, fence)
+    root = Path(folder)
     index_id = new_run_id(datetime.now(UTC), (path.name for path in root.iterdir() if path.is_dir()))
     build = Build(index_id, datetime.now(UTC).isoformat())
     return forget_in_index(
@@ -161,9 +165,8 @@ def _purge_index(catalog: Catalog, is_forgotten: IsForgotten, fence: Fence) -> s
     )
 
 
-def _remove_index(catalog: Catalog, fence: Fence) -> str:
-    """Removes an index on an object store, which cannot be written there; CURRENT first, so that no search finds it."""
-    folder = catalog.path("index")
+def _remove_index(folder: str, fence: Fence) -> Outcome:
+    """Removes an index on an object store; CURRENT first, so that no search finds it."""
     builds = [storage.join(folder, name) for name in storage.list_folders(folder)]
     if not builds:
         return "none"

@@ -31,7 +31,8 @@ WITH records AS (
     UNION ALL
     SELECT record.run_id, record.config FROM (SELECT unnest(records) AS record FROM holders WHERE pack_id IS NOT NULL)
 ), runs AS (
-    SELECT run_id, config.model AS model, config.model_fingerprint AS model_fingerprint, struct_pack(
+    SELECT run_id, config.model AS model, config.model_fingerprint AS model_fingerprint,
+        config.rows_fingerprint AS rows_fingerprint, struct_pack(
         model := coalesce(nullif(config.rows_fingerprint, ''), config.model_fingerprint),
         sampling := config.sampling, top_labels := config.top_labels,
         dtype := config.embedding_dtype, accuracy := coalesce(config.hedging.accuracy, 0.9),
@@ -86,7 +87,10 @@ def latest_videos_sql(root: str, model: str | None = None) -> str:
     if model is None:
         return _LATEST_VIDEOS.format(catalog=folder, is_of_model="true")
     name = model.replace("'", "''")
-    is_of_model = f"model = '{name}' OR ends_with(model, '/{name}') OR starts_with(model_fingerprint, '{name}')"
+    is_of_model = (
+        f"model = '{name}' OR ends_with(model, '/{name}') OR starts_with(model_fingerprint, '{name}') "
+        f"OR starts_with(rows_fingerprint, '{name}')"
+    )
     return _LATEST_VIDEOS.format(catalog=folder, is_of_model=is_of_model)
 
 

@@ -33,6 +33,9 @@ RECORD_VERSION: Final = 1
 PACK_VERSION: Final = 2
 """Version of the pack record's layout. Releases that know no packs take it for a newer run record and refuse it."""
 
+MODELS_INDEXES: Final = "indexes"
+"""Folder of the indexes of models that were named (`--model`), by the fingerprint of their rows."""
+
 TABLES: Final = ("frames", "videos", "thumbnails", "failures", "gone", "files")
 
 NO_RUN: Final = "none"
@@ -98,8 +101,13 @@ class RunConfig:
 
     def is_of(self, model: str) -> bool:
         """Tells whether this names the model: its name, the end of its path, or the beginning of its fingerprint."""
-        return bool(model) and (
-            self.model == model or self.model.endswith(f"/{model}") or self.model_fingerprint.startswith(model)
+        if not model:
+            return False
+        fingerprints = (self.model_fingerprint, self.rows_fingerprint)
+        return (
+            self.model == model
+            or self.model.endswith(f"/{model}")
+            or any(one.startswith(model) for one in fingerprints)
         )
 
     @property
@@ -377,6 +385,28 @@ class Catalog:
     def files_table(self, run_id: str) -> str:
         """Returns the path of a run's `files` table."""
         return storage.join(self.table_folder("files", run_id), "part-00000.parquet")
+
+    @property
+    def index_folder(self) -> str:
+        """The folder of the index that answers: the catalog's own, or for a named model one that only it has.
+
+        Raises:
+            CatalogError: no run is committed, or none of the model.
+        """
+        if self.model is None:
+            return self.path("index")
+        runs = self.runs_to_read(self.runs())
+        if not runs:
+            raise CatalogError(f"no finished run in {self.root}: run `reelbeam classify` first")
+        config = runs[-1].config
+        return self.path(MODELS_INDEXES, config.rows_fingerprint or config.model_fingerprint)
+
+    def with_each_index(self) -> "list[Catalog]":
+        """Returns the catalog as it is read with each of its indexes: its own, and those of named models."""
+        return [
+            Catalog(self.root),
+            *(Catalog(self.root, name) for name in storage.list_folders(self.path(MODELS_INDEXES))),
+        ]
 
     def model_folder(self, fingerprint: str) -> str:
         """Returns the folder of the catalog's copy of a model."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from models.retrieval.errors import NoIndexError
 from transforms import storage
 from transforms.catalog import latest
 from transforms.catalog.duplicates import read_record
@@ -13,6 +14,7 @@ from transforms.catalog.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
 from transforms.catalog.runs import Catalog, RunRecord
+from transforms.catalog.stored_index import StoredIndex
 
 
 @dataclass(frozen=True)
@@ -175,5 +177,7 @@ def _duplicates(catalog: Catalog, runs: list[RunRecord]) -> dict[str, Any] | Non
 
 
 def _index(catalog: Catalog) -> str | None:
-    path = catalog.path("index", "CURRENT")
-    return storage.read_bytes(path).decode().strip() if storage.exists(path) else None
+    try:
+        return StoredIndex(catalog.index_folder).current_id() if catalog.run_ids() else None
+    except NoIndexError:
+        return None

@@ -19,7 +19,7 @@ from transforms import storage
 from transforms.catalog.findings import Finding
 from transforms.catalog.frames import FrameReader, embeddings_of
 from transforms.catalog.index_source import IndexedVideo, live_videos
-from transforms.catalog.runs import Catalog, CatalogError
+from transforms.catalog.runs import MODELS_INDEXES, Catalog, CatalogError
 from transforms.catalog.schemas import SchemaError
 from transforms.catalog.stored_index import StoredIndex
 
@@ -28,27 +28,37 @@ LISTED = 10
 
 
 def verify_index(catalog: Catalog) -> Iterator[Finding]:
-    """Yields what is wrong with a catalog's current index, if there is one.
+    """Yields what is wrong with a catalog's current index and those of named models, as far as there are some.
 
-    The index is compared with the tables as of the newest run that it was built from, so it need not contain later
+    An index is compared with the tables as of the newest run that it was built from, so it need not contain later
     nights.
     """
-    index = StoredIndex(catalog.path("index"))
+    for one in catalog.with_each_index():
+        try:
+            index = StoredIndex(one.index_folder)
+        except CatalogError as error:
+            yield Finding.of("index", storage.join(MODELS_INDEXES, one.model or ""), error)
+        else:
+            yield from _verify(one, index)
+
+
+def _verify(catalog: Catalog, index: StoredIndex) -> Iterator[Finding]:
+    where = index.folder.removeprefix(catalog.path(""))
     try:
         manifest = index.manifest()
     except NoIndexError:
         return
     except (RetrievalError, OSError, ValueError) as error:
-        yield Finding.of("index", f"index/{CURRENT}", error)
+        yield Finding.of("index", f"{where}/{CURRENT}", error)
         return
-    name = f"index/{manifest.index_id}/manifest.json"
+    name = f"{where}/{manifest.index_id}/manifest.json"
     known = set(catalog.run_ids())
     for run_id in manifest.runs:
         if run_id not in known:
             yield Finding.of("index", name, f"was built from run {run_id}, which is not in the catalog")
             return
     with index.temporary_copy({}) as root:
-        check = _IndexCheck(catalog, root, manifest, name)
+        check = _IndexCheck(catalog, root, manifest, where, name)
         yield from check.check_sums(index)
         if index.is_local or not check.damaged:
             yield from check.read_shards()
@@ -72,6 +82,7 @@ class _IndexCheck:
     catalog: Catalog
     root: Path
     manifest: Manifest
+    where: str
     name: str
     damaged: bool = False
     vectors: list[StoredVectors] = field(default_factory=list)
@@ -90,10 +101,10 @@ class _IndexCheck:
                     _copy(storage.join(index.folder, name), self.root / name)
                 found = sum_of(self.root / name)
             except OSError as error:
-                yield self._damage(f"index/{name}", error)
+                yield self._damage(f"{self.where}/{name}", error)
                 continue
             if found != wanted:
-                yield self._damage(f"index/{name}", "is not the file that was written: its checksum differs")
+                yield self._damage(f"{self.where}/{name}", "is not the file that was written: its checksum differs")
 
     def read_shards(self) -> Iterator[Finding]:
         """Opens every shard and records the place of each video that can be found."""
@@ -101,7 +112,7 @@ class _IndexCheck:
             try:
                 yield from self._read_shard(number, shard)
             except (RetrievalError, OSError, pa.ArrowException) as error:
-                yield self._damage(f"index/{shard.name}", error)
+                yield self._damage(f"{self.where}/{shard.name}", error)
         live = sum(place.after - place.first for place in self.places.values())
         for level, count in (("frames", live), ("videos", len(self.places))):
             said = self.manifest.levels[level].rows  # type: ignore[index]
@@ -109,7 +120,7 @@ class _IndexCheck:
                 yield Finding.of("index", self.name, f"says {said} {level}, its shards hold {count} that can be found")
 
     def _read_shard(self, number: int, shard: ShardInfo) -> Iterator[Finding]:
-        path = f"index/{shard.name}"
+        path = f"{self.where}/{shard.name}"
         files = [file for level in LEVELS for file in (shard.vectors(self.root, level), shard.rows(self.root, level))]
         size_bytes = sum(file.stat().st_size for file in files)
         if size_bytes != shard.size_bytes:
@@ -145,12 +156,12 @@ class _IndexCheck:
             try:
                 load_quantiser(self.root / level.quantiser)
             except (RetrievalError, OSError, ValueError) as error:
-                yield self._damage(f"index/{level.quantiser}", error)
+                yield self._damage(f"{self.where}/{level.quantiser}", error)
             for path in (level.candidates or {}).values():
                 try:
                     read_mapped(self.root / path)
                 except RetrievalError as error:
-                    yield self._damage(f"index/{path}", error)
+                    yield self._damage(f"{self.where}/{path}", error)
 
     def _damage(self, path: str, problem: object) -> Finding:
         self.damaged = True

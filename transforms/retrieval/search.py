@@ -144,6 +144,7 @@ class CatalogSearch:
         cls,
         root: str,
         *,
+        model: str | None = None,
         text_model: str | None = None,
         text_weights: Path | None = None,
         label_texts: Path | None = None,
@@ -152,6 +153,7 @@ class CatalogSearch:
 
         Args:
             root: the catalog's folder, a path or URI. Of an index on an object store, this machine keeps a copy.
+            model: whose index and rows, as of `Catalog`; None for the catalog's own index.
             text_model: a name of `models.text.registry`; None for the one that belongs to the index: the text tower of
                 a joint model, else the default.
             text_weights: the folder of a joint model's preset, to use instead of the one in the catalog.
@@ -163,8 +165,8 @@ class CatalogSearch:
             StorageError: a file cannot be read, or copied to this machine.
             TextModelError: the text model cannot be loaded.
         """
-        catalog = Catalog.open(root)
-        opened = StoredIndex(catalog.path("index")).open(leave_out=("words", "words_vector"))
+        catalog = Catalog.open(root, model)
+        opened = StoredIndex(catalog.index_folder).open(leave_out=("words", "words_vector"))
         bundle = ModelBundle.open(
             local_bundle(catalog.model_folder(opened.index.manifest.model_fingerprint), whole=True)
         )
@@ -174,7 +176,7 @@ class CatalogSearch:
     @property
     def is_current(self) -> bool:
         """Whether the catalog's current index is still the one that was opened."""
-        return StoredIndex(self.catalog.path("index")).current_id() == self.index.manifest.index_id
+        return StoredIndex(self.catalog.index_folder).current_id() == self.index.manifest.index_id
 
     def words(self, text: str) -> Query:
         """Makes a query of words, in any language that the text model knows.
