@@ -1,0 +1,87 @@
+"""A conversation about the videos of a catalog: questions in, grounded answers out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from transforms.dialogue.answers import Answerer, Citation, Context, Said
+from transforms.dialogue.evidence import Evidence
+from transforms.dialogue.mentions import UnknownVideoError, find_mentions
+from transforms.dialogue.questions import Question, parse, parts_of
+from transforms.dialogue.wording import phrase
+
+MOST_CHARACTERS: Final = 2000
+"""Characters of a question that are read."""
+
+MOST_PARTS: Final = 5
+"""Parts of a question that are answered."""
+
+Reword = Callable[[str, Sequence[Said]], str]
+"""Words an answer anew, from the question and the sentences with what they are made of."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        answer: the text.
+        grounded: whether it is made of rows; False if the question was declined.
+        citations: the rows; none of a declined question.
+    """
+
+    answer: str
+    grounded: bool
+    citations: tuple[Citation, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns it as values of JSON."""
+        return asdict(self)
+
+
+class Conversation:
+    """Answers one question after the other; later ones may leave out what earlier ones named.
+
+    Args:
+        evidence: the rows of the catalog.
+        reword: words grounded answers anew; None to leave them as they are.
+        video: the video that is talked about from the start; None for none.
+    """
+
+    def __init__(self, evidence: Evidence, reword: Reword | None = None, video: str | None = None) -> None:
+        self._answerer = Answerer(evidence, Context(video or ""))
+        self._reword = reword
+
+    def ask(self, text: str) -> Answer:
+        """Answers a question.
+
+        Raises:
+            CatalogError: a file of the catalog is missing or damaged.
+            RetrievalError: the index is damaged.
+            EndpointError: the language model does not answer.
+        """
+        said = self._said(text[:MOST_CHARACTERS])
+        grounded = [one for one in said if one.citations]
+        if not grounded:
+            return Answer(said[0].text, False, ())
+        worded = self._reword(text, grounded) if self._reword is not None else _joined(grounded)
+        left = [one for one in said if not one.citations]
+        citations = tuple(dict.fromkeys(cite for one in grounded for cite in one.citations))
+        return Answer(" ".join(filter(None, (worded, _joined(left)))), True, citations)
+
+    def _said(self, text: str) -> list[Said]:
+        try:
+            mentions = find_mentions(text, list(self._answerer.evidence.videos))
+        except UnknownVideoError as error:
+            return [Said(str(error))]
+        parts = [parse(part) for part in parts_of(mentions.text)][:MOST_PARTS]
+        if not parts:
+            return [Said(phrase("cannot", "en"))]
+        return [one for part in parts for one in self._answerer.answer(part, mentions.named(part.videos))]
+
+
+def _joined(said: Sequence[Said]) -> str:
+    return " ".join(dict.fromkeys(one.text for one in said))
+
+
+__all__ = ["Answer", "Conversation", "Question", "Reword"]
