@@ -151,7 +151,9 @@ def shown_in(evidence: Evidence, thing: str) -> list[tuple[str, list[Citation]]]
             for hit in evidence.hits(thing)
         ]
     labels = evidence.things.labels_of(thing)
-    rows = [row for row in evidence.videos.values() if row["best_label"] and _is_one(evidence, row["best_label"], labels)]
+    rows = [
+        row for row in evidence.videos.values() if row["best_label"] and _is_one(evidence, row["best_label"], labels)
+    ]
     rows.sort(key=lambda row: (-row["best_label_score"], row["uri"]))
     return [(row["uri"], [_best_label(row)]) for row in rows]
 
@@ -532,7 +534,7 @@ def _words(to: Answerer, question: Question, named: Sequence[str]) -> list[Said]
         said = " ".join(to.evidence.words_of(uri).split()[:WORDS_QUOTED])
         if not said:
             return Said(phrase("no_value", question.language, video=shown(uri)), (), uri)
-        text = phrase("words", question.language, video=shown(uri), words=printable(said))
+        text = phrase("words", question.language, video=shown(uri), words=wording.quotable(said))
         return Said(text, (Citation(uri, 0.0, to.evidence.videos[uri]["duration_s"], "words", said),), uri)
 
     return _each(to, question, named, say)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from transforms.dialogue.answers import Answerer, Citation, Context, Said
 from transforms.dialogue.evidence import Evidence
 from transforms.dialogue.mentions import UnknownVideoError, find_mentions
-from transforms.dialogue.questions import Question, parse, parts_of
+from transforms.dialogue.questions import parse, parts_of
 from transforms.dialogue.wording import phrase
 
 MOST_CHARACTERS: Final = 2000
@@ -82,6 +82,3 @@ class Conversation:
 
 def _joined(said: Sequence[Said]) -> str:
     return " ".join(dict.fromkeys(one.text for one in said))
-
-
-__all__ = ["Answer", "Conversation", "Question", "Reword"]

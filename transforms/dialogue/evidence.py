@@ -111,7 +111,7 @@ class Evidence:
         return [hit for hit in found if hit.uri in self.videos and uri in (None, hit.uri)]
 
     def near(self, uri: str) -> list[Hit]:
-        """Returns the videos whose stored embeddings are nearest to a video's, without itself; empty if none is known."""
+        """Returns the videos whose stored embeddings are nearest to a video's; empty if it has none."""
         search = self.search
         query = search.indexed(uri) if search is not None else None
         if search is None or query is None:

@@ -11,12 +11,14 @@ from typing import Final, NamedTuple
 from models.errors import ReelbeamError
 from models.suggestions import suggest
 from transforms.dialogue.questions import FIRST_PLACEHOLDER, LAST_PLACEHOLDER, V
+from transforms.storage import printable
 
 MOST_MENTIONS: Final = 100
 """Names in one question that are looked up."""
 
 _FILE: Final = re.compile(
-    r"[\w./:@%+~-]*[\w)]\.(?:mp4|m4v|mov|avi|mkv|webm|gif|mpe?g|ts|mts|m2ts|wmv|flv|3gp|ogv|vob|mxf|dv|y4m)\b", re.IGNORECASE | re.ASCII
+    r"[\w./:@%+~-]*[\w)]\.(?:mp4|m4v|mov|avi|mkv|webm|gif|mpe?g|ts|mts|m2ts|wmv|flv|3gp|ogv|vob|mxf|dv|y4m)\b",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -72,7 +74,11 @@ def _spans(text: str, uris: Sequence[str]) -> list[str]:
     """Returns the pieces of the question that are names, longest first."""
     lower = text.lower()
     names = {span for uri in uris for span in _names(uri) if span.lower() in lower}
-    found = [span for span in names if re.search(rf"(?<![A-Za-z0-9_-]){re.escape(span)}(?![A-Za-z0-9_-])", text, re.IGNORECASE)]
+    found = [
+        span
+        for span in names
+        if re.search(rf"(?<![A-Za-z0-9_-]){re.escape(span)}(?![A-Za-z0-9_-])", text, re.IGNORECASE)
+    ]
     rest = text
     kept = []
     for span in sorted([*found, *_FILE.findall(text)], key=lambda one: (-len(one), one)):
@@ -95,9 +101,14 @@ def _the_one(span: str, uris: Sequence[str]) -> str:
     if len(exact) == 1 or len(meant) == 1:
         return (exact or meant)[0]
     if meant:
-        raise UnknownVideoError(f"{len(meant)} videos are called {span}: give more of the path, such as {meant[0]}")
+        raise UnknownVideoError(
+            f"{len(meant)} videos are called {printable(span)}: give more of the path, such as {printable(meant[0])}"
+        )
     near = suggest(span, (name_of(uri) for uri in uris))
-    raise UnknownVideoError(f"no video is called {span}" + (f"; did you mean {near[0]}?" if near else ""))
+    raise UnknownVideoError(
+        f"No video of the catalog is called {printable(span)}"
+        + (f"; did you mean {printable(near[0])}?" if near else ".")
+    )
 
 
 def _is_called(uri: str, wanted: str) -> bool:

@@ -6,7 +6,7 @@ are replaced by placeholders first (`transforms.dialogue.mentions`), so that no 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Language = Literal["en", "zh"]
@@ -86,7 +86,8 @@ class Question:
 _CHINESE: Final = re.compile(r"[\u4e00-\u9fff]")
 _QUESTION_WORDS: Final = "what|when|how|which|where|who|why|is|are|does|do|did|at what|in which"
 _BREAK: Final = re.compile(
-    rf"[?!;？！；。]+|[.](?=\s|$)|,?\s+(?:and|then)\s+(?=(?:{_QUESTION_WORDS})\b)|，(?=.*(?:什么|多|几|哪|吗))", re.IGNORECASE
+    rf"[?!;？！；。]+|[.](?=\s|$)|,?\s+(?:and|then)\s+(?=(?:{_QUESTION_WORDS})\b)|，(?=.*(?:什么|多|几|哪|吗))",
+    re.IGNORECASE,
 )
 
 
@@ -113,12 +114,8 @@ def parse(part: str) -> Question:
     for make in _CHINESE_PATTERNS if language == "zh" else _ENGLISH_PATTERNS:
         found = make(text)
         if found is not None:
-            return Question(found.intent, language, **{**_fields(found), "videos": videos})
+            return replace(found, language=language, videos=videos)
     return Question("unknown", language, videos=videos)
-
-
-def _fields(found: Question) -> dict[str, object]:
-    return {name: getattr(found, name) for name in Question.__dataclass_fields__ if name not in ("intent", "language")}
 
 
 _EDGES: Final = frozenset(
@@ -174,7 +171,11 @@ def _asked_columns(text: str) -> tuple[str, ...]:
 def _property(text: str) -> Question | None:
     columns = _asked_columns(text)
     about = re.sub("|".join(_COLUMNS.values()), " ", text)
-    rest = re.sub(rf"{V}|\b(?:what|which|is|does|do|use|uses|was|were|are|has|have|tell|in|sampled|s)\b|'s|[的是什么呢多少请问有]", " ", about)
+    rest = re.sub(
+        rf"{V}|\b(?:what|which|is|does|do|use|uses|was|were|are|has|have|tell|in|sampled|s)\b|'s|[的是什么呢多少请问有它]",
+        " ",
+        about,
+    )
     return None if not columns or thing_in(rest) else Question("property", "en", columns=columns)
 
 
@@ -187,7 +188,9 @@ def _when(text: str) -> Question | None:
 
 
 def _neighbour(text: str) -> Question | None:
-    found = re.match(r"what(?:'s| is| are| comes?| happens?| appears?| can be seen|)\b(?: shown| seen| next)?(.*)", text)
+    found = re.match(
+        r"what(?:'s| is| are| comes?| happens?| appears?| can be seen|)\b(?: shown| seen| next)?(.*)", text
+    )
     order = re.search(r"\b(after|next|follows?|then|before|precedes?)\b(.*)", text)
     if found is None or order is None:
         return None
@@ -258,7 +261,9 @@ def _bound(side: str, word: str, number: str, unit: str | None, text: str) -> Bo
     strict = word not in _NOT_STRICT
     if unit is not None:
         return Bound("duration_s", **{side: seconds_of(number, unit)}, strict=strict)
-    column = next((name for name, said in (("width", r"wide|宽"), ("height", r"high|tall|高")) if re.search(said, text)), None)
+    column = next(
+        (name for name, said in (("width", r"wide|宽"), ("height", r"high|tall|高")) if re.search(said, text)), None
+    )
     return None if column is None else Bound(column, **{side: float(number)}, strict=strict)
 
 
@@ -272,7 +277,9 @@ def _condition(intent: Intent, rest: str) -> Question:
         return Question(intent, "en", relation="copies")
     if re.search(rf"\b(?:like|similar|resembles?|near)\b.*{V}", rest):
         return Question(intent, "en", relation="near")
-    words = re.search(r"(?:have|has|with) (.+?) in (?:its|their|the) (?:file ?)?(?:names?|titles?|subtitles?|words)", rest)
+    words = re.search(
+        r"(?:have|has|with) (.+?) in (?:its|their|the) (?:file ?)?(?:names?|titles?|subtitles?|words)", rest
+    )
     words = words or re.search(r"(?:mentions?|say|says|called|named) (.+)", rest)
     if words is not None:
         return Question(intent, "en", thing_in(words[1]), relation="words")
@@ -333,7 +340,9 @@ def _edge(text: str) -> Question | None:
 
 
 def _together(text: str) -> Question | None:
-    found = re.match(r"what\b.*?\b(?:together with|along with|at the same time as|beside|besides|alongside|with)\b(.*)", text)
+    found = re.match(
+        r"what\b.*?\b(?:together with|along with|at the same time as|beside|besides|alongside|with)\b(.*)", text
+    )
     if found is not None:
         return Question("together", "en", thing_in(found[1]))
     found = re.match(r"(?:does|do|are|is|when do|when are)\b(.*?)\b(?:together|at the same time)\b", text)
@@ -363,13 +372,14 @@ def _has(text: str) -> Question | None:
 
 
 _ENGLISH_PATTERNS: Final[tuple[Callable[[str], Question | None], ...]] = (
-    _compare, _count, _which, _property, _often, _visible, _together, _when, _at, _neighbour, _edge, _words, _what, _has,
+    _compare, _count, _which, _property, _often, _visible, _together, _when, _at, _neighbour, _edge, _words, _what,
+    _has,
 )  # fmt: skip
 
 
 _AROUND: Final = re.compile(
     rf"{V}|第一次|首次|最后一次|最先|最后|什么时候|何时|第几秒|几秒|什么时间|出现|可以|能够?|看到|看见|看得到|显示|视频|片段|里面|"
-    r"里|中|在|会|的|了|有|是|过|从|这个|那个|请问|时间|一共|总共|哪些|哪个|哪几个|多少次|几次|多少个|几个|多少|多久|多长|吗|呢|"
+    r"它|里|中|在|会|的|了|有|是|过|从|这个|那个|请问|时间|一共|总共|哪些|哪个|哪几个|多少次|几次|多少个|几个|多少|多久|多长|吗|呢|"
     r"一起|同时|和|什么|之后|之前|后面|前面|接下来|找出?|包含|一个|一只|次|请|所有|[，、？ ]"
 )
 

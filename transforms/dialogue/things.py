@@ -8,7 +8,14 @@ from models.text.label_texts import LabelText, imagenet_label_texts
 from models.visual.hedging import group_names_zh, imagenet_parents
 from transforms.dialogue.questions import Language
 
-_IRREGULAR: Final = {"people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose"}
+_IRREGULAR: Final = {
+    "people": "person",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "mice": "mouse",
+    "geese": "goose",
+}
 
 
 class Things:
@@ -54,7 +61,9 @@ class Things:
         if language == "en":
             return name
         text = self._texts.get(name)
-        return (text.other_names[0] if text is not None and text.other_names else "") or group_names_zh().get(name, name)
+        return (text.other_names[0] if text is not None and text.other_names else "") or group_names_zh().get(
+            name, name
+        )
 
 
 def _plain(name: str) -> str:

@@ -3,15 +3,20 @@
 from typing import Any, Final
 
 from transforms.dialogue.questions import Language
+from transforms.storage import printable
+
+_MARKS: Final = str.maketrans({"“": '"', "”": '"'})
 
 PHRASES: Final[dict[str, tuple[str, str]]] = {
     "when": ("{thing} first appears in {video} at {start}, until {end} ({name}, score {score}).",
              "{thing}首次出现在{video}的{start}，持续到{end}（{name}，得分{score}）。"),
     "when_last": ("{thing} last appears in {video} at {start}, until {end} ({name}, score {score}).",
                   "{thing}最后一次出现在{video}的{start}，持续到{end}（{name}，得分{score}）。"),
-    "again": ("{thing} appears in {video} {count} times in all: {ranges}.", "{thing}在{video}中共出现{count}次：{ranges}。"),
+    "again": ("{thing} appears in {video} {count} times in all: {ranges}.",
+              "{thing}在{video}中共出现{count}次：{ranges}。"),
     "often_one": ("{thing} appears in {video} 1 time: {ranges}.", "{thing}在{video}中出现1次：{ranges}。"),
-    "visible": ("{thing} is visible in {video} for {length}: {ranges}.", "{thing}在{video}中出现了{length}：{ranges}。"),
+    "visible": ("{thing} is visible in {video} for {length}: {ranges}.",
+                "{thing}在{video}中出现了{length}：{ranges}。"),
     "after": ("After {thing}, {name} comes in {video} at {start} (score {score}).",
               "{thing}之后，{video}在{start}出现{name}（得分{score}）。"),
     "before": ("Before {thing}, {name} is in {video} from {start} to {end} (score {score}).",
@@ -95,6 +100,11 @@ def score(value: float) -> str:
     return f"{value:.2f}"
 
 
+def quotable(text: str) -> str:
+    """Returns a text of the archive as it may stand between quotation marks: safe to print, without such marks."""
+    return printable(text.translate(_MARKS))
+
+
 def property_of(row: dict[str, Any], column: str, language: Language) -> str | None:
     """Returns a value of a row of `videos` with its name and its unit; None if the row has none.
 
@@ -127,5 +137,5 @@ def _with_unit(row: dict[str, Any], column: str, value: Any, language: Language)
     if column == "modified":
         return f"{value:%Y-%m-%d}"
     if column == "title":
-        return f"“{value}”"
+        return f"“{quotable(value)}”"
     return f"{value:.2f}".rstrip("0").rstrip(".") if column == "fps" else str(value)
