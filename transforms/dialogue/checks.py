@@ -43,7 +43,10 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a sentence: its value, what it is a number of, and the name before it."""
+    """A number in a sentence: its value, what it is a number of, and the name before it.
+
+    What the end of a range stands beside is the word or time before it.
+    """
 
     value: float
     kind: str
@@ -96,7 +99,8 @@ def claims_of(sentence: str) -> Claims:
             names.append(text)
             anchor = text
         elif group in ("time", "number"):
-            numbers.append(Number(_value(text), _kind(telling, place), anchor))
+            kind = _kind(telling, place)
+            numbers.append(Number(_value(text), kind, telling[place - 2][1] if kind == "time end" else anchor))
     words = frozenset(text for group, text in telling if group in ("word", "han"))
     return Claims(tuple(numbers), tuple(aliases), tuple(names), words, any(group == "other" for group, _ in tokens))
 

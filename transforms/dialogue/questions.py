@@ -91,6 +91,12 @@ _BREAK: Final = re.compile(
 )
 
 
+_OPENING: Final = re.compile(
+    r"^(?:(?:and|then|so|ok|okay|well|now|please|(?:can|could) you (?:please )?tell me|tell me(?! about)|do you know)"
+    r"[, ]+)+"
+)
+
+
 def language_of(text: str) -> Language:
     """Returns ``zh`` for a text with Chinese characters, ``en`` for any other."""
     return "zh" if _CHINESE.search(text) else "en"
@@ -109,7 +115,7 @@ def parse(part: str) -> Question:
         part: one of `parts_of`, with placeholders (see `V`) for the names of videos.
     """
     language = language_of(part)
-    text = part if language == "zh" else part.lower().replace("’", "'")
+    text = part if language == "zh" else _OPENING.sub("", part.lower().replace("’", "'"))
     videos = "".join(dict.fromkeys(re.findall(V, text)))
     for make in _CHINESE_PATTERNS if language == "zh" else _ENGLISH_PATTERNS:
         found = make(text)
