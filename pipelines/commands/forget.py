@@ -101,6 +101,8 @@ def _lines(summary: "ForgetSummary") -> "Iterator[str]":
     yield f"index {summary.index}, {summary.proxies} proxies removed"
     if summary.duplicates_removed:
         yield "the table of duplicates named some of them and was removed: run `reelbeam duplicates` again"
+    if summary.dialogues_removed:
+        yield "the dialogues named some of them and were removed: run `reelbeam describe` again"
     if summary.unfinished:
         yield f"{summary.unfinished} unfinished runs abandoned; the next night begins them anew"
     if summary.resumed:

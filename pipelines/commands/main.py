@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "Measure how good a classifier or the search is.",
     "upgrade": "Add to a catalog what earlier releases did not write.",
     "search": "Search in words of any language, with an image or with a video.",
+    "describe": "Write a description and a dialogue for every video.",
     "ask": "Ask about videos in English or Chinese; answers cite the rows they are made of.",
 }
 """Subcommands with their one-line help; each lives in `pipelines/commands/<name>.py` as `command`."""

@@ -61,6 +61,7 @@ class ForgetSummary:
         index: ``none``, ``unchanged``, ``rewritten`` or ``removed``.
         resumed: whether an interrupted call was finished along with it.
         elapsed_s: wall time in seconds.
+        dialogues_removed: whether the dialogues were removed, because they named one of the videos.
     """
 
     catalog: str
@@ -77,6 +78,7 @@ class ForgetSummary:
     index: str = "none"
     resumed: bool = False
     elapsed_s: float = 0.0
+    dialogues_removed: bool = False
 
 
 def plan_forget(request: ForgetRequest) -> Plan:
@@ -136,5 +138,5 @@ def _summary(catalog: Catalog, plan: Plan, purged: Purged, resumed: bool, elapse
     return ForgetSummary(
         storage.uri_of_path(catalog.root), False, plan.named, plan.unknown, plan.copies, purged.videos,
         dict(sorted(purged.rows.items())), purged.runs, purged.unfinished, purged.proxies, purged.duplicates,
-        purged.index, resumed, elapsed_s,
+        purged.index, resumed, elapsed_s, purged.dialogues,
     )  # fmt: skip

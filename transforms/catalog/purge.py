@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms import storage
-from transforms.catalog import duplicates, proxies, schemas
+from transforms.catalog import dialogues, duplicates, proxies, schemas
 from transforms.catalog.commit import tally
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.nights import LABELS
@@ -62,6 +62,7 @@ class Purged:
         proxies: number of proxies.
         duplicates: whether the table of duplicates was removed, because it named one of the videos.
         index: what became of the index; see `models.retrieval.forgetting.Outcome`.
+        dialogues: whether the dialogues were removed, because they named one of the videos.
     """
 
     videos: int = 0
@@ -71,6 +72,7 @@ class Purged:
     proxies: int = 0
     duplicates: bool = False
     index: str = "none"
+    dialogues: bool = False
 
 
 def purge_tables(catalog: Catalog, is_forgotten: IsForgotten, fence: Fence, *, again: bool) -> Purged:
@@ -103,6 +105,7 @@ def purge_tables(catalog: Catalog, is_forgotten: IsForgotten, fence: Fence, *, a
     fence()
     purged.proxies = _remove_proxies(catalog, known)
     purged.duplicates = _remove_duplicates(catalog, known)
+    purged.dialogues = _remove_dialogues(catalog, known)
     _remove_temporaries(catalog)
     return purged
 
@@ -433,6 +436,15 @@ def _remove_duplicates(catalog: Catalog, is_forgotten: IsForgotten) -> bool:
     is_named = any(_names_one(file.path, is_forgotten) for file in files)
     if is_named:
         duplicates.remove_snapshot(catalog)
+    return is_named
+
+
+def _remove_dialogues(catalog: Catalog, is_forgotten: IsForgotten) -> bool:
+    """Removes the dialogues if they name a forgotten video; `reelbeam describe` makes them anew."""
+    files = storage.list_files(catalog.path(dialogues.FOLDER))
+    is_named = any(_names_one(file.path, is_forgotten) for file in files)
+    if is_named:
+        dialogues.remove_all(catalog)
     return is_named
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 from transforms.dialogue.answers import Answerer, Citation, Context, Said
@@ -61,13 +62,7 @@ class Conversation:
             EndpointError: the language model does not answer.
         """
         said = self._said(text[:MOST_CHARACTERS])
-        grounded = [one for one in said if one.citations]
-        if not grounded:
-            return Answer(said[0].text, False, ())
-        worded = self._reword(text, grounded) if self._reword is not None else _joined(grounded)
-        left = [one for one in said if not one.citations]
-        citations = tuple(dict.fromkeys(cite for one in grounded for cite in one.citations))
-        return Answer(" ".join(filter(None, (worded, _joined(left)))), True, citations)
+        return answer_of(said, None if self._reword is None else partial(self._reword, text))
 
     def _said(self, text: str) -> list[Said]:
         try:
@@ -78,6 +73,22 @@ class Conversation:
         if not parts:
             return [Said(phrase("cannot", "en"))]
         return [one for part in parts for one in self._answerer.answer(part, mentions.named(part.videos))]
+
+
+def answer_of(said: Sequence[Said], reword: Callable[[Sequence[Said]], str] | None = None) -> Answer:
+    """Makes an answer of sentences; it is declined if none of them is grounded.
+
+    Args:
+        said: one sentence or more.
+        reword: words those that are grounded; None to leave them as they are.
+    """
+    grounded = [one for one in said if one.citations]
+    if not grounded:
+        return Answer(said[0].text, False, ())
+    worded = reword(grounded) if reword is not None else _joined(grounded)
+    left = [one for one in said if not one.citations]
+    citations = tuple(dict.fromkeys(cite for one in grounded for cite in one.citations))
+    return Answer(" ".join(filter(None, (worded, _joined(left)))), True, citations)
 
 
 def _joined(said: Sequence[Said]) -> str:
