@@ -201,6 +201,32 @@ class Failure(Described):
     last_seen: Time
 
 
+class Citation(Described):
+    """A row, or a part of one, that an answer is made of."""
+
+    uri: str
+    start_s: float
+    """Seconds after the first frame; 0 for what is true of the whole video."""
+    end_s: float | None
+    """Seconds after the first frame; null if the length is unknown."""
+    kind: str
+    """Which rows: `label`, `best_label`, `search`, `technical`, `words`, `near` or `duplicate`."""
+    text: str
+    """What the row says."""
+    score: float | None
+    """The row's score; null where it has none."""
+
+
+class Answer(Described):
+    """The answer to a question about videos."""
+
+    answer: str
+    grounded: bool
+    """Whether it is made of rows; false if the question is declined."""
+    citations: list[Citation]
+    """The rows."""
+
+
 class Problem(Described):
     """Why a request is not answered."""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from pipelines.web.access import COOKIE
+from pipelines.web.answers import Answer as Grounded
 from pipelines.web.answers import Failure, FoundVideo, Frames, Problem, Scores, Thumbnail, Video
 from pipelines.web.media import MEDIA_TYPES, AskedPart, media_type_of, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
@@ -32,6 +33,8 @@ from pipelines.web.stills import Stills
 from pipelines.web.uploads import TOO_LARGE, UPLOAD_BYTES
 from pipelines.web.view import CatalogView, Snapshot
 from transforms.catalog.runs import RunRecord
+from transforms.dialogue.conversation import MOST_CHARACTERS, Conversation
+from transforms.dialogue.conversation import Answer as DialogueAnswer
 from transforms.retrieval.filters import Filters
 from transforms.storage import path_of_uri, printable
 from transforms.video.playable import is_playable
@@ -144,6 +147,7 @@ class Api:
         router.add_api_route(
             "/search/picture", self.search_picture, methods=["POST"], response_model=list[FoundVideo], responses=sent
         )
+        add_get(router, "/ask", self.ask, response_model=Grounded, responses=known)
         add_get(router, of_video, self.video, response_model=Video, responses=known)
         add_get(router, f"{of_video}/frames", self.frames, response_model=Frames, responses=known)
         add_get(router, f"{of_video}/scores", self.scores, response_model=Scores, responses={**asked, **known})
@@ -164,6 +168,17 @@ class Api:
         if asked.is_empty:
             raise QuestionError("ask with q or with like")
         return _hits(answer(self._view.snapshot(), asked))
+
+    def ask(
+        self,
+        q: Annotated[str, Query(min_length=1, max_length=MOST_CHARACTERS, description="In English or Chinese.")],
+        video: Annotated[str, Query(description="Id of the video that is meant if the question names none.")] = "",
+    ) -> dict[str, Any]:
+        """Returns the answer to a question about videos, with the rows that it is made of.
+
+        It is `grounded` if there are such rows. Otherwise the question is declined, and nothing is cited.
+        """
+        return asked_about(self._view.snapshot(), q, video).as_json()
 
     def search_picture(
         self,
@@ -263,6 +278,22 @@ class Api:
     def failures(self) -> list[dict[str, Any]]:
         """Returns the videos that fail, with reason and message."""
         return [{name: row[name] for name in _FAILURE_COLUMNS} for row in self._view.snapshot().failures]
+
+
+def asked_about(snapshot: Snapshot, text: str, video_id: str = "") -> DialogueAnswer:
+    """Answers a question about videos.
+
+    Args:
+        snapshot: the catalog.
+        text: the question.
+        video_id: the video that is meant if the question names none; empty for none.
+
+    Raises:
+        HTTPException: the catalog has no such video.
+    """
+    uri = row_of(snapshot, video_id)["uri"] if video_id else None
+    known = uri if uri in snapshot.evidence.videos else None  # not if it is gone from the archive
+    return Conversation(snapshot.evidence, video=known).ask(text)
 
 
 def row_of(snapshot: Snapshot, video_id: str) -> dict[str, Any]:

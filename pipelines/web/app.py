@@ -10,15 +10,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pipelines.web.access import Guard
-from pipelines.web.api import Api, Asked, TimeS, row_of, sent_picture
+from pipelines.web.api import Api, Asked, TimeS, asked_about, row_of, sent_picture
 from pipelines.web.failing import handlers
-from pipelines.web.pages import Pages
+from pipelines.web.pages import Dialogue, Pages
 from pipelines.web.questions import answer_picture
 from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
 from pipelines.web.uploads import BoundedBodies
 from pipelines.web.view import CatalogView
 from transforms.decoder.stills import StillDrawer
+from transforms.dialogue.conversation import MOST_CHARACTERS
 
 Language = Annotated[str | None, Header(alias="accept-language")]
 
@@ -89,13 +90,21 @@ class Site:
         snapshot = self._view.snapshot()
         return self._pages.picture(snapshot, answer_picture(snapshot, sent_picture(self._stills, picture)), language)
 
-    def video(self, video_id: str, t: Annotated[TimeS, Query()] = 0.0, q: str = "", language: Language = None) -> str:
-        """Shows one video at a moment, or why it failed."""
+    def video(
+        self,
+        video_id: str,
+        t: Annotated[TimeS, Query()] = 0.0,
+        q: str = "",
+        ask: Annotated[str, Query(max_length=MOST_CHARACTERS)] = "",
+        language: Language = None,
+    ) -> str:
+        """Shows one video at a moment, with the answer to a question about it, or why it failed."""
         snapshot = self._view.snapshot()
         failure = None if snapshot.video(video_id) else snapshot.failure(video_id)
         if failure is not None:
             return self._pages.failed(failure, language)
-        return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language)
+        answer = asked_about(snapshot, ask, video_id) if ask.strip() else None
+        return self._pages.video(snapshot, row_of(snapshot, video_id), t, q, language, Dialogue(ask, answer))
 
     def nights(self, before: str = "", language: Language = None) -> str:
         """Shows the newest runs, or those before one."""

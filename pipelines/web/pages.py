@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from jinja2 import pass_context
@@ -32,6 +32,8 @@ from pipelines.web.words import CHINESE_LINES, label_in, language_of, many, noun
 from transforms.catalog.night_report import NIGHTS, NightReport, label_of_each
 from transforms.catalog.nights import as_one, nights_of
 from transforms.catalog.runs import RunRecord
+from transforms.dialogue.answers import Citation
+from transforms.dialogue.conversation import Answer as DialogueAnswer
 from transforms.retrieval.search import Hit
 from transforms.storage import printable
 from transforms.video.failures import REASONS
@@ -63,6 +65,16 @@ FAILED: Final = {404: "There is no such page.", 503: "This cannot be answered no
 
 NOT_ASKED: Final = "This cannot be asked."
 """The headline of all other failures."""
+
+
+class Dialogue(NamedTuple):
+    """A question about a video, and its answer; None if nothing was asked."""
+
+    question: str = ""
+    answer: DialogueAnswer | None = None
+
+
+NOTHING_ASKED: Final = Dialogue()
 
 
 class Pages:
@@ -123,8 +135,16 @@ class Pages:
             top=None if asked.top == TOP else asked.top,
         )
 
-    def video(self, snapshot: Snapshot, row: dict[str, Any], time_s: float, words: str, language: str | None) -> str:
-        """The page of one video, at a moment, with how well each moment fits some words."""
+    def video(
+        self,
+        snapshot: Snapshot,
+        row: dict[str, Any],
+        time_s: float,
+        words: str,
+        language: str | None,
+        dialogue: Dialogue = NOTHING_ASKED,
+    ) -> str:
+        """The page of one video, at a moment, with how well each moment fits some words, and an answer about it."""
         try:
             times_s, scores = scores_over_time(snapshot, words, row["uri"])
         except ReelbeamError as error:
@@ -147,6 +167,8 @@ class Pages:
             length_s=row["duration_s"] or 0.0,
             like=_like(snapshot, row),
             words=words,
+            dialogue=dialogue,
+            cited=_cited(dialogue, row["uri"]),
             curve=_curve(times_s, scores, row["duration_s"] or 0.0),
             best=sorted(zip(scores, times_s, strict=True), reverse=True)[:BEST_MOMENTS],
         )
@@ -258,6 +280,12 @@ def _picture(video_id: str, start_s: float | None = None, end_s: float | None = 
     if start_s is None:
         return f"{place}/poster"
     return f"{place}/picture?t={start_s:.3f}" + ("" if end_s is None else f"&end={end_s:.3f}")
+
+
+def _cited(dialogue: Dialogue, uri: str) -> list[Citation]:
+    """Returns the citations of an answer that are moments of a video, not what is true of all of it."""
+    cited = dialogue.answer.citations if dialogue.answer is not None else ()
+    return [one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "search")]
 
 
 def _curve(times_s: Sequence[float], scores: Sequence[float], length_s: float) -> str:

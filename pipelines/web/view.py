@@ -22,6 +22,7 @@ from transforms.catalog.status import unfinished_run
 from transforms.catalog.stored_index import StoredIndex
 from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.catalog.tombstones import version_of
+from transforms.dialogue.evidence import Evidence
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
@@ -77,6 +78,16 @@ class Snapshot:
             return None
         one: dict[str, Any] = self.videos.slice(row, 1).to_pylist()[0]
         return one
+
+    @computed_once
+    def evidence(self) -> Evidence:
+        """The rows that questions about videos are answered from."""
+        return Evidence(self.readable(), self._open_search, self.run_id)
+
+    def _open_search(self) -> CatalogSearch:
+        if self.search is None:
+            raise NoIndexError(f"{self.catalog.root} has no index yet")
+        return self.search
 
     @property
     def run_id(self) -> str:

@@ -472,7 +472,8 @@ def _ending(uri: str) -> str:
 
 def _all(to: Answerer, question: Question) -> list[Said]:
     citations = tuple(technical(row, "duration_s") for row in to.evidence.videos.values())
-    return [Said(phrase("all", question.language, count=len(citations)), citations)]
+    kind = "all_one" if len(citations) == 1 else "all"
+    return [Said(phrase(kind, question.language, count=len(citations)), citations)]
 
 
 def _extreme(to: Answerer, question: Question) -> Said:

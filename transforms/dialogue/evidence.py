@@ -66,14 +66,16 @@ class Evidence:
     Args:
         catalog: the catalog.
         open_search: opens its index; called at most once, and only if a question needs it.
+        at: a run id; later runs are left out.
     """
 
-    def __init__(self, catalog: Catalog, open_search: Callable[[], CatalogSearch]) -> None:
+    def __init__(self, catalog: Catalog, open_search: Callable[[], CatalogSearch], at: str | None = None) -> None:
         self._catalog = catalog
+        self._at = at
         self._open_search = open_search
-        table = latest_videos(catalog, COLUMNS)
+        table = latest_videos(catalog, COLUMNS, at)
         self.videos: dict[str, dict[str, Any]] = {row["uri"]: row for row in table.to_pylist() if not row["gone"]}
-        hedging = runs_to_read(catalog)[-1].config.hedging if len(table) else None
+        hedging = runs_to_read(catalog, at)[-1].config.hedging if len(table) else None
         self.floor = hedging.floor if hedging is not None else 1.0
         self.things = Things(_labels_of(self.videos.values()), dict(hedging.parents) if hedging is not None else {})
         self._frames: dict[str, list[Frame]] = {}
@@ -150,11 +152,14 @@ class Evidence:
         Raises:
             CatalogError: a file is missing or damaged.
         """
-        if uri not in self._frames:
+        kept = self._frames.get(uri)
+        if kept is None:
             columns = ["time_s", "labels", "best_label", "best_label_score"]
-            rows = [row for part in latest_frames(self._catalog, columns, uri=uri) for row in part.to_pylist()]
-            self._frames = {uri: _frames(sorted(rows, key=lambda row: row["time_s"]), self.videos[uri]["duration_s"])}
-        return self._frames[uri]
+            tables = latest_frames(self._catalog, columns, self._at, uri)
+            rows = sorted((row for part in tables for row in part.to_pylist()), key=lambda row: row["time_s"])
+            kept = _frames(rows, self.videos[uri]["duration_s"])
+            self._frames = {uri: kept}  # of the last video only: several questions in a row are about the same
+        return kept
 
     def stretches(self, uri: str, thing: str) -> list[Stretch]:
         """Returns the time ranges in which a video shows a thing, in order of time.

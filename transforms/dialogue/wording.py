@@ -37,6 +37,7 @@ PHRASES: Final[dict[str, tuple[str, str]]] = {
     "meet": ("{count} videos do: {videos}.", "有{count}个视频符合：{videos}。"),
     "meet_one": ("1 video does: {videos}.", "有1个视频符合：{videos}。"),
     "all": ("The catalog has {count} videos.", "目录里共有{count}个视频。"),
+    "all_one": ("The catalog has 1 video.", "目录里有1个视频。"),
     "extreme": ("{video}: {property}.", "{video}：{property}。"),
     "property": ("{video}: {property}.", "{video}：{property}。"),
     "compare_yes": ("Yes: {property}.", "是的：{property}。"),
