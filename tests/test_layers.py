@@ -16,14 +16,16 @@ BEAM_FREE = [
     "transforms/archive",
     "transforms/catalog",
     "transforms/decoder",
+    "transforms/dialogue",
     "transforms/retrieval",
     "transforms/video",
 ]
 MUST_NOT_KNOW = {
     "transforms/video": ["transforms.decoder", "transforms.catalog", "transforms.archive", "transforms.retrieval"],
     "transforms/decoder": ["transforms.catalog", "transforms.archive", "transforms.retrieval"],
-    "transforms/catalog": ["transforms.archive", "transforms.retrieval"],
-    "transforms/archive": ["transforms.retrieval"],
+    "transforms/catalog": ["transforms.archive", "transforms.dialogue", "transforms.retrieval"],
+    "transforms/archive": ["transforms.dialogue", "transforms.retrieval"],
+    "transforms/retrieval": ["transforms.dialogue"],
     "pipelines/terminal": ["pipelines.commands", "pipelines.jobs"],
     "pipelines/pages": ["pipelines.commands", "pipelines.jobs"],
     "pipelines/web": ["pipelines.commands", "pipelines.jobs"],
@@ -114,6 +116,7 @@ def test_no_test_needs_a_benchmark() -> None:
     [
         ("reelbeam", {"apache_beam", "tensorflow", "av", "cv2", "numpy", "pyarrow"}),
         ("pipelines.commands.main", {"apache_beam", "tensorflow", "av", "cv2", "pyarrow"}),
+        ("pipelines.commands.ask", {"apache_beam", "tensorflow", "cv2", "numpy", "pyarrow", "requests"}),
         ("pipelines.commands.classify", {"apache_beam", "tensorflow", "cv2", "numpy", "pyarrow"}),
         ("transforms.decoder.child", {"apache_beam", "tensorflow", "keras", "faiss"}),
         ("transforms.catalog.latest", {"apache_beam", "tensorflow", "av", "cv2"}),

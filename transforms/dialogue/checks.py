@@ -20,7 +20,7 @@ ALIAS: Final = r"(?:VIDEO|TEXT)\d+"
 NEUTRAL: Final = frozenset(
     "the a an this that it its is are was were be been in of on by for with and which where there here has have can "
     "you we see seen show shows shown showing appear appears appeared appearing visible video clip file footage "
-    "at s second seconds sec as also score labelled labeled called named".split()
+    "at s second seconds sec as also thing score labelled labeled called named".split()
 )
 """Words that claim nothing by themselves."""
 
@@ -79,8 +79,8 @@ def sentences_of(text: str) -> list[str]:
 
 @cache
 def _pattern_words() -> frozenset[str]:
-    """Returns the words of the patterns of answers: no names are among them."""
-    patterns = (re.sub(r"\{\w+\}", " ", text) for pair in PHRASES.values() for text in pair)
+    """Returns the words of the patterns that name something: what else their sentences hold are the names."""
+    patterns = (re.sub(r"\{\w+\}", " ", text) for pair in PHRASES.values() for text in pair if "{" in text)
     return frozenset(
         found[0].lower() for text in patterns for found in _TOKEN.finditer(text) if found["word"] or found["han"]
     )

@@ -22,7 +22,7 @@ CONNECT_S: Final = 5.0
 READ_S: Final = 120.0
 """Seconds in which a connection must stand, and in which the model must go on answering."""
 
-MOST_TOKENS: Final = 400
+MOST_TOKENS: Final = 256
 
 
 class EndpointError(ReelbeamError):
