@@ -1,7 +1,8 @@
 """Answers the parts of a question from rows, and cites them."""
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from transforms.dialogue import wording
@@ -360,10 +361,28 @@ def _likely_labels(to: Answerer, question: Question, uri: str) -> Said:
 
 
 def _together(to: Answerer, question: Question, named: Sequence[str]) -> list[Said]:
-    def say(to: Answerer, question: Question, uri: str, found: list[Stretch]) -> Said:
-        return _companion(to, question, uri, found)
+    both = re.split(r" and (?:the |an? )?| ?[和与] ?", question.thing)
+    if len(both) == 2:
+        return _both(to, question, named, both)
+    return _about_stretches(to, question, named, _companion)
 
-    return _about_stretches(to, question, named, say)
+
+def _both(to: Answerer, question: Question, named: Sequence[str], both: Sequence[str]) -> list[Said]:
+    """Says when two things are seen at the same time."""
+    said = []
+    for uri in to._videos(replace(question, thing=both[0]), named):
+        one, other = (to.evidence.stretches(uri, thing) for thing in both)
+        shared = [(mine, its) for mine in one for its in other if mine.start_s < its.end_s and its.start_s < mine.end_s]
+        if shared:
+            said.append(_shared(question, uri, both, *shared[0]))
+    return said or [_nothing(question, question.thing, named)]
+
+
+def _shared(question: Question, uri: str, both: Sequence[str], one: Stretch, other: Stretch) -> Said:
+    start_s, end_s = max(one.start_s, other.start_s), min(one.end_s, other.end_s)
+    times = {"start": clock(start_s), "end": clock(end_s), "score": wording.score(min(one.score, other.score))}
+    text = phrase("together", question.language, video=shown(uri), name=both[0], thing=both[1], **times)
+    return Said(text, (cited(uri, one), cited(uri, other)), uri, end_s, start_s)
 
 
 def _companion(to: Answerer, question: Question, uri: str, found: Sequence[Stretch]) -> Said:

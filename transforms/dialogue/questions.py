@@ -116,18 +116,48 @@ def parse(part: str) -> Question:
     """
     language = language_of(part)
     text = part if language == "zh" else _OPENING.sub("", part.lower().replace("’", "'"))
+    text = _in_digits(text)
     videos = "".join(dict.fromkeys(re.findall(V, text)))
     for make in _CHINESE_PATTERNS if language == "zh" else _ENGLISH_PATTERNS:
         found = make(text)
         if found is not None:
-            return replace(found, language=language, videos=videos)
+            intent = "unknown" if _BEYOND.search(found.thing) and found.relation != "words" else found.intent
+            return replace(found, intent=intent, language=language, videos=videos)
     return Question("unknown", language, videos=videos)
+
+
+_BEYOND: Final = re.compile(
+    r"\b(?:no|not|n't|never|without|but|except|neither|nor|than|most|least|longest|average|mean|total|sum|together|before|"
+    r"after|during|while|because|modified|changed|created|recorded|filmed|made|added|frames|pixels|colou?r|year|month|day|"
+    r"seconds?|minutes?|hours?|which|what|who|whose|why|how|if)\b|\d|[不没除]|平均|颜色|为什么|谁|怎"
+)
+"""Words that make a thing more than something to see: negations, comparisons and the like are not understood."""
+
+_ENGLISH_NUMBERS: Final = {
+    **{"half a": 0.5, "half an": 0.5, "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6},
+    **{"seven": 7, "eight": 8, "nine": 9, "ten": 10, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40},
+}
+_CHINESE_NUMBERS: Final = {
+    **{"半": 0.5, "一": 1, "两": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9, "十": 10},
+    **{"二十": 20, "三十": 30},
+}
+_COUNTED: Final = re.compile(
+    rf"(?<!\w)(?P<english>{'|'.join(_ENGLISH_NUMBERS)}) (?=(?:seconds?|minutes?|hours?)\b)|"
+    rf"(?P<chinese>{'|'.join(sorted(_CHINESE_NUMBERS, key=len, reverse=True))})个?(?=秒|分|小时)"
+)
+
+
+def _in_digits(text: str) -> str:
+    """Writes numbers in words in front of a unit of time as digits: half a minute, 两分钟."""
+    numbers = _ENGLISH_NUMBERS | _CHINESE_NUMBERS
+    return _COUNTED.sub(lambda found: f"{numbers[found['english'] or found['chinese']]:g} ", text)
 
 
 _EDGES: Final = frozenset(
     "a an the any some all does do did is are was were can could will would i we you one it its their there be been "
     "see find first last time appear appears appeared appearing shown show shows showing visible seen come comes in of "
-    "on at from for to inside within video videos clip clips file files movie movies that which who with up again me "
+    "on at from for to inside within into view video videos clip clips file files movie movies that which who with up "
+    "again me "
     "contain contains have has having feature features occur occurs happen start starts begin please where this "
     "somebody someone being".split()
 )
@@ -178,7 +208,7 @@ def _property(text: str) -> Question | None:
     columns = _asked_columns(text)
     about = re.sub("|".join(_COLUMNS.values()), " ", text)
     rest = re.sub(
-        rf"{V}|\b(?:what|which|is|does|do|use|uses|was|were|are|has|have|tell|in|sampled|s)\b|'s|[的是什么呢多少请问有它]",
+        rf"{V}|\b(?:what|which|when|last|is|does|do|use|uses|was|were|are|has|have|tell|in|sampled|s)\b|'s|[的是什么呢多少请问有它]",
         " ",
         about,
     )
@@ -186,7 +216,7 @@ def _property(text: str) -> Question | None:
 
 
 def _when(text: str) -> Question | None:
-    found = re.match(r"(?:when|at what (?:time|moment|point|second))\b(.*)", text)
+    found = re.match(r"(?:until )?(?:when|where|what time|at (?:what|which) (?:time|moment|point|second))\b(.*)", text)
     if found is None:
         return None
     thing = thing_in(re.sub(r"\b(?:first|last)\b", " ", found[1]))
@@ -384,9 +414,9 @@ _ENGLISH_PATTERNS: Final[tuple[Callable[[str], Question | None], ...]] = (
 
 
 _AROUND: Final = re.compile(
-    rf"{V}|第一次|首次|最后一次|最先|最后|什么时候|何时|第几秒|几秒|什么时间|出现|可以|能够?|看到|看见|看得到|显示|视频|片段|里面|"
+    rf"{V}|有没有|是否|第一次|首次|最后一次|最先|最后|什么时候|何时|第几秒|几秒|什么时间|出现|可以|能够?|看到|看见|看得到|显示|视频|片段|影片|里面|"
     r"它|里|中|在|会|的|了|有|是|过|从|这个|那个|请问|时间|一共|总共|哪些|哪个|哪几个|多少次|几次|多少个|几个|多少|多久|多长|吗|呢|"
-    r"一起|同时|和|什么|之后|之前|后面|前面|接下来|找出?|包含|一个|一只|次|请|所有|[，、？ ]"
+    r"一起|同时|什么|之后|之前|后面|前面|接下来|找出?|找到|包含|一个|一只|次|请|所有|[，、？ ]"
 )
 
 
@@ -412,7 +442,10 @@ def _zh_what(intent: Intent, pattern: str) -> Callable[[str], Question | None]:
 
 
 def _zh_videos(text: str) -> Question | None:
-    found = re.search(r"(哪些|哪个|哪几个|找出?(?:所有)?)(?:视频|片段|影片)|(多少|几)个(?:视频|片段|影片)", text)
+    found = re.search(
+        r"(哪些|哪个|哪几个|找出?(?:所有)?)(?:视频|片段|影片)|(多少|几)个(?:视频|片段|影片)|找.+的(?:视频|片段|影片)",
+        text,
+    )
     if found is None:
         return None
     intent: Intent = "count" if found[2] else "which"
@@ -453,11 +486,11 @@ _CHINESE_PATTERNS: Final[tuple[Callable[[str], Question | None], ...]] = (
     _zh_at,
     _zh("after", r"之后|后面|接下来|然后"),
     _zh("before", r"之前|前面"),
-    _zh("when", r"什么时候|何时|几秒|什么时间"),
     _zh("together", r"一起|同时"),
+    _zh("when", r"什么时候|何时|几秒|什么时间"),
     _zh_what("first", r"开头|开始|最先|首先"),
     _zh_what("last", r"结尾|最后|末尾"),
     _zh_what("words", r"说了什么|字幕|说什么"),
     _zh_what("what", r"有什么|是什么|内容|显示什么|描述|看到什么|讲什么"),
-    _zh("has", r"有.+吗|能看到.+吗|是否"),
+    _zh("has", r"有.+吗|能看到.+吗|是否|有没有"),
 )
