@@ -153,7 +153,7 @@ def shown_in(evidence: Evidence, thing: str) -> list[tuple[str, list[Citation]]]
         ]
     labels = evidence.things.labels_of(thing)
     rows = [
-        row for row in evidence.videos.values() if row["best_label"] and _is_one(evidence, row["best_label"], labels)
+        row for row in evidence.videos.scanned() if row["best_label"] and _is_one(evidence, row["best_label"], labels)
     ]
     rows.sort(key=lambda row: (-row["best_label_score"], row["uri"]))
     return [(row["uri"], [_best_label(row)]) for row in rows]
@@ -443,7 +443,7 @@ def technical(row: dict[str, Any], column: str) -> Citation:
 
 
 def _within(evidence: Evidence, bound: Bound) -> list[tuple[str, list[Citation]]]:
-    rows = [row for row in evidence.videos.values() if _meets(row[bound.column], bound)]
+    rows = [row for row in evidence.videos.scanned() if _meets(row[bound.column], bound)]
     return [(row["uri"], [technical(row, bound.column)]) for row in rows]
 
 
@@ -457,7 +457,7 @@ def _meets(value: float | None, bound: Bound) -> bool:
 
 def _with_words(evidence: Evidence, words: str) -> list[tuple[str, list[Citation]]]:
     wanted = words.casefold()
-    rows = [(row, evidence.words_of(row["uri"])) for row in evidence.videos.values()]
+    rows = [(row, evidence.words_of(row["uri"])) for row in evidence.videos.scanned()]
     return [
         (row["uri"], [Citation(row["uri"], 0.0, row["duration_s"], "words", _around(said, wanted))])
         for row, said in rows
@@ -477,7 +477,7 @@ def _of_format(evidence: Evidence, thing: str) -> list[tuple[str, list[Citation]
     """Returns the videos with a container or codec, or an ending of the file name, of that name."""
     wanted = {thing, thing.removesuffix("s")}
     found = []
-    for row in evidence.videos.values():
+    for row in evidence.videos.scanned():
         formats = {"codec": {row["codec"]}, "container": {*(row["container"] or "").split(","), _ending(row["uri"])}}
         column = next((name for name, values in formats.items() if values & wanted), None)
         if column is not None:
@@ -490,14 +490,14 @@ def _ending(uri: str) -> str:
 
 
 def _all(to: Answerer, question: Question) -> list[Said]:
-    citations = tuple(technical(row, "duration_s") for row in to.evidence.videos.values())
+    citations = tuple(technical(row, "duration_s") for row in to.evidence.videos.scanned())
     kind = "all_one" if len(citations) == 1 else "all"
     return [Said(phrase(kind, question.language, count=len(citations)), citations)]
 
 
 def _extreme(to: Answerer, question: Question) -> Said:
     column = question.columns[0]
-    rows = [row for row in to.evidence.videos.values() if value_of(row, column) is not None]
+    rows = [row for row in to.evidence.videos.scanned() if value_of(row, column) is not None]
     if not rows:
         return Said(phrase("nothing_such", question.language))
     sign = 1 if question.extreme == "most" else -1

@@ -43,7 +43,7 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 
 @dataclass(frozen=True)
 class Number:
-    """A number in a sentence: its value, what it is a number of, and the name before it.
+    """A number in a sentence: its value, what it is a number of, and the video and the name before it.
 
     What the end of a range stands beside is the word or time before it.
     """
@@ -90,17 +90,16 @@ def claims_of(sentence: str) -> Claims:
     """Returns what a sentence claims."""
     tokens = [(found.lastgroup or "", found[0].lower().replace("’", "'")) for found in _TOKEN.finditer(sentence)]
     telling = [token for token in tokens if token[0] != "mark"]
-    numbers, names, aliases, anchor = [], [], [], ""
+    numbers, names, aliases = [], [], []
     for place, (group, text) in enumerate(telling):
         if group == "alias":
             aliases.append(text)
-            anchor = text
         elif group in ("word", "han") and text not in _pattern_words() and not _is_neutral(text):
             names.append(text)
-            anchor = text
         elif group in ("time", "number"):
             kind = _kind(telling, place)
-            numbers.append(Number(_value(text), kind, telling[place - 2][1] if kind == "time end" else anchor))
+            anchor = telling[place - 2][1] if kind == "time end" else " ".join((*aliases[-1:], *names[-1:]))
+            numbers.append(Number(_value(text), kind, anchor))
     words = frozenset(text for group, text in telling if group in ("word", "han"))
     return Claims(tuple(numbers), tuple(aliases), tuple(names), words, any(group == "other" for group, _ in tokens))
 
@@ -137,7 +136,7 @@ def supported(said: Claims, given: Claims) -> bool:
     allowed = given.words | NEUTRAL | NEUTRAL_CHINESE
     return bool(
         not said.odd
-        and (said.numbers or said.names)
+        and (said.numbers or said.names or said.aliases)
         and said.words <= allowed
         and _is_within(
             [(one.value, one.kind) for one in said.numbers], [(one.value, one.kind) for one in given.numbers]

@@ -2,9 +2,12 @@
 
 import glob
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.computed_once import computed_once
 from models.retrieval.errors import NoIndexError
@@ -22,6 +25,11 @@ COLUMNS: Final = (
     "status", "labels", "label_ranges", "best_label", "best_label_score",
 )  # fmt: skip
 """Columns of `videos` that answers are made of."""
+
+LABELS: Final = ("labels", "label_ranges")
+"""Columns of these that take most room."""
+
+BATCH_ROWS: Final = 1024
 
 MOST_HITS: Final = 1000
 """Videos that a search for an answer returns at most."""
@@ -60,6 +68,41 @@ class Frame:
     best_label_score: float
 
 
+class VideoRows(Mapping[str, dict[str, Any]]):
+    """The rows of `videos` by uri, as a table in memory: a row becomes a dict only when it is asked for.
+
+    Args:
+        table: rows with `COLUMNS`, ``uri`` and ``gone``; those of gone videos are left out.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.filter(pc.invert(table["gone"]))
+        self._numbers = {uri: number for number, uri in enumerate(self._table["uri"].to_pylist())}
+
+    def __getitem__(self, uri: str) -> dict[str, Any]:
+        row: dict[str, Any] = self._table.slice(self._numbers[uri], 1).to_pylist()[0]
+        return row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __contains__(self, uri: object) -> bool:
+        return uri in self._numbers
+
+    def scanned(self) -> Iterator[dict[str, Any]]:
+        """Yields all rows, by uri, without the columns `LABELS`; a few at a time are in memory."""
+        for batch in self._table.drop_columns(list(LABELS)).to_batches(max_chunksize=BATCH_ROWS):
+            yield from batch.to_pylist()
+
+    def labels(self) -> set[str]:
+        """Returns all labels and best labels of the rows."""
+        flat = pc.struct_field(pc.list_flatten(self._table["labels"]), "label")
+        return {*pc.unique(flat).to_pylist(), *pc.unique(self._table["best_label"]).to_pylist()} - {None}
+
+
 class Evidence:
     """The latest rows of a catalog's videos, read once; gone videos are left out.
 
@@ -73,11 +116,10 @@ class Evidence:
         self._catalog = catalog
         self._at = at
         self._open_search = open_search
-        table = latest_videos(catalog, COLUMNS, at)
-        self.videos: dict[str, dict[str, Any]] = {row["uri"]: row for row in table.to_pylist() if not row["gone"]}
-        hedging = runs_to_read(catalog, at)[-1].config.hedging if len(table) else None
+        self.videos = VideoRows(latest_videos(catalog, COLUMNS, at))
+        hedging = runs_to_read(catalog, at)[-1].config.hedging if len(self.videos) else None
         self.floor = hedging.floor if hedging is not None else 1.0
-        self.things = Things(_labels_of(self.videos.values()), dict(hedging.parents) if hedging is not None else {})
+        self.things = Things(self.videos.labels(), dict(hedging.parents) if hedging is not None else {})
         self._frames: dict[str, list[Frame]] = {}
 
     @computed_once
@@ -215,10 +257,6 @@ class Evidence:
 
 def _best_of(frame: Frame) -> tuple[str, float] | None:
     return None if frame.best_label is None else (frame.best_label, frame.best_label_score)
-
-
-def _labels_of(rows: Any) -> set[str]:
-    return {label for row in rows for label in (row["best_label"], *(one["label"] for one in row["labels"])) if label}
 
 
 def _frames(rows: Sequence[dict[str, Any]], duration_s: float | None) -> list[Frame]:
