@@ -328,7 +328,8 @@ def test_runs_and_failures(client: TestClient) -> None:
 def test_every_route_is_in_the_openapi_description(client: TestClient) -> None:
     described = client.get("/api/v1/openapi.json").json()["paths"]
     assert set(described) == {
-        "/api/v1/search", "/api/v1/search/picture", "/api/v1/ask", "/api/v1/videos/{video_id}", "/api/v1/videos/{video_id}/frames",
+        "/api/v1/search", "/api/v1/search/picture", "/api/v1/ask", "/api/v1/videos/{video_id}/ask",
+        "/api/v1/videos/{video_id}", "/api/v1/videos/{video_id}/frames",
         "/api/v1/videos/{video_id}/scores", "/api/v1/videos/{video_id}/picture", "/api/v1/videos/{video_id}/file",
         "/api/v1/videos/{video_id}/thumbnails", "/api/v1/videos/{video_id}/poster", "/api/v1/videos/{video_id}/proxy", "/api/v1/runs",
         "/api/v1/failures",

@@ -62,7 +62,7 @@ def test_names_and_questions_are_escaped(client: TestClient) -> None:
 
 
 def test_the_api_gives_answer_and_citations(client: TestClient) -> None:
-    found = client.get("/api/v1/ask", params={"q": "when does the dog appear?", "video": video_id_of(SKATE)}).json()
+    found = client.get(f"/api/v1/videos/{video_id_of(SKATE)}/ask", params={"q": "when does the dog appear?"}).json()
     assert set(found) == {"answer", "grounded", "citations"} and found["grounded"]
     assert [(one["uri"], one["start_s"], one["end_s"], one["kind"]) for one in found["citations"]] == [
         (SKATE, 2.0, 4.0, "label")
@@ -75,7 +75,7 @@ def test_the_api_gives_answer_and_citations(client: TestClient) -> None:
 
 def test_what_cannot_be_asked_is_refused(client: TestClient) -> None:
     assert client.get("/api/v1/ask").status_code == 422
-    assert client.get("/api/v1/ask", params={"q": "how long is it?", "video": "none"}).status_code == 404
+    assert client.get("/api/v1/videos/none/ask", params={"q": "how long is it?"}).status_code == 404
     assert client.get("/api/v1/ask", params={"q": "a" * 5000}).status_code == 422
 
 

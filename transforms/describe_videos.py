@@ -26,11 +26,13 @@ class DescribeSettings:
         root: the catalog's folder.
         run_id: the snapshot that they write.
         language: of the dialogues.
+        model: whose rows, as of `Catalog`.
     """
 
     root: str
     run_id: str
     language: Language
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class _Describe(beam.DoFn):
         self._turns = Metrics.counter("describe", "turns")
 
     def setup(self) -> None:
-        self._catalog = Catalog(self._settings.root)
+        self._catalog = Catalog(self._settings.root, self._settings.model)
         self._evidence: Evidence = self._shared.acquire(lambda: Evidence(self._catalog, _no_search))
 
     def process(self, part: Part) -> Iterator[Written]:

@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.units import clock
@@ -21,6 +22,7 @@ CITATIONS_SHOWN = 5
 @click.command("ask")
 @click.argument("question", nargs=-1)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
+@model_to_read
 @click.option("--chat", is_flag=True, help="Ask several questions, one a line; later ones may say less.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each question.")
 @click.option(
@@ -29,25 +31,24 @@ CITATIONS_SHOWN = 5
     help="An OpenAI-compatible endpoint (llama.cpp, Ollama, vLLM) that words the answers; its key: REELBEAM_LLM_KEY.",
 )
 @click.option("--llm-model", default="default", show_default=True, metavar="NAME", help="The model of --llm-url.")
-def command(
-    question: tuple[str, ...], catalog: str, chat: bool, as_json: bool, llm_url: str | None, llm_model: str
-) -> None:
+def command(question: tuple[str, ...], **chosen: Any) -> None:
     """Ask about the videos of a catalog, in English or Chinese.
 
     Every answer is made of rows of the catalog and cites them. A question that they cannot answer is declined.
     """
     text = " ".join(question).strip()
-    if not text and not chat:
+    if not text and not chosen["chat"]:
         raise click.UsageError('ask a question: reelbeam ask --catalog FOLDER "when does the dog appear in skate.mp4?"')
     with cannot_run():
         from transforms.dialogue.conversation import Conversation
         from transforms.dialogue.evidence import open_evidence
         from transforms.storage import absolute
 
-        reword = _reword(llm_url, llm_model)
-        conversation = Conversation(open_evidence(absolute(catalog)), reword)
-        for one in _questions(text, chat):
-            _print(conversation.ask(one), as_json)
+        reword = _reword(chosen["llm_url"], chosen["llm_model"])
+        evidence = open_evidence(absolute(chosen["catalog"]), chosen["model"])
+        conversation = Conversation(evidence, reword)
+        for one in _questions(text, chosen["chat"]):
+            _print(conversation.ask(one), chosen["as_json"])
 
 
 def _reword(url: str | None, model: str) -> "Reword | None":

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.monitoring import Monitoring, monitoring_options
@@ -13,6 +14,7 @@ from pipelines.terminal.monitoring import Monitoring, monitoring_options
 
 @click.command("describe", context_settings=PASSED_ON)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
+@model_to_read
 @click.option(
     "--language",
     type=click.Choice(["en", "zh"]),
@@ -37,7 +39,8 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.jobs.describe import DescribeRequest, run_describe
         from transforms.storage import absolute
 
-        summary = run_describe(DescribeRequest(absolute(chosen["catalog"]), chosen["language"]), options)
+        request = DescribeRequest(absolute(chosen["catalog"]), chosen["language"], chosen["model"])
+        summary = run_describe(request, options)
         monitoring.summary = asdict(summary)
         if chosen["as_json"]:
             click.echo(json_text(monitoring.summary))

@@ -29,6 +29,7 @@ class DescribeRequest:
 
     catalog: str
     language: Language
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def run_describe(request: DescribeRequest, options: PipelineOptions) -> Describe
         StorageError: the catalog cannot be written.
     """
     began = time.monotonic()
-    catalog = Catalog.open(request.catalog)
+    catalog = Catalog.open(request.catalog, request.model)
     newest = catalog.newest_run()
     if newest is None:
         raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
@@ -91,7 +92,7 @@ def _describe(
     """Runs the Beam job; returns what it wrote, in no particular order."""
     if not parts:
         return []
-    settings = DescribeSettings(catalog.root, run_id, request.language)
+    settings = DescribeSettings(catalog.root, run_id, request.language, request.model)
     results = catalog.path(FOLDER, f"run={run_id}", "written.json")
     videos = sum(len(part.uris) for part in parts)
     with step(f"Describing {videos} videos"), beam.Pipeline(options=options) as pipeline:

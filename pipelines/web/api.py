@@ -124,6 +124,10 @@ def question(
     return Question(words, "", None, filters, top) if words.strip() else Question("", like, time_s, filters, top)
 
 
+AskedText = Annotated[
+    str, Query(min_length=1, max_length=MOST_CHARACTERS, description="A question in English or Chinese.")
+]
+
 Asked = Annotated[Question, Depends(question)]
 
 
@@ -147,8 +151,9 @@ class Api:
         router.add_api_route(
             "/search/picture", self.search_picture, methods=["POST"], response_model=list[FoundVideo], responses=sent
         )
-        add_get(router, "/ask", self.ask, response_model=Grounded, responses=known)
+        add_get(router, "/ask", self.ask, response_model=Grounded)
         add_get(router, of_video, self.video, response_model=Video, responses=known)
+        add_get(router, f"{of_video}/ask", self.ask_about, response_model=Grounded, responses=known)
         add_get(router, f"{of_video}/frames", self.frames, response_model=Frames, responses=known)
         add_get(router, f"{of_video}/scores", self.scores, response_model=Scores, responses={**asked, **known})
         add_get(router, f"{of_video}/thumbnails", self.thumbnails, response_model=list[Thumbnail], responses=known)
@@ -169,16 +174,16 @@ class Api:
             raise QuestionError("ask with q or with like")
         return _hits(answer(self._view.snapshot(), asked))
 
-    def ask(
-        self,
-        q: Annotated[str, Query(min_length=1, max_length=MOST_CHARACTERS, description="In English or Chinese.")],
-        video: Annotated[str, Query(description="Id of the video that is meant if the question names none.")] = "",
-    ) -> dict[str, Any]:
+    def ask(self, q: AskedText) -> dict[str, Any]:
         """Returns the answer to a question about videos, with the rows that it is made of.
 
         It is `grounded` if there are such rows. Otherwise the question is declined, and nothing is cited.
         """
-        return asked_about(self._view.snapshot(), q, video).as_json()
+        return asked_about(self._view.snapshot(), q).as_json()
+
+    def ask_about(self, video_id: str, q: AskedText) -> dict[str, Any]:
+        """Returns the answer to a question that is about this video if it names none. See `ask`."""
+        return asked_about(self._view.snapshot(), q, video_id).as_json()
 
     def search_picture(
         self,

@@ -300,14 +300,15 @@ def _stretch(run: Sequence[tuple[Frame, str, float]], kind: str) -> Stretch:
     return Stretch(run[0][0].start_s, run[-1][0].end_s, name, score, kind)
 
 
-def open_evidence(catalog: str) -> Evidence:
+def open_evidence(catalog: str, model: str | None = None) -> Evidence:
     """Opens a catalog for questions.
 
     Args:
         catalog: its folder, a path or URI.
+        model: whose rows and index, as of `Catalog`; None for that of the newest run.
 
     Raises:
         CatalogError: there is no catalog, or a file of it is missing or damaged.
         StorageError: the folder cannot be listed.
     """
-    return Evidence(Catalog.open(catalog), lambda: CatalogSearch.open(catalog))
+    return Evidence(Catalog.open(catalog, model), lambda: CatalogSearch.open(catalog, model=model))
