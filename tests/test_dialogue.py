@@ -5,15 +5,19 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 
 from pipelines.commands.main import cli
 from tests.dialogue_films import film_catalog
+from transforms.catalog import schemas
+from transforms.catalog.duplicates import DuplicatesRecord, publish, table_path, write_rows
 from transforms.dialogue.conversation import Conversation
 from transforms.dialogue.evidence import Evidence, open_evidence
 from transforms.dialogue.mentions import UnknownVideoError, find_mentions
 from transforms.dialogue.questions import FIRST_PLACEHOLDER, parse, parts_of
+from transforms.storage import unfenced, video_id_of
 
 SKATE, PARK, NAPS = "/videos/skate.mp4", "/videos/park.mp4", "/more/naps.mov"
 DOG, OTHER_DOG, CAT, NOTHING = {"beagle": 0.95}, {"pug": 0.96}, {"tabby": 0.97}, {"beagle": 0.02, "tabby": 0.01}
@@ -191,6 +195,13 @@ def test_a_name_that_is_not_there_or_not_unique_is_said() -> None:
     assert find_mentions("is FOREST.MP4 long?", uris).uris == ("/b/forest.mp4",)
 
 
+def test_a_question_names_at_most_twenty_videos() -> None:
+    uris = [f"/a/film_{number:02}.mp4" for number in range(30)]
+    assert len(find_mentions("compare " + " ".join(uris[:20]), uris).uris) == 20
+    with pytest.raises(UnknownVideoError, match="names 21 videos: name at most 20"):
+        find_mentions("compare " + " ".join(uris[:21]), uris)
+
+
 def test_placeholders_that_are_typed_name_no_video() -> None:
     typed = chr(FIRST_PLACEHOLDER + 2)
     assert find_mentions(f"how long is {typed}?", ["/a/x_1.mp4"]).text == "how long is ?"
@@ -250,3 +261,32 @@ def test_two_things_are_together_where_their_ranges_meet(tmp_path: Path) -> None
         ("beagle", 0.0, 3.0),
         ("grand piano", 1.0, 5.0),
     ]
+
+
+def test_copies_are_those_of_the_table_of_duplicates(tmp_path: Path) -> None:
+    catalog = film_catalog(tmp_path / "catalog", {SKATE: [DOG] * 9, PARK: [DOG] * 4})
+    talk = Conversation(open_evidence(catalog.root))
+    assert not talk.ask("Which videos are copies of skate.mp4?").grounded
+    run_id = "20261124T020000Z-000000"
+    row = {"kind": "part", "group": 0, "speed": 1.0, "score": 0.8}
+    for side, uri, start_s in (("one", SKATE, 2.0), ("other", PARK, 0.0)):
+        values = {
+            "video_id": video_id_of(uri),
+            "uri": uri,
+            "start_s": start_s,
+            "end_s": start_s + 4.0,
+            "keep": side == "one",
+        }
+        row |= {f"{side}_{name}": value for name, value in values.items()}
+    file = write_rows(catalog, run_id, pa.Table.from_pylist([row], schemas.DUPLICATES), unfenced)
+    made = ("2026-11-24T02:00:00+00:00", catalog.run_ids()[-1], "index", "f" * 16, 10.0, 0.3, 2, 0, 2, 1)
+    publish(
+        catalog,
+        DuplicatesRecord(run_id, *made, table_path(run_id), file.rows, file.size_bytes, file.sha256, "0"),
+        unfenced,
+    )
+    found = talk.ask("Which videos are copies of skate.mp4?")
+    assert [(one.uri, one.start_s, one.end_s, one.kind, one.score) for one in found.citations] == [
+        (PARK, 0.0, 4.0, "duplicate", 0.8)
+    ]
+    assert "park.mp4 0:00-0:04" in found.answer

@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 
 from models.errors import ReelbeamError
 from models.suggestions import suggest
-from transforms.dialogue.questions import FIRST_PLACEHOLDER, LAST_PLACEHOLDER, V
+from transforms.dialogue.questions import FIRST_PLACEHOLDER, V
 from transforms.storage import printable
 
-MOST_MENTIONS: Final = 100
-"""Names in one question that are looked up."""
+MOST_MENTIONS: Final = 20
+"""Names in one question, at most: each is compared with all videos."""
 
 _FILE: Final = re.compile(
     r"[\w./:@%+~-]*[\w)]\.(?:mp4|m4v|mov|avi|mkv|webm|gif|mpe?g|ts|mts|m2ts|wmv|flv|3gp|ogv|vob|mxf|dv|y4m)\b",
@@ -23,7 +23,7 @@ _FILE: Final = re.compile(
 
 
 class UnknownVideoError(ReelbeamError, ValueError):
-    """A question names a video that the catalog does not have, or a name that several videos have."""
+    """A question names a video that the catalog does not have, several videos by one name, or too many."""
 
 
 class Mentions(NamedTuple):
@@ -58,11 +58,14 @@ def find_mentions(text: str, uris: Sequence[str]) -> Mentions:
         uris: all videos of the catalog.
 
     Raises:
-        UnknownVideoError: a file name is no video of the catalog, or the name of several.
+        UnknownVideoError: a file name is no video of the catalog, or the name of several; or there are too many.
     """
     text = re.sub(V, "", text)
     found: list[str] = []
-    for span in _spans(text, uris):
+    spans = _spans(text, uris)
+    if len(spans) > MOST_MENTIONS:
+        raise UnknownVideoError(f"The question names {len(spans)} videos: name at most {MOST_MENTIONS}.")
+    for span in spans:
         uri = _the_one(span, uris)
         if uri not in found:
             found.append(uri)
@@ -85,7 +88,7 @@ def _spans(text: str, uris: Sequence[str]) -> list[str]:
         if span.lower() in rest.lower():
             kept.append(span)
             rest = re.sub(re.escape(span), " ", rest, flags=re.IGNORECASE)
-    return kept[: min(MOST_MENTIONS, LAST_PLACEHOLDER - FIRST_PLACEHOLDER)]
+    return kept
 
 
 def _names(uri: str) -> list[str]:
