@@ -22,6 +22,7 @@ HANDLED = {
     "ChildDied",
     "_ShortcutFailed",  # the video is decoded in order instead
     "UnusableTimes",
+    "_Differs",  # the file of an index is fetched again
 }
 """Errors that never reach a command."""
 
