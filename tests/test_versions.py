@@ -74,7 +74,7 @@ def test_a_catalog_of_the_first_release_is_continued_and_searched(
     assert added.json["added"] == 2, "the index of the first release goes on"
     asked = archive / "one.mp4"
     found = reelbeam("search", "--catalog", first_version, "--video", asked, "--json")
-    assert found.json[0]["uri"] == str(asked)
+    assert {str(asked), "/videos/" + Path(before["videos"][-1]["uri"]).name} <= {hit["uri"] for hit in found.json}
     assert reelbeam("report", "--catalog", first_version, "--output", first_version.parent / "night.html").code == 0
 
 
@@ -316,7 +316,7 @@ def test_two_models_in_one_catalog(archive: Path, tmp_path: Path, reelbeam: Reel
     assert {hit["uri"] for hit in ours} == {hit["uri"] for hit in theirs}
     assert not any(pair["label"].startswith("placeholder") for hit in theirs for pair in hit["labels"])
     (hit,) = api.open_catalog(catalog, model="efficientnet_lite0").similar(archive / "one.mp4", top_k=1)
-    assert hit.uri == theirs[0]["uri"]
+    assert hit.uri in {one["uri"] for one in theirs}
     gone = reelbeam("forget", "--catalog", catalog, archive / "two.avi", "--yes", "--json")
     assert gone.code == 0 and gone.json["index"] == "rewritten", gone.err
     for model in ((), ("--model", "efficientnet_lite0")):
