@@ -128,18 +128,9 @@ def check_same(catalog: Catalog, before: Catalog) -> None:
     assert not wrong(catalog)
 
 
-HISTORIES = given(st.lists(NIGHTS, min_size=2, max_size=9), st.integers(0, 10), st.integers(2, 4))
-
-
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@HISTORIES
-def test_a_few_histories_say_the_same_after_compacting(nights: list[Night], days: int, most_small: int) -> None:
-    check_history(nights, days, most_small)
-
-
 @pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@HISTORIES
+@given(st.lists(NIGHTS, min_size=2, max_size=9), st.integers(0, 10), st.integers(2, 4))
 def test_any_history_says_the_same_after_compacting(nights: list[Night], days: int, most_small: int) -> None:
     check_history(nights, days, most_small)
 
@@ -168,6 +159,7 @@ def id_of(now: datetime, existing: Iterable[str]) -> str:
     return new_run_id(now, existing)[:-6] + "abcdef"
 
 
+@pytest.mark.slow
 def test_ten_nights_in_one_pack(tmp_path: Path) -> None:
     catalog = Catalog(str(tmp_path))
     for seed in range(10):
