@@ -182,6 +182,7 @@ def test_a_copy_that_nobody_holds_any_more_is_let_go(source: Path) -> None:
     del copy
     with copy_of(source, 2 * SIZE) as other:
         other.fetch(files_of(source, "b2"))
+        assert [path.name for path in other.root.iterdir()] == ["b2"]
 
 
 def test_an_index_larger_than_the_bound_removes_nothing_and_says_what_to_do(source: Path) -> None:

@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.terminal.progress import step
 from transforms import storage
-from transforms.catalog.dialogues import FOLDER, DialoguesRecord, publish, snapshots
+from transforms.catalog.dialogues import FOLDER, SNAPSHOTS, DialoguesRecord, publish
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id
@@ -67,7 +67,7 @@ def run_describe(request: DescribeRequest, options: PipelineOptions) -> Describe
         raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
     # The catalog's own lock: nobody may forget a video while its dialogue is written.
     with CatalogLock(catalog.root, "reelbeam describe") as lock:
-        run_id = new_run_id(datetime.now(UTC), snapshots(catalog))
+        run_id = new_run_id(datetime.now(UTC), SNAPSHOTS.ids(catalog))
         parts = _parts(catalog)
         written = _describe(catalog, run_id, parts, request, options)
         videos, turns = sum(one.videos for one in written), sum(one.turns for one in written)

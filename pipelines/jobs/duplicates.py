@@ -21,10 +21,10 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.duplicates import (
     FOLDER,
+    SNAPSHOTS,
     DuplicatesRecord,
     publish,
     read_record,
-    remove_others,
     table_path,
     write_rows,
 )
@@ -108,8 +108,8 @@ def run_duplicates(request: DuplicatesRequest, options: PipelineOptions) -> Dupl
         index = IndexedFrames(root)
         with step("Reading the catalog"):
             compared = _compared(catalog, newest.run_id, index)
-        run_id = new_run_id(datetime.now(UTC), _snapshots(catalog))
-        remove_others(catalog, _current(catalog))
+        run_id = new_run_id(datetime.now(UTC), SNAPSHOTS.ids(catalog))
+        SNAPSHOTS.remove_others(catalog, _current(catalog))
         found = _search(catalog, run_id, index, compared.places, request, options)
         copies = with_kinds((_copy(one, compared.places, compared.videos) for one in found), compared.videos)
         groups = groups_of(copies, compared.videos)
@@ -142,10 +142,6 @@ def _compared(catalog: Catalog, newest_run: str, index: IndexedFrames) -> _Compa
         for video_id, row in kept.items()
     }
     return _Compared(places, videos, kept, len(rows) - len(kept))
-
-
-def _snapshots(catalog: Catalog) -> list[str]:
-    return [name.removeprefix("run=") for name in storage.list_folders(catalog.path(FOLDER))]
 
 
 def _current(catalog: Catalog) -> str:

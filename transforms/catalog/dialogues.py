@@ -1,10 +1,4 @@
-"""Stores the dialogues about all videos: a snapshot that each run of their job makes anew, visible in one step.
-
-    dialogues/run=<run_id>/part-00000.jsonl    a line for each video
-    dialogues/CURRENT.json                     the record of the snapshot that readers see; it is written last
-
-A kill leaves the snapshot before. What it left behind is removed by the next run of the job.
-"""
+"""Stores the dialogues about all videos: the files ``part-*.jsonl`` of a snapshot have a line for each video."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +8,7 @@ import msgspec
 
 from transforms import storage
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.storage import Fence
+from transforms.catalog.snapshots import Snapshots
 
 FOLDER: Final = "dialogues"
 RECORD_VERSION: Final = 1
@@ -46,56 +40,15 @@ class DialoguesRecord:
     record_version: int = RECORD_VERSION
 
 
+SNAPSHOTS: Final = Snapshots(FOLDER, DialoguesRecord, RECORD_VERSION, "reelbeam describe")
+
+publish = SNAPSHOTS.publish
+read_record = SNAPSHOTS.read
+
+
 def part_path(catalog: Catalog, run_id: str, part: int) -> str:
     """Returns the path of a file of a snapshot."""
     return catalog.path(FOLDER, f"run={run_id}", f"part-{part:05}.jsonl")
-
-
-def snapshots(catalog: Catalog) -> list[str]:
-    """Returns the ids of all snapshots, finished or not."""
-    return [name.removeprefix("run=") for name in storage.list_folders(catalog.path(FOLDER)) if name.startswith("run=")]
-
-
-def publish(catalog: Catalog, record: DialoguesRecord, fence: Fence) -> None:
-    """Makes a snapshot the one that readers see, and removes all others.
-
-    Raises:
-        StorageError: a file cannot be written or removed.
-        Exception: what the fence raises; the earlier snapshot stays.
-    """
-    storage.write_atomically(_record_path(catalog), msgspec.json.format(msgspec.json.encode(record)), FOLDER, fence)
-    fence()
-    for run_id in snapshots(catalog):
-        if run_id != record.run_id:
-            storage.delete_tree(catalog.path(FOLDER, f"run={run_id}"))
-
-
-def remove_all(catalog: Catalog) -> None:
-    """Removes the current snapshot and whatever lies beside it; its record first, so that readers see no half.
-
-    Raises:
-        StorageError: something cannot be removed.
-    """
-    storage.delete([_record_path(catalog)])
-    storage.delete_tree(catalog.path(FOLDER))
-
-
-def read_record(catalog: Catalog) -> DialoguesRecord | None:
-    """Reads the record of the current snapshot; returns None if there is none.
-
-    Raises:
-        CatalogError: the record cannot be read, or was written by a newer reelbeam.
-    """
-    path = _record_path(catalog)
-    try:
-        data = storage.read_if_there(path)
-        record = None if data is None else msgspec.json.decode(data, type=DialoguesRecord)
-    except (OSError, msgspec.MsgspecError) as error:
-        said = f"cannot read {path}: {storage.reason_of(error)}; run `reelbeam describe` again"
-        raise CatalogError(said) from error
-    if record is not None and record.record_version > RECORD_VERSION:
-        raise CatalogError(f"{path} was written by a newer reelbeam; install that or a later one")
-    return record
 
 
 def read_dialogues(catalog: Catalog) -> Iterator[dict[str, Any]]:
@@ -115,7 +68,3 @@ def read_dialogues(catalog: Catalog) -> Iterator[dict[str, Any]]:
         except (OSError, msgspec.MsgspecError) as error:
             said = f"cannot read {path}: {storage.reason_of(error)}; run `reelbeam describe` again"
             raise CatalogError(said) from error
-
-
-def _record_path(catalog: Catalog) -> str:
-    return catalog.path(FOLDER, "CURRENT.json")

@@ -1,21 +1,15 @@
-"""Stores the table of duplicates: a snapshot that each run of its job makes anew, visible in one step.
-
-    duplicates/run=<run_id>/part-00000.parquet    the rows (`schemas.DUPLICATES`)
-    duplicates/CURRENT.json                       the record of the snapshot that readers see; it is written last
-
-A kill leaves the snapshot before. What it left behind is removed by the next run of the job.
-"""
+"""Stores the table of duplicates: ``part-00000.parquet`` of a snapshot has the rows (`schemas.DUPLICATES`)."""
 
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.runs import Catalog, CatalogError
+from transforms.catalog.snapshots import Snapshots
 from transforms.storage import Fence
 
 FOLDER: Final = "duplicates"
@@ -66,8 +60,10 @@ class DuplicatesRecord:
     record_version: int = RECORD_VERSION
 
 
-class _Versioned(msgspec.Struct):
-    record_version: int
+SNAPSHOTS: Final = Snapshots(FOLDER, DuplicatesRecord, RECORD_VERSION, "reelbeam duplicates")
+
+publish = SNAPSHOTS.publish
+read_record = SNAPSHOTS.read
 
 
 def table_path(run_id: str) -> str:
@@ -83,64 +79,6 @@ def write_rows(catalog: Catalog, run_id: str, rows: pa.Table, fence: Fence) -> s
         Exception: what the fence raises.
     """
     return schemas.write_table(catalog.path(table_path(run_id)), rows, schemas.DUPLICATES, fence=fence)
-
-
-def publish(catalog: Catalog, record: DuplicatesRecord, fence: Fence) -> None:
-    """Makes a snapshot the one that readers see, and removes all others.
-
-    Raises:
-        StorageError: a file cannot be written or removed.
-        Exception: what the fence raises; the earlier snapshot stays.
-    """
-    storage.write_atomically(_record_path(catalog), msgspec.json.format(msgspec.json.encode(record)), FOLDER, fence)
-    fence()
-    remove_others(catalog, record.run_id)
-
-
-def remove_others(catalog: Catalog, run_id: str) -> None:
-    """Removes all snapshots but one, and what killed jobs left.
-
-    Raises:
-        StorageError: something cannot be removed.
-    """
-    for name in storage.list_folders(catalog.path(FOLDER)):
-        if name.startswith("run=") and name != f"run={run_id}":
-            storage.delete_tree(catalog.path(FOLDER, name))
-    for folder in (catalog.path(FOLDER), catalog.path(FOLDER, f"run={run_id}")):
-        left = [
-            file.path for file in storage.list_files(folder) if storage.TEMPORARY_MARK in file.path.rsplit("/", 1)[-1]
-        ]
-        if left:
-            storage.delete(left)
-
-
-def remove_snapshot(catalog: Catalog) -> None:
-    """Removes the current snapshot and whatever lies beside it; its record first, so that readers see no half.
-
-    Raises:
-        StorageError: something cannot be removed.
-    """
-    storage.delete([_record_path(catalog)])
-    storage.delete_tree(catalog.path(FOLDER))
-
-
-def read_record(catalog: Catalog) -> DuplicatesRecord | None:
-    """Reads the record of the current snapshot; returns None if there is none.
-
-    Raises:
-        CatalogError: the record cannot be read, or was written by a newer reelbeam.
-    """
-    path = _record_path(catalog)
-    try:
-        data = storage.read_if_there(path)
-        if data is None:
-            return None
-        if msgspec.json.decode(data, type=_Versioned).record_version > RECORD_VERSION:
-            raise CatalogError(f"{path} was written by a newer reelbeam; install that or a later one")
-        return msgspec.json.decode(data, type=DuplicatesRecord)
-    except (OSError, msgspec.MsgspecError) as error:
-        said = f"cannot read {path}: {storage.reason_of(error)}; run `reelbeam duplicates` again"
-        raise CatalogError(said) from error
 
 
 def read_duplicates(catalog: Catalog) -> pa.Table:
@@ -162,7 +100,3 @@ def read_duplicates(catalog: Catalog) -> pa.Table:
         raise CatalogError(said) from error
     schemas.check_table(table.schema, FOLDER)
     return table.replace_schema_metadata(None)
-
-
-def _record_path(catalog: Catalog) -> str:
-    return catalog.path(FOLDER, "CURRENT.json")

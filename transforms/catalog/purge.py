@@ -37,6 +37,7 @@ from transforms.catalog.files_table import write_files_table
 from transforms.catalog.nights import LABELS
 from transforms.catalog.runs import TABLES, Catalog, PackRecord, RunRecord
 from transforms.catalog.schemas import FileRow
+from transforms.catalog.snapshots import Snapshots
 from transforms.catalog.tombstones import FOLDER
 from transforms.catalog.traces import texts_of
 from transforms.storage import Fence, video_id_of
@@ -104,8 +105,8 @@ def purge_tables(catalog: Catalog, is_forgotten: IsForgotten, fence: Fence, *, a
     purged.videos = len(removed)
     fence()
     purged.proxies = _remove_proxies(catalog, known)
-    purged.duplicates = _remove_duplicates(catalog, known)
-    purged.dialogues = _remove_dialogues(catalog, known)
+    purged.duplicates = _remove_snapshot(catalog, duplicates.SNAPSHOTS, known)
+    purged.dialogues = _remove_snapshot(catalog, dialogues.SNAPSHOTS, known)
     _remove_temporaries(catalog)
     return purged
 
@@ -430,21 +431,12 @@ def _remove_proxies(catalog: Catalog, is_forgotten: IsForgotten) -> int:
     return len(paths)
 
 
-def _remove_duplicates(catalog: Catalog, is_forgotten: IsForgotten) -> bool:
-    """Removes the table of duplicates if it names a forgotten video; `reelbeam duplicates` makes it anew."""
-    files = storage.list_files(catalog.path(duplicates.FOLDER))
+def _remove_snapshot(catalog: Catalog, snapshots: Snapshots[Any], is_forgotten: IsForgotten) -> bool:
+    """Removes the snapshot of a job if it names a forgotten video; the job makes it anew."""
+    files = storage.list_files(catalog.path(snapshots.folder))
     is_named = any(_names_one(file.path, is_forgotten) for file in files)
     if is_named:
-        duplicates.remove_snapshot(catalog)
-    return is_named
-
-
-def _remove_dialogues(catalog: Catalog, is_forgotten: IsForgotten) -> bool:
-    """Removes the dialogues if they name a forgotten video; `reelbeam describe` makes them anew."""
-    files = storage.list_files(catalog.path(dialogues.FOLDER))
-    is_named = any(_names_one(file.path, is_forgotten) for file in files)
-    if is_named:
-        dialogues.remove_all(catalog)
+        snapshots.remove_all(catalog)
     return is_named
 
 
