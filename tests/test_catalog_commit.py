@@ -105,6 +105,33 @@ def test_the_ten_commonest_labels_are_recorded_commonest_first(catalog: Catalog)
     assert record.ignored is None
 
 
+def test_videos_that_were_not_decoded_count_as_moved_and_copied_and_not_as_work(catalog: Catalog) -> None:
+    run = start(catalog)
+    rows = [
+        row_of("/new", 3, duration_s=3.0, size_bytes=10),
+        row_of("/moved", 4, duration_s=4.0, size_bytes=200, reuse="moved", reused_from="/old"),
+        row_of("/copy", 5, duration_s=5.0, size_bytes=3000, reuse="copied", reused_from="/new"),
+        row_of("/copy of it", 6, duration_s=6.0, size_bytes=40000, reuse="copied", reused_from="/new"),
+    ]
+    written = write_videos(catalog, run, rows)
+    failed = [failure_row("/x", size_bytes=500000), failure_row("/y", size_bytes=6000000)]
+    written.append(write_part(catalog, run, "failures", failed, schemas.FAILURES))
+    write_files_table(catalog, run.run_id, written)
+    write_gone(catalog, run, [], unfenced)
+    record = commit(catalog, run, Counts(), {}, 1.0, "r", unfenced)
+    counts = record.counts
+    assert (counts.ok, counts.partial, counts.failed, counts.moved, counts.copied) == (4, 0, 2, 1, 2)
+    assert (record.video_s, record.frames, record.size_bytes) == (3.0, 3 + 4 + 5 + 6, 6500010)
+
+
+def test_a_record_says_how_the_run_was_started(catalog: Catalog) -> None:
+    run = replace(start(catalog), follow_links=True, night="20261123T020000Z-abcdef")
+    write_files_table(catalog, run.run_id, write_videos(catalog, run, [row_of("/a", 1)]))
+    write_gone(catalog, run, [], unfenced)
+    record = commit(catalog, run, Counts(), {}, 1.0, "r", unfenced)
+    assert (record.follow_links, record.night) == (True, "20261123T020000Z-abcdef")
+
+
 def files_of(catalog: Catalog, run: StartedRun) -> list[dict[str, Any]]:
     return [row._asdict() for row in catalog.file_rows(run.run_id)]
 

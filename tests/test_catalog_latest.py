@@ -1,10 +1,11 @@
 """The latest rows over several nights, by the call and by SQL."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import timedelta, timezone
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,19 +19,23 @@ from transforms.catalog.latest import (
     known_fingerprints,
     latest_failures,
     latest_frames,
+    latest_thumbnails,
     latest_videos,
     latest_videos_sql,
+    whole_since,
 )
 from transforms.catalog.night_report import commonest_labels
+from transforms.catalog.packing import start_piece, write_pack
 from transforms.catalog.runs import Catalog, CatalogError
 from transforms.catalog.verify import verify
-from transforms.storage import video_id_of
+from transforms.storage import unfenced, video_id_of
 
 OTHER_MODEL = replace(CONFIG, model_fingerprint="e" * 16)
 OTHER_DEVICE = replace(CONFIG, model_fingerprint="a" * 16, rows_fingerprint=CONFIG.model_fingerprint)
 OTHER_LABELS = replace(CONFIG, top_labels=1)
 OTHER_DTYPE = replace(CONFIG, embedding_dtype="float16")
 OTHER_ACCURACY = replace(CONFIG, hedging=Hedging(0.95))
+WITH_THUMBNAILS = replace(CONFIG, thumbnail_seconds="2")
 OTHER_NAMES = replace(CONFIG, hedging=Hedging(parents=(("crane", "bird"), ("heron", "bird"))))
 
 
@@ -224,3 +229,105 @@ def test_fingerprints_are_those_of_the_newest_outcomes_with_the_same_rows(catalo
 def test_the_fingerprint_of_a_video_that_only_failed_is_known(catalog):
     commit_night(catalog, {"/a": 3}, failed=["/e"])
     assert known_fingerprints(catalog, CONFIG) == {video_id_of(uri): f"print of {uri}" for uri in ("/a", "/e")}
+
+
+class Nothing:
+    """Drops no rows from a pack."""
+
+    def keys(self, run_ids):
+        return pa.array([], pa.string())
+
+    def whole_since(self, run_ids):
+        return ""
+
+    def next_lists_gone(self, run_id):
+        return ""
+
+
+def pack(catalog: Catalog) -> None:
+    """Merges all runs into one pack that keeps every row."""
+    ids = [holder.holder_id for holder in catalog.holders()]
+    piece = start_piece(catalog, ids, "", NIGHT + timedelta(days=100), unfenced)
+    write_pack(catalog, piece, Nothing(), lambda: NIGHT, unfenced)
+
+
+def pictures(catalog: Catalog, **options) -> list[str]:
+    return [image.decode() for image in latest_thumbnails(catalog, **options)["image"].to_pylist()]
+
+
+@pytest.fixture(params=["runs", "a pack"])
+def with_thumbnails(request, catalog) -> Catalog:
+    """Nights that made thumbnails of /a twice, of /b once before it changed, of /c, and none."""
+    commit_night(catalog, {"/a": 5, "/b": 3, "/c": 1}, config=WITH_THUMBNAILS, seed=1)
+    commit_night(catalog, {"/a": 3}, config=WITH_THUMBNAILS, seed=2)
+    commit_night(catalog, {"/b": 3}, seed=3, changes={"/b": {"fingerprint": "print of another file"}})
+    commit_night(catalog, {"/c": 1}, seed=4)
+    commit_night(catalog, skipped=3)
+    if request.param == "a pack":
+        pack(catalog)
+        assert [holder.pack is not None for holder in catalog.holders()] == [True]
+        assert whole_since(catalog) == ""
+    return Catalog(catalog.root)
+
+
+def test_thumbnails_are_the_newest_ones_of_the_same_file(with_thumbnails):
+    assert pictures(with_thumbnails) == ["/a 0 2", "/a 2 2", "/c 0 1"]
+    table = latest_thumbnails(with_thumbnails)
+    assert table.column_names == [*schemas.THUMBNAILS.names, "run_id"]
+    first, second = with_thumbnails.run_ids()[:2]
+    assert table["run_id"].to_pylist() == [second, second, first]
+
+
+def test_thumbnails_as_of_an_earlier_night(with_thumbnails):
+    first = with_thumbnails.run_ids()[0]
+    assert pictures(with_thumbnails, at=first) == ["/a 0 1", "/a 2 1", "/a 4 1", "/b 0 1", "/b 2 1", "/c 0 1"]
+    assert pictures(with_thumbnails, at=first, posters=True) == ["/a 2 1", "/b 2 1", "/c 0 1"]
+    assert pictures(with_thumbnails, at=NIGHT - timedelta(hours=1)) == []
+
+
+def test_thumbnails_of_one_video_and_some_columns(with_thumbnails):
+    assert pictures(with_thumbnails, uri="/a") == ["/a 0 2", "/a 2 2"]
+    assert pictures(with_thumbnails, uri="/a", posters=True) == ["/a 2 2"]
+    assert pictures(with_thumbnails, uri="/b") == [], "those of the file that was there before are not of this one"
+    assert latest_thumbnails(with_thumbnails, ["width"], uri="/c").to_pylist() == [
+        {"video_id": video_id_of("/c"), "uri": "/c", "width": 284, "run_id": with_thumbnails.run_ids()[0]}
+    ]
+    with pytest.raises(CatalogError, match=r"^/nowhere is no video of "):
+        latest_thumbnails(with_thumbnails, uri="/nowhere")
+
+
+def test_frames_of_one_video_are_those_of_its_newest_outcome(with_thumbnails):
+    for uri in ("/a", "/b", "/c"):
+        (frames,) = latest_frames(with_thumbnails, uri=uri)
+        everything = pa.concat_tables(latest_frames(with_thumbnails))
+        assert frames.equals(everything.filter(pc.equal(everything["uri"], uri)).combine_chunks())
+    first = with_thumbnails.run_ids()[0]
+    (frames,) = latest_frames(with_thumbnails, ["time_s"], at=first, uri="/a")
+    assert frames.column_names == ["video_id", "time_s", "run_id"] and len(frames) == 5
+    with pytest.raises(CatalogError, match=r"^/nowhere is no video of "):
+        list(latest_frames(with_thumbnails, uri="/nowhere"))
+
+
+def test_fingerprints_in_a_pack_are_those_of_the_newest_outcomes(with_thumbnails):
+    commit_night(with_thumbnails, {"/d": 1}, config=OTHER_MODEL)
+    assert known_fingerprints(with_thumbnails, CONFIG) == {
+        video_id_of("/a"): "print of /a",
+        video_id_of("/b"): "print of another file",
+        video_id_of("/c"): "print of /c",
+    }
+
+
+def test_rows_of_another_model_in_a_pack_are_not_known(catalog):
+    commit_night(catalog, {"/a": 1})
+    commit_night(catalog, {"/b": 1}, config=OTHER_MODEL)
+    commit_night(catalog, {"/a": 2}, changes={"/a": {"fingerprint": "new"}})
+    pack(catalog)
+    assert known_fingerprints(catalog, CONFIG) == {video_id_of("/a"): "new"}
+    assert known_fingerprints(catalog, OTHER_MODEL) == {video_id_of("/b"): "print of /b"}
+
+
+def test_a_time_of_another_zone_is_the_same_time(catalog):
+    first = commit_night(catalog, {"/a": 3})
+    commit_night(catalog, {"/a": 5})
+    at = (NIGHT + timedelta(minutes=1)).astimezone(timezone(timedelta(hours=9)))
+    assert latest_videos(catalog, [], at=at)["run_id"].to_pylist() == [first.run_id]
