@@ -29,6 +29,7 @@ from transforms.catalog.pooling import (
     pool_videos,
 )
 from transforms.catalog.runs import RunConfig
+from transforms.catalog.thumbnails import Chosen
 from transforms.video.failures import REASONS, Failure
 from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling
@@ -388,6 +389,39 @@ def test_videos_are_pooled_one_by_one_and_those_without_frames_fail(tmp_path: Pa
     assert pairs[3].video is not None and pairs[3].video["embedding"].tolist() == pytest.approx(
         [0.5 / 1.25**0.5, 1 / 1.25**0.5]
     )
+
+
+def test_thumbnails_are_those_of_each_window_and_range_and_of_the_frame_nearest_to_the_mean(tmp_path: Path) -> None:
+    write_chunk(tmp_path, "c", [0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.6])
+    parts = [outcome(4, 4, decoded_in="one"), outcome(4, 4, first_row=4, decoded_in="other")]
+    every_four = settings(tmp_path, thumbnail_seconds="4")
+    assert next(pool_videos(parts, every_four)).thumbnails is None, "a run that makes none has no folder for them"
+    ((row, _, chosen),) = pool_videos(parts, replace(every_four, candidates_folder="somewhere"))
+    assert row is not None and row["frames_sampled"] == 8
+    # Label x is seen in the first and in the last frame; of all that are nearest to the mean, the second is the first.
+    assert chosen == Chosen("000000000000000a", 1, (("one", (0, 1)), ("other", (7,))))
+
+
+def test_frames_with_bad_features_count_as_decoded() -> None:
+    told = judge([outcome(1, 2, bad_frames=1, errors=1, first_error="a bad packet")], ONE_FPS)
+    assert told.failure is not None and (told.failure.reason, told.coverage) == ("bad_features", 0.5)
+    assert judge([outcome(2, 2, bad_frames=2)], ONE_FPS).coverage == 0.5, "more frames came than were promised"
+
+
+@pytest.mark.parametrize(
+    ("fps", "end_s", "missing"),
+    [
+        (None, 4.1, 5),  # frames of unknown length last one unit of the time base
+        (Fraction(10), 4.1, 5),
+        (Fraction(10), 4.0, 6),
+        (Fraction(1, 2), 4.1, 2),  # 5.9 s have only two whole frames of 2 s
+    ],
+)
+def test_samples_of_a_lost_end_are_those_that_its_frames_could_give(
+    fps: Fraction | None, end_s: float, missing: int
+) -> None:
+    coverage = judge([outcome(4, 4, end_s=end_s, fps=fps)], ONE_FPS).coverage
+    assert coverage == 4 / (4 + missing)
 
 
 def test_the_row_of_a_failure(tmp_path: Path) -> None:
