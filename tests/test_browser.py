@@ -148,8 +148,10 @@ def test_a_dropped_picture(page: Any, address: str, tmp_path: Path) -> None:
         }""",
         source,
     )
-    page.wait_for_url("**/")
+    page.wait_for_url("**/?picture=*")
     page.wait_for_selector(".card")
+    assert first_name(page).endswith("bigbuckbunny.mp4")
+    page.reload()
     assert first_name(page).endswith("bigbuckbunny.mp4")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import cores
+from models import cores
 from tests.conftest import ROOT, assert_whole, run_anew
 from transforms.catalog.lock import Holder
 from transforms.catalog.runs import Catalog
@@ -175,7 +175,7 @@ def test_lock_knows_its_machine_without_proc(monkeypatch):
 
 GUARDED = {
     r"/proc/": {"models/pretrained/speed.py", "transforms/catalog/lock.py", "transforms/storage.py"},
-    r"sched_getaffinity": {"pipelines/jobs/cores.py"},
+    r"sched_getaffinity": {"models/cores.py"},
     r"setrlimit|RLIMIT_": {"transforms/decoder/memory_limit.py"},
     r"mallopt": {"pipelines/jobs/memory.py"},
     r"\bos\.(?:" + "|".join(n for n in LINUX_ONLY if not n.startswith("sched_")) + r")\b": set(),

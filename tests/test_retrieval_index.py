@@ -7,6 +7,7 @@ from models.retrieval.errors import IndexFormatError, RetrievalError
 from models.retrieval.index import VectorIndex
 from models.retrieval.ivfpq import Candidates, encode_candidates, save_quantiser, train_quantiser
 from models.retrieval.scoring import exact_scores, unit
+from models.retrieval.threads import SharedCores
 from models.retrieval.vectors import open_vectors, write_vectors
 
 SIZE = 30
@@ -54,6 +55,41 @@ def test_exact_search_finds_what_numpy_finds(tmp_path_factory, count, top_k, see
         assert (found[len(order) :] == -1).all() and np.isnan(score[len(order) :]).all()
         np.testing.assert_allclose(score[: len(order)], truth[order], atol=1e-6)
         np.testing.assert_allclose(truth[(shown - 5) // 7], truth[order], atol=1e-6)
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Scans of few rows lie in parts that three threads share, as those of many rows do."""
+    monkeypatch.setattr("models.retrieval.flat._PART_NUMBERS", SIZE)
+    monkeypatch.setattr("models.retrieval.flat.SCANS", SharedCores(3))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 50, 301])
+@pytest.mark.parametrize("equal_share", [0.0, 0.4])
+def test_parts_find_what_numpy_finds(tmp_path, monkeypatch, in_parts, count, equal_share):
+    """Beside equal rows in every part, hidden rows and filters; `exhaustive` would share the scan's arithmetic."""
+    rng = np.random.default_rng(count)
+    vectors = rows(count)
+    vectors[rng.random(count) < equal_share] = vectors[0]
+    live = rng.random(count) > 0.2
+    index = flat_index(tmp_path, vectors, live)
+    monkeypatch.setattr("models.retrieval.index._FEW_NUMBERS", 0)
+    ids = ids_of(count)
+    for allowed in (np.ones(count, bool), rng.random(count) < 0.5, np.zeros(count, bool)):
+        for top_k in (1, 7, 400):
+            query = index.direction(vectors[0])
+            scores = by_hand(vectors, index.centre, query).astype(np.float32)
+            rank = np.lexsort((ids, -exact_scores(query, vectors.astype(np.float16), index.centre)))
+            expected = [ids[row] for row in rank if live[row] and allowed[row]][:top_k]
+            found = index.search(query[None], top_k, allowed=None if allowed.all() else ids[allowed])
+            assert found[1][0][: len(expected)].tolist() == expected
+            assert (found[1][0][len(expected) :] == -1).all()
+            np.testing.assert_allclose(found[0][0][: len(expected)], scores[np.searchsorted(ids, expected)], atol=1e-6)
+
+
+def test_parts_find_ties_and_crowds(tmp_path, in_parts):
+    test_ties_are_all_found_and_go_by_id(tmp_path)
+    test_a_crowd_of_nearly_equal_rows_does_not_hide_the_best(tmp_path)
 
 
 def test_a_crowd_of_nearly_equal_rows_does_not_hide_the_best(tmp_path):

@@ -119,8 +119,8 @@ def test_filters_leave_out(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("ask", "code", "said"),
     [
-        ({}, 400, "ask with q or with like"),
-        ({"q": " "}, 400, "ask with q or with like"),
+        ({}, 400, "ask with q, with picture or with like"),
+        ({"q": " "}, 400, "ask with q, with picture or with like"),
         ({"q": "a" * 1001}, 400, "at most 1000 characters"),
         ({"like": "none"}, 400, "no such video"),
         ({"q": "a", "label": "rabit"}, 400, "rabit"),
@@ -214,16 +214,40 @@ def test_a_picture_finds_the_video_that_it_is_from(client: TestClient) -> None:
     picture = client.get(f"/api/v1/videos/{bunny}/picture", params={"t": 2}).content
     hits = client.post("/api/v1/search/picture", files={"picture": picture}).json()
     assert hits[0]["video_id"] == bunny
-    page = client.post("/", files={"picture": picture})
-    assert page.status_code == 200 and page.text.index("bigbuckbunny.mp4") < page.text.index("bikes.mp4")
-    for forgets_the_picture in ("Show more", "<summary>Filters", 'class="chips"'):
-        assert forgets_the_picture not in page.text
     left = client.post("/api/v1/search/picture", params={"folder": "bikes"}, files={"picture": picture}).json()
     assert [hit["uri"].split("/")[-1] for hit in left] == ["bikes.mp4"]
     none = client.post("/api/v1/search/picture", params={"min_duration_s": 1000}, files={"picture": picture})
     assert none.json() == []
     unknown = client.post("/api/v1/search/picture", params={"label": "rabit"}, files={"picture": picture})
     assert unknown.status_code == 400 and "rabit" in unknown.text
+
+
+def test_a_search_with_a_picture_has_an_address(client: TestClient, catalog: Path) -> None:
+    """It is the answer to the form and stays right on another server, with filters and more videos."""
+    picture = client.get(f"/api/v1/videos/{id_of(client, 'bunny')}/picture", params={"t": 2}).content
+    sent = client.post("/api/v1/search/picture", params={"top": 2}, files={"picture": picture})
+    shown = client.post("/", files={"picture": picture}, follow_redirects=False)
+    address = shown.headers["location"]
+    assert shown.status_code == 303 and len(address) < 2000
+    other = TestClient(make_app(CatalogView(str(catalog)), LOOPBACK, None), base_url="http://localhost")
+    kept = sent.headers["content-location"]
+    assert client.get(kept).json() == other.get(kept).json() == sent.json() and len(sent.json()) == 2
+    page = other.get(address).text
+    assert page == client.get(address).text and "Like a picture that was sent" in page
+    assert page.index("bigbuckbunny.mp4") < page.index("bikes.mp4")
+    assert address.removeprefix("/?picture=") in page, "filters keep the picture"
+    narrowed = other.get(address, params={"folder": "bikes"}).text
+    assert "bikes.mp4" in narrowed and 'class="card"' in narrowed and narrowed.count('class="card"') == 1
+
+
+def test_addresses_that_hold_no_picture_are_refused_in_one_line(client: TestClient) -> None:
+    for text in ("A", "A" * 1728, "é" * 40, "A" * 20_000):
+        for place in ("/", "/api/v1/search"):
+            answer = client.get(place, params={"picture": text})
+            assert answer.status_code in (400, 422) and "Traceback" not in answer.text
+    assert "picture again" in client.get("/", params={"picture": "A"}).text
+    both = client.get("/api/v1/search", params={"picture": "A", "q": "rabbit"})
+    assert both.status_code == 200, "words go first"
 
 
 def test_a_large_picture_finds_what_a_small_one_finds(client: TestClient) -> None:

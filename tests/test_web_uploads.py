@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from fastapi import FastAPI, HTTPException, UploadFile
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from pipelines.web import stills as drawing
 from pipelines.web import uploads
+from pipelines.web.picture_address import MOST_PICTURE_CHARACTERS, PictureAddressError, from_address, to_address
 from pipelines.web.stills import Stills
 from pipelines.web.uploads import BoundedBodies
 from transforms.decoder.stills import SENT_SIDE, StillDrawer, read_sent
@@ -92,6 +95,53 @@ def test_a_picture_beyond_the_bounds_is_refused() -> None:
     """A file of some hundred kilobytes."""
     data = encoded(np.zeros((11_000, 11_000), np.uint8))
     assert len(data) < 1 << 20 and read_sent(data) is None
+
+
+@given(st.lists(st.floats(-65_504, 65_504, width=32), min_size=1, max_size=40))
+def test_a_picture_comes_back_from_its_address(numbers: list[float]) -> None:
+    embedding = np.array(numbers, np.float32)
+    text = to_address(embedding, "model")
+    assert set(text) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+    back = from_address(text, len(numbers), "model")
+    span = float(embedding.max()) - float(embedding.min())
+    assert np.abs(back.astype(np.float64) - embedding).max() <= span / 510 * 1.001 + 1e-2 * (span > 1000) + 1e-30
+    assert to_address(back, "model") == to_address(from_address(text, len(numbers), "model"), "model")
+
+
+def test_the_address_of_a_picture_is_short_and_keeps_its_direction() -> None:
+    embedding = np.maximum(np.random.default_rng(0).standard_normal(1280), 0).astype(np.float32)
+    text = to_address(embedding, "model")
+    back = from_address(text, 1280, "model")
+    cosine = back @ embedding / np.linalg.norm(back) / np.linalg.norm(embedding)
+    assert len(text) == 1728 and cosine > 0.9999
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-4],
+        lambda text: text + "AAAA",
+        lambda text: text[:-1] + "!",
+        lambda text: "é" + text,
+        lambda text: text[:5],
+        lambda text: "A" * (MOST_PICTURE_CHARACTERS + 1),
+        lambda text: to_address(np.array([0, np.inf, 1, 2], np.float32), "model"),
+        lambda text: to_address(np.array([0, np.nan, 1, 2], np.float32), "model"),
+        lambda text: to_address(np.array([0, 1e6, 1, 2], np.float32), "model"),
+        lambda text: text[:11] + to_address(np.arange(5, dtype=np.float32)[::-1], "model")[11:],
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_damaged_address_is_refused(damage: Callable[[str], str]) -> None:
+    text = to_address(np.arange(4, dtype=np.float32), "model")
+    with pytest.raises(PictureAddressError, match="is damaged"):
+        from_address(damage(text), 4, "model")
+
+
+def test_the_address_of_another_models_picture_is_refused() -> None:
+    text = to_address(np.arange(4, dtype=np.float32), "model")
+    with pytest.raises(PictureAddressError, match="another model"):
+        from_address(text, 4, "other")
 
 
 class SlowDrawer:

@@ -212,9 +212,10 @@ class VectorIndex:
         while True:
             asked = min(asked, len(scan.ids))
             scanned, ids = scan.search(query, asked, mask) if asked else (np.empty(0, np.float32), scan.ids)
-            ranked = self._ranked(query, ids)
+            possible = _possible(scanned, count)
+            ranked = self._ranked(query, ids[possible])
             everything = asked == len(scan.ids) or len(ids) < asked
-            if everything or ranked.scores[count - 1] > scanned[-1] + SCAN_ERROR:
+            if everything or not possible[-1] or ranked.scores[count - 1] > scanned[-1] + SCAN_ERROR:
                 return self._cut(ranked, count)
             asked *= 4
 
@@ -257,6 +258,17 @@ class VectorIndex:
         if not np.isfinite(queries).all() or not directions.any(axis=1).all():
             raise RetrievalError("a query has no direction (it is zero or not finite): ask something else")
         return directions
+
+
+def _possible(scanned: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+    """Return which of a scan's best rows, best first, can be among the `count` best or tie with the last of them.
+
+    `count` rows score at least the `count`-th scanned score less the scan's error. A row that was scanned lower than
+    that by more than its own error scores less.
+    """
+    if not 0 < count <= len(scanned):
+        return np.ones(len(scanned), dtype=bool)
+    return scanned >= scanned[count - 1] - 2 * SCAN_ERROR
 
 
 def _merged(

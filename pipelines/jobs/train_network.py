@@ -18,7 +18,7 @@ from models.heads.network_training import NetworkSettings, PictureSet, train_net
 from models.heads.networks import build_network, check_architecture, preprocessing_of, with_margin
 from models.heads.saved import SavedHead, check_name, save
 from models.heads.trained import Trained
-from pipelines.jobs.cores import cores_of_process
+from models.cores import cores_of_process
 from pipelines.jobs.train_head import TrainingSummary, Watch
 from pipelines.terminal.logs import log
 from transforms.archive.listing import find_videos

@@ -16,16 +16,18 @@ from pipelines.web.answers import Answer as Grounded
 from pipelines.web.answers import Failure, FoundVideo, Frames, Problem, Scores, Thumbnail, Video
 from pipelines.web.media import MEDIA_TYPES, AskedPart, media_type_of, send_file
 from pipelines.web.pictures import Picture, picture_at, poster_of
+from pipelines.web.picture_address import MOST_PICTURE_CHARACTERS
 from pipelines.web.questions import (
     MOST,
     TOP,
     Answer,
     Question,
     QuestionError,
+    address_of,
     answer,
-    answer_picture,
     filters_of,
     frames_of,
+    question_of_picture,
     scores_over_time,
 )
 from pipelines.web.routes import add_get
@@ -119,9 +121,14 @@ def question(
     like: Annotated[str, Query(description="Id of a video whose likes are wanted.")] = "",
     time_s: Annotated[TimeS | None, Query(alias="t", description="Moment of that video in seconds.")] = None,
     top: Annotated[int, Query(ge=1, le=MOST, description="Number of videos.")] = TOP,
+    picture: Annotated[
+        str, Query(max_length=MOST_PICTURE_CHARACTERS, description="A picture, as the answer to a sent one names it.")
+    ] = "",
 ) -> Question:
-    """Reads a question from a request; words go before a video."""
-    return Question(words, "", None, filters, top) if words.strip() else Question("", like, time_s, filters, top)
+    """Reads a question from a request; words go before a picture, and this before a video."""
+    if words.strip():
+        return Question(words, filters=filters, top=top)
+    return Question("", "" if picture else like, None if picture else time_s, filters, top, picture)
 
 
 AskedText = Annotated[
@@ -166,12 +173,12 @@ class Api:
         return router
 
     def search(self, asked: Asked) -> list[dict[str, Any]]:
-        """Returns the videos that fit words, a video or a moment best, best first.
+        """Returns the videos that fit words, a picture, a video or a moment best, best first.
 
         `likely` is false for answers to words that are merely the nearest and probably do not show them.
         """
         if asked.is_empty:
-            raise QuestionError("ask with q or with like")
+            raise QuestionError("ask with q, with picture or with like")
         return _hits(answer(self._view.snapshot(), asked))
 
     def ask(self, q: AskedText) -> dict[str, Any]:
@@ -189,14 +196,18 @@ class Api:
         self,
         picture: UploadFile,
         filters: Annotated[Filters, Depends(asked_filters)],
+        response: Response,
         top: Annotated[int, Query(ge=1, le=MOST)] = TOP,
     ) -> list[dict[str, Any]]:
         """Returns the videos that look like a picture (JPEG, PNG, WebP and others; at most 20 MiB), best first.
 
-        The filters are those of `search`.
+        The filters are those of `search`. The header `Content-Location` holds the address of the same search with
+        `search`: it can be kept and sent, for the picture's embedding is in it. The server keeps nothing.
         """
-        rgb = sent_picture(self._stills, picture)
-        return _hits(answer_picture(self._view.snapshot(), rgb, top, filters))
+        snapshot = self._view.snapshot()
+        asked = question_of_picture(snapshot, sent_picture(self._stills, picture), top, filters)
+        response.headers["Content-Location"] = address_of(asked, "/api/v1/search")
+        return _hits(answer(snapshot, asked))
 
     def video(self, video_id: str) -> dict[str, Any]:
         """Returns a video's latest row, without its embedding, and whether browsers play it and it has a proxy.

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, UploadFile
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -13,7 +13,7 @@ from pipelines.web.access import Guard
 from pipelines.web.api import Api, Asked, TimeS, asked_about, row_of, sent_picture
 from pipelines.web.failing import handlers
 from pipelines.web.pages import Dialogue, Pages
-from pipelines.web.questions import answer_picture
+from pipelines.web.questions import address_of, question_of_picture
 from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
 from pipelines.web.uploads import BoundedBodies
@@ -85,10 +85,10 @@ class Site:
         page, code = self._pages.search(self._view.snapshot(), asked, language)
         return HTMLResponse(page, code)
 
-    def search_picture(self, picture: UploadFile, language: Language = None) -> str:
-        """Shows the videos that look like a picture."""
-        snapshot = self._view.snapshot()
-        return self._pages.picture(snapshot, answer_picture(snapshot, sent_picture(self._stills, picture)), language)
+    def search_picture(self, picture: UploadFile) -> RedirectResponse:
+        """Leads to the page with the videos that look like a picture. Its address can be kept and sent."""
+        asked = question_of_picture(self._view.snapshot(), sent_picture(self._stills, picture))
+        return RedirectResponse(address_of(asked), 303)
 
     def video(
         self,

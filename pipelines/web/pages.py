@@ -100,10 +100,6 @@ class Pages:
                 raise
             return self._answers(snapshot, asked, language, error=" ".join(str(error).split())), 400
 
-    def picture(self, snapshot: Snapshot, found: Answer, language: str | None) -> str:
-        """The page with the answers to a picture."""
-        return self._answers(snapshot, Question(), language, found=found, by_picture=True)
-
     def _answers(
         self,
         snapshot: Snapshot,
@@ -113,11 +109,10 @@ class Pages:
         found: Answer = EMPTY,
         newest: Sequence[dict[str, Any]] = (),
         error: str = "",
-        by_picture: bool = False,
     ) -> str:
         facets = snapshot.facets.counts(asked.filters, only_live=not asked.is_empty)
         shown = len(found.hits) + len(newest)
-        more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) and not by_picture else None
+        more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) else None
         return self._render(
             "search.html",
             language,
@@ -131,7 +126,6 @@ class Pages:
             facets=facets,
             address=partial(address_of, asked),
             more=more,
-            by_picture=by_picture,
             top=None if asked.top == TOP else asked.top,
         )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.errors import ReelbeamError
 from models.retrieval.errors import IndexFormatError, MixedModelsError, NoIndexError, RetrievalError
+from pipelines.web.picture_address import from_address, to_address
 from pipelines.web.view import Snapshot
 from transforms.catalog.frames import embeddings_of
 from transforms.catalog.latest import latest_frames
@@ -37,7 +38,7 @@ class QuestionError(ReelbeamError, ValueError):
 
 @dataclass(frozen=True)
 class Question:
-    """One question to the index: words, or a video of the catalog, or a moment of it.
+    """One question to the index: words, or a picture, or a video of the catalog, or a moment of it.
 
     Attributes:
         words: in any language; "" for none.
@@ -45,6 +46,7 @@ class Question:
         time_s: moment of that video in seconds after its first frame; None for the whole video.
         filters: which videos count.
         top: number of videos.
+        picture: a sent picture, as `picture_address.to_address` writes it; "" for none.
     """
 
     words: str = ""
@@ -52,11 +54,12 @@ class Question:
     time_s: float | None = None
     filters: Filters = field(default_factory=Filters)
     top: int = TOP
+    picture: str = ""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is asked."""
-        return not (self.words.strip() or self.like)
+        return not (self.words.strip() or self.picture or self.like)
 
 
 class Answer(NamedTuple):
@@ -93,11 +96,14 @@ def answer(snapshot: Snapshot, question: Question) -> Answer:
 
     Raises:
         QuestionError: there is no index, no such video, or the words say nothing.
-        RetrievalError: the model cannot answer, or does not know a filter's label.
+        RetrievalError: the model cannot answer, does not know a filter's label, or a picture's address is damaged.
     """
     search = _index(snapshot)
     if not 1 <= question.top <= MOST:
         raise QuestionError(f"ask for 1 to {MOST} videos")
+    if question.picture:
+        query = _query_of_picture(search, question.picture)
+        return Answer(search.find(query, top_k=question.top, filters=question.filters))
     if question.like:
         row = snapshot.video(question.like)
         if row is None:
@@ -111,12 +117,21 @@ def answer(snapshot: Snapshot, question: Question) -> Answer:
     return Answer(search.find(search.words(question.words), top_k=question.top, filters=question.filters))
 
 
-def answer_picture(
+def question_of_picture(
     snapshot: Snapshot, rgb: NDArray[np.uint8], top: int = TOP, filters: Filters | None = None
-) -> Answer:
-    """Returns the videos that look like an upright RGB picture, uint8 [height, width, 3]. Errors as `answer`."""
+) -> Question:
+    """Returns the question for videos that look like an upright RGB picture, uint8 [height, width, 3].
+
+    Errors as `answer`.
+    """
     search = _index(snapshot)
-    return Answer(search.find(search.picture(rgb), top_k=top, filters=filters))
+    picture = to_address(search.embedding_of(rgb), search.index.manifest.model_fingerprint)
+    return Question(filters=filters or Filters(), top=top, picture=picture)
+
+
+def _query_of_picture(search: CatalogSearch, picture: str) -> Query:
+    manifest = search.index.manifest
+    return search.embedding(from_address(picture, search.index.frames.embedding_size, manifest.model_fingerprint))
 
 
 def _index(snapshot: Snapshot) -> CatalogSearch:
@@ -185,11 +200,12 @@ def folder_of(filters: Filters) -> str:
     return text if glob == f"*{text}*" and not any(mark in text for mark in MARKS) else glob
 
 
-def address_of(question: Question, **changes: Any) -> str:
+def address_of(question: Question, page: str = "/", **changes: Any) -> str:
     """Returns the address of the page that asks a question.
 
     Args:
         question: the question.
+        page: path of the page, or of the API's route.
         changes: new values of its fields, or of its filters' fields.
     """
     own = {name: value for name, value in changes.items() if hasattr(question, name)}
@@ -198,6 +214,7 @@ def address_of(question: Question, **changes: Any) -> str:
     filters = replace(asked.filters, **others)
     fields = {
         "q": asked.words,
+        "picture": asked.picture,
         "like": asked.like,
         "t": asked.time_s,
         "label": filters.label,
@@ -211,4 +228,4 @@ def address_of(question: Question, **changes: Any) -> str:
         "top": None if asked.top == TOP else asked.top,
     }
     set_ones = {name: f"{value:.12g}" if isinstance(value, float) else value for name, value in fields.items()}
-    return "/?" + urlencode({name: value for name, value in set_ones.items() if value not in (None, "")})
+    return f"{page}?" + urlencode({name: value for name, value in set_ones.items() if value not in (None, "")})

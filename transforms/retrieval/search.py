@@ -206,9 +206,27 @@ class CatalogSearch:
 
     def picture(self, rgb: NDArray[np.uint8]) -> Query:
         """Makes a query of an upright RGB picture, uint8 [height, width, 3] of any size. Errors as `pictures`."""
+        return self.embedding(self.embedding_of(rgb))
+
+    def embedding_of(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns the embedding, float32 [D], of an upright RGB picture as of `picture`. Errors as `pictures`."""
         from models.visual.preprocess import preprocess
 
-        return self.pictures(preprocess(rgb, self.bundle.spec.preprocessing)[np.newaxis])
+        embedding: NDArray[np.float32] = self._usable_embeddings(
+            preprocess(rgb, self.bundle.spec.preprocessing)[np.newaxis]
+        )[0]
+        return embedding
+
+    def embedding(self, embedding: NDArray[np.float32]) -> Query:
+        """Makes a query of a picture's embedding, float32 [D], as `embedding_of` returns it.
+
+        Raises:
+            RetrievalError: it is the mean of the archive, which no video is more like than others.
+        """
+        direction = self.index.direction(embedding)
+        if not direction.any():
+            raise RetrievalError("this picture has no direction: it is exactly the mean of the archive")
+        return Query(direction)
 
     def indexed(self, uri: str) -> Query | None:
         """Makes a query of a video's stored embedding; returns None if the index does not hold the video."""
@@ -300,11 +318,15 @@ class CatalogSearch:
         Raises:
             RetrievalError: the model gives no usable numbers for any of them.
         """
-        embeddings = self._engine.infer(pictures).embeddings
+        return Query(self.index.direction(self._usable_embeddings(pictures)))
+
+    def _usable_embeddings(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Returns the embeddings, float32, of those preprocessed pictures that have usable ones. Errors as `pictures`."""
+        embeddings: NDArray[np.float32] = self._engine.infer(pictures).embeddings
         embeddings = embeddings[usable(embeddings)]
         if not len(embeddings):
             raise RetrievalError(f"{self.bundle.spec.name} gives numbers that are not finite or beyond 65,504 for it")
-        return Query(self.index.direction(embeddings))
+        return embeddings
 
     def find(
         self,
