@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms import storage
-from transforms.archive.database import BATCH_ROWS, BoundedDatabase
 from transforms.archive.known_content import CANDIDATES
 from transforms.archive.listing import UNLISTED, covers
 from transforms.archive.selection import DEFAULT, Selection
 from transforms.archive.todo_queue import ORDERS, TodoQueue
 from transforms.catalog import schemas
+from transforms.catalog.database import BATCH_ROWS, BoundedDatabase
 from transforms.catalog.runs import Catalog, Holder, RunConfig
 from transforms.catalog.tombstones import Tombstones
 from transforms.video.segments import Video

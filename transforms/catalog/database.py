@@ -18,7 +18,7 @@ BATCH_ROWS: Final = 10_000
 
 
 class ComparisonError(ReelbeamError):
-    """There is too little disk or memory to compare an archive with a catalog.
+    """There is too little disk or memory to sort and compare tables.
 
     The message is one line that says what to do.
     """
