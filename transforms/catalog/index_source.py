@@ -29,22 +29,24 @@ VIDEO_COLUMNS = [
 _IDENTITY = ["video_id", "uri", "fingerprint"]
 
 _TABLES: Final = """
-CREATE TABLE outcomes (video_id VARCHAR, run_id VARCHAR);
-CREATE TABLE gone (video_id VARCHAR);
-CREATE TABLE segments (video_id VARCHAR, run_id VARCHAR, path INTEGER, first BIGINT, rows BIGINT, segment INTEGER);
-CREATE TABLE rows (
+CREATE OR REPLACE TABLE outcomes (video_id VARCHAR, run_id VARCHAR);
+CREATE OR REPLACE TABLE gone_videos (video_id VARCHAR);
+CREATE OR REPLACE TABLE segments (
+    video_id VARCHAR, run_id VARCHAR, path INTEGER, first BIGINT, rows BIGINT, segment INTEGER);
+CREATE OR REPLACE TABLE rows (
     video_id VARCHAR, uri VARCHAR, fingerprint VARCHAR, run_id VARCHAR, part INTEGER,
     duration_s DOUBLE, title VARCHAR, width INTEGER, height INTEGER, modified BIGINT,
     labels STRUCT(label VARCHAR, score FLOAT)[], best_label VARCHAR, best_label_score FLOAT, frames_sampled BIGINT);
 """
 
 _NEWEST: Final = """
-CREATE TABLE newest AS SELECT video_id, max(run_id) AS run_id FROM outcomes GROUP BY video_id;
+CREATE OR REPLACE TABLE newest AS SELECT video_id, max(run_id) AS run_id FROM outcomes GROUP BY video_id;
 DROP TABLE outcomes;
 """
 
 _LIVE: Final = """
-CREATE TABLE live AS SELECT * FROM rows SEMI JOIN newest USING (video_id, run_id) ANTI JOIN gone USING (video_id);
+CREATE OR REPLACE TABLE live AS
+SELECT * FROM rows SEMI JOIN newest USING (video_id, run_id) ANTI JOIN gone_videos USING (video_id);
 DROP TABLE rows;
 DROP TABLE newest;
 """
@@ -91,13 +93,22 @@ class LiveVideos:
             tables of their own.
     """
 
-    def __init__(self, catalog: Catalog, at: str | None = None, *, also_gone: bool = False) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        at: str | None = None,
+        *,
+        also_gone: bool = False,
+        database: BoundedDatabase | None = None,
+    ) -> None:
         """Reads the catalog.
 
         Args:
             catalog: the catalog.
             at: a run id; later runs are left out.
             also_gone: include videos whose files are gone.
+            database: where to put them, in place of the tables of an earlier `LiveVideos`; it stays open when this is
+                closed. By default one of its own.
 
         Raises:
             CatalogError: a file is missing or damaged, there is no run of the catalog's model, or `reelbeam compact`
@@ -108,7 +119,8 @@ class LiveVideos:
         self._catalog = catalog
         self._parts: list[str] = []
         self._paths: list[str] = []
-        self.database = BoundedDatabase()
+        self.database = database or BoundedDatabase()
+        self._owns_database = database is None
         try:
             self._read(at, also_gone=also_gone)
         except BaseException:
@@ -123,7 +135,8 @@ class LiveVideos:
 
     def close(self) -> None:
         """Frees memory and disk; may be called more than once."""
-        self.database.close()
+        if self._owns_database:
+            self.database.close()
 
     def __len__(self) -> int:
         ((count,),) = self.database.execute("SELECT count(*) FROM live")
@@ -171,7 +184,7 @@ class LiveVideos:
         wanted = [run.run_id for run in latest.runs_to_read(self._catalog, at)]
         if not also_gone:
             gone = latest.gone_table(self._catalog, at)
-            self.database.insert("gone", {"video_id": gone["video_id"]})
+            self.database.insert("gone_videos", {"video_id": gone["video_id"]})
         self._read_outcomes(wanted)
         self.database.execute(_NEWEST)
         self._read_rows()

@@ -41,10 +41,6 @@ CREATE TABLE seen (key INTEGER, video_id VARCHAR);
 """
 """Rows of the holder that is being checked, by the number of the run; and `_Seen`."""
 
-_CLEAR: Final = """
-TRUNCATE videos; TRUNCATE failures; TRUNCATE frames; TRUNCATE thumbnails; TRUNCATE gone; TRUNCATE posters_wanted;
-"""
-
 _EACH_ID: Final = """
 SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
 UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM gone ORDER BY video_id
@@ -116,8 +112,15 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
                 findings += _verify_pack(catalog, packs[holder_id], seen, tombstones)
             else:
                 findings += _verify_run(catalog, holder_id, seen, tombstones)
-            database.execute(_CLEAR)
-    return [*findings, *verify_index(catalog), *verify_duplicates(catalog)]
+            _clear(database)
+        findings += verify_index(catalog, database)
+    return [*findings, *verify_duplicates(catalog)]
+
+
+def _clear(database: BoundedDatabase) -> None:
+    """Removes the rows of the last holder."""
+    for table in ("videos", "failures", "frames", "thumbnails", "gone", "posters_wanted"):
+        database.execute(f"TRUNCATE {table}")
 
 
 def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
@@ -325,6 +328,7 @@ class _HolderCheck:
         self._groups = {group_of(record.config): record.config for record in records}
 
     def check(self, files: list[schemas.FileRow]) -> Iterator[Finding]:
+        """Yields what is wrong with the files and with their rows together."""
         for row in files:
             found = list(self._check_file(row))
             if any(finding.code in ("missing", "unreadable", "schema") for finding in found):
@@ -342,7 +346,7 @@ class _HolderCheck:
             yield from self._check_counts()
         if not self.damaged & {"videos", "frames"}:
             yield from self._check_frames()
-            yield from self._check_thumbnail_frames()
+            yield from self._check_thumbnail_frames() if self._rows["thumbnails"] else ()
         if not self.damaged & {"videos", "thumbnails"}:
             yield from self._check_posters()
 

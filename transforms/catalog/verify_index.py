@@ -31,11 +31,15 @@ LISTED = 10
 """Most findings of one kind that are listed one by one."""
 
 
-def verify_index(catalog: Catalog) -> Iterator[Finding]:
+def verify_index(catalog: Catalog, database: BoundedDatabase) -> Iterator[Finding]:
     """Yields what is wrong with a catalog's current index and those of named models, as far as there are some.
 
     An index is compared with the tables as of the newest run that it was built from, so it need not contain later
     nights.
+
+    Args:
+        catalog: the catalog.
+        database: where videos are compared; the tables ``places`` and those of `LiveVideos` are replaced.
     """
     for one in catalog.with_each_index():
         try:
@@ -43,10 +47,10 @@ def verify_index(catalog: Catalog) -> Iterator[Finding]:
         except CatalogError as error:
             yield Finding.of("index", storage.join(MODELS_INDEXES, one.model or ""), error)
         else:
-            yield from _verify(one, index)
+            yield from _verify(one, index, database)
 
 
-def _verify(catalog: Catalog, index: StoredIndex) -> Iterator[Finding]:
+def _verify(catalog: Catalog, index: StoredIndex, database: BoundedDatabase) -> Iterator[Finding]:
     where = index.folder.removeprefix(catalog.path(""))
     try:
         manifest = index.manifest()
@@ -61,7 +65,7 @@ def _verify(catalog: Catalog, index: StoredIndex) -> Iterator[Finding]:
         if run_id not in known:
             yield Finding.of("index", name, f"was built from run {run_id}, which is not in the catalog")
             return
-    with index.temporary_copy({}) as root, BoundedDatabase() as database:
+    with index.temporary_copy({}) as root:
         check = _IndexCheck(catalog, root, manifest, where, name, database)
         yield from check.check_sums(index)
         if index.is_local or not check.damaged:
@@ -71,7 +75,9 @@ def _verify(catalog: Catalog, index: StoredIndex) -> Iterator[Finding]:
             yield from check.compare()
 
 
-_PLACES: Final = "CREATE TABLE places (video_id VARCHAR, run_id VARCHAR, shard INTEGER, first BIGINT, after BIGINT)"
+_PLACES: Final = """
+CREATE OR REPLACE TABLE places (video_id VARCHAR, run_id VARCHAR, shard INTEGER, first BIGINT, after BIGINT)
+"""
 """The frames of a video in the index: the rows [first, after) of a shard."""
 
 _TWICE: Final = "SELECT video_id FROM places GROUP BY video_id HAVING count(*) > 1 ORDER BY video_id"
@@ -199,10 +205,8 @@ class _IndexCheck:
     def compare(self) -> Iterator[Finding]:
         """Compares the index with the tables: videos, their runs, frames and numbers."""
         try:
-            with LiveVideos(self.catalog, at=self.manifest.runs[-1] if self.manifest.runs else None) as live:
-                live.database.execute(_PLACES)
-                for batch in self.database.batches("SELECT * FROM places"):
-                    live.database.insert("places", dict(zip(batch.schema.names, batch.columns, strict=True)))
+            newest = self.manifest.runs[-1] if self.manifest.runs else None
+            with LiveVideos(self.catalog, at=newest, database=self.database) as live:
                 yield from self._compare_videos(live)
                 yield from self._compare_frames(live)
         except (CatalogError, SchemaError, OSError, pa.ArrowException):
