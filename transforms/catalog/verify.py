@@ -21,6 +21,7 @@ from transforms.catalog.latest import whole_since
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, PackRecord, RunConfig, RunRecord, group_of
 from transforms.catalog.thumbnails import MOST
 from transforms.catalog.tombstones import FOLDER, Tombstones
+from transforms.catalog.verify_dialogues import verify_dialogues
 from transforms.catalog.verify_duplicates import verify_duplicates
 from transforms.catalog.verify_index import verify_index
 from transforms.video.thumbnails import size_of
@@ -88,7 +89,7 @@ WHERE coalesce(posters, 0) <> wanted OR is_made IS NULL ORDER BY run, video_id
 
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
-    """Checks all committed runs of a catalog, its index and its duplicates; returns an empty list if nothing is wrong.
+    """Checks all runs of a catalog, its index, duplicates and dialogues; returns an empty list if nothing is wrong.
 
     Args:
         catalog: the catalog.
@@ -114,6 +115,7 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
                 findings += _verify_run(catalog, holder_id, seen, tombstones)
             _clear(database)
         findings += verify_index(catalog, database)
+        findings += verify_dialogues(catalog, database, "seen" if seen.whole else None)
     return [*findings, *verify_duplicates(catalog)]
 
 
