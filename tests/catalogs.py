@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from transforms import storage
 from transforms.catalog import files_table, schemas
+from transforms.catalog.latest import outcomes_like
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
 from transforms.catalog.schemas import FileRecord
 from transforms.storage import unfenced, video_id_of
@@ -222,3 +223,8 @@ def write_files_table(catalog: Catalog, run_id: str, written: Sequence[FileRecor
     path = catalog.files_table(run_id)
     files_table.write_files_table(path, catalog.root, [schemas.FileRow(*one, "here:1") for one in written], unfenced)
     return schemas.describe_file(path, "files")
+
+
+def known_fingerprints(catalog: Catalog, config: RunConfig) -> dict[str, str]:
+    rows = [row for batch in outcomes_like(catalog, config) for row in batch.to_pylist()]
+    return {row["video_id"]: row["fingerprint"] for row in sorted(rows, key=lambda row: row["run_id"])}

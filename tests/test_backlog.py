@@ -24,9 +24,9 @@ from tests.catalogs import (
 )
 from transforms.archive import database
 from transforms.archive.comparison import Backlog, Comparison
-from transforms.archive.database import ComparisonError
 from transforms.archive.listing import UNLISTED
 from transforms.catalog import schemas
+from transforms.catalog.database import ComparisonError
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.runs import Catalog, RunConfig
 from transforms.storage import unfenced, video_id_of

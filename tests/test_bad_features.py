@@ -32,7 +32,7 @@ from tests.tables import contents, without_segments
 from tests.test_catalog_verify import vouch, with_column
 from transforms.catalog import schemas
 from transforms.catalog.frames import FrameReader, are_usable
-from transforms.catalog.index_source import live_videos
+from transforms.catalog.index_source import LiveVideos
 from transforms.catalog.labelled_videos import LabelledVideo
 from transforms.catalog.runs import Catalog
 from transforms.catalog.verify import verify
@@ -360,7 +360,8 @@ def test_frames_of_before_are_read_without_the_unusable_ones(classified: Path, t
     root = Path(shutil.copytree(classified, tmp_path / "c"))
     spoil(root, BEFORE)
     spoil(root, {"good": {2: np.nan}}, scores=True)
-    live = {Path(video.uri).stem: video for video in live_videos(Catalog(str(root))).values()}
+    with LiveVideos(Catalog(str(root))) as videos:
+        live = {Path(video.uri).stem: video for video in videos}
     times = {name: FrameReader().usable_rows(video.rows)["time_s"].to_pylist() for name, video in live.items()}
     assert times == {
         "good": [0.0, 1.0, 3.0], "partly": [0.0, 2.0, 4.0, 5.0], "dark": [], "bright": [0.0, 1.0, 2.0]
@@ -374,7 +375,8 @@ def test_figures_of_a_classifier_that_gives_no_numbers_are_one_line(classified: 
         def scores(self, embeddings: np.ndarray) -> np.ndarray:
             return np.full((len(embeddings), 2), np.nan, np.float32)
 
-    (video, *_) = live_videos(Catalog(str(classified))).values()
+    with LiveVideos(Catalog(str(classified))) as live:
+        video = next(iter(live))
     settings = ScoreSettings("bundle", ("a", "b"), 1.0, False)
     with pytest.raises(HeadError, match="gives scores that are not finite for /"):
         list(score_videos(0, (LabelledVideo(video, ()),), settings, Broken()))  # type: ignore[arg-type]

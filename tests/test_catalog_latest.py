@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.visual.hedging import Hedging
-from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, write_night
+from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, known_fingerprints, write_night
 from transforms.catalog import schemas
 from transforms.catalog.labelled_videos import newest_config
 from transforms.catalog.latest import (
     gone_ids,
-    known_fingerprints,
     latest_failures,
     latest_frames,
     latest_thumbnails,

@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from pipelines.commands.main import cli
 from tests.conftest import Reelbeam, assert_whole
 from tests.dialogue_films import film_catalog
-from transforms.catalog.dialogues import read_dialogues, read_record
+from transforms.catalog.dialogues import part_path, read_dialogues, read_record
 from transforms.catalog.runs import Catalog, CatalogError
+from transforms.catalog.verify import verify
 from transforms.dialogue.conversation import Conversation
 from transforms.dialogue.evidence import Evidence
 from transforms.storage import video_id_of
@@ -50,6 +51,29 @@ def test_every_video_gets_a_description_and_a_dialogue(root: Path) -> None:
     assert "2 times" in answers["How often does the beagle appear in both.mp4?"]
     assert "tabby comes in both.mp4 at 0:03" in answers["What comes after the beagle in both.mp4?"]
     assert_whole(root)
+
+
+def test_verify_finds_damaged_dialogues(root: Path) -> None:
+    run("describe", "--catalog", root)
+    record = read_record(Catalog(str(root)))
+    assert record is not None
+    path = Path(part_path(Catalog(str(root)), record.run_id, 0))
+    whole = path.read_bytes()
+
+    def said() -> list[str]:
+        return [f"{finding.code}: {finding.message}" for finding in verify(Catalog(str(root)))]
+
+    assert said() == []
+    path.write_bytes(whole.replace(b'"turns":', b'"turnes":', 1))
+    assert len(said()) == 1 and "line 1 is no dialogue" in said()[0]
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    assert [one.split(":")[0] for one in said()] == ["counts"]
+    path.write_bytes(whole.replace(b"/videos/both.mp4", b"/videos/none such.mp4"))
+    assert any("is a video of no run" in one for one in said()) and any("is not the id" in one for one in said())
+    path.unlink()
+    assert [one.split(":")[0] for one in said()] == ["missing"]
+    run("describe", "--catalog", root)
+    assert said() == []
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

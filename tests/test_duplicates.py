@@ -178,12 +178,8 @@ def test_verify_finds_a_damaged_table(cli: ForkingCli, catalog: Path) -> None:
 def test_what_cannot_run_says_so_in_one_line(cli: ForkingCli, catalog: Path, tmp_path: Path) -> None:
     with pytest.raises(api.CatalogError, match="run `reelbeam duplicates` first"):
         rows(catalog)
-    for root, said in (
-        (tmp_path / "none", "no catalog at"),
-        ("s3://bucket/catalog", "copy or mount the catalog first"),
-    ):
-        done = cli.run("duplicates", "--catalog", root)
-        assert (done.code, len(done.err.splitlines())) == (1, 1) and said in done.err
+    done = cli.run("duplicates", "--catalog", tmp_path / "none")
+    assert (done.code, len(done.err.splitlines())) == (1, 1) and "no catalog at" in done.err
     shutil.rmtree(catalog / "index")
     done = cli.run("duplicates", "--catalog", catalog)
     assert done.code == 1 and "build it first with `reelbeam index`" in done.err

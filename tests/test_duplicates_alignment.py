@@ -142,7 +142,7 @@ def test_hits_on_a_line_vote_for_it(offset_s: int, slope: float, count: int) -> 
     one_s = np.arange(count, dtype=float)
     other_s = slope * one_s + offset_s + 0.3
     noise = rng.uniform(0, 400, (2, count // 2))
-    lines = lines_of(np.r_[one_s, noise[0]], np.r_[other_s, noise[1]])
+    lines = lines_of(np.r_[one_s, noise[0]], np.r_[other_s, noise[1]]).lines
     middle_s = np.array([count / 2])
     assert any(abs(line.at(middle_s)[0] - (slope * count / 2 + offset_s + 0.3)) < 2 for line in lines[:2])
 

@@ -218,7 +218,20 @@ def test_dry_run_writes_nothing(clips: Path, tmp_path: Path, reelbeam: Reelbeam)
     reelbeam("classify", "--archive", clips / "gif.gif", "--catalog", catalog, *QUICK)
     later = reelbeam("classify", "--archive", clips, "--catalog", catalog, "--dry-run", "--json", *QUICK).json
     assert (later["files"], later["skipped"]) == (4, 1)
-    assert later["estimate_s"] > 0
+    assert later["estimate_s"] > 0 and later["perhaps_moved"] == 0
+
+
+def test_dry_run_says_which_files_may_be_moved(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    archive, catalog = tmp_path / "archive", tmp_path / "catalog"
+    archive.mkdir()
+    shutil.copy2(clips / "gif.gif", archive / "before.gif")
+    assert reelbeam("classify", "--archive", archive, "--catalog", catalog, *QUICK).code == 0
+    (archive / "before.gif").rename(archive / "after.gif")
+    planned = reelbeam("classify", "--archive", archive, "--catalog", catalog, "--dry-run", *QUICK)
+    assert "1 of the new files may be moved or copied" in " ".join(planned.out.split())
+    (archive / "after.gif").write_bytes(b"GIF89a of another size")
+    planned = reelbeam("classify", "--archive", archive, "--catalog", catalog, "--dry-run", "--json", *QUICK)
+    assert planned.json["perhaps_moved"] == 0
 
 
 def test_status_shows_the_catalog(archive: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:

@@ -23,12 +23,11 @@ from pipelines.web import view
 from pipelines.web.access import LOOPBACK
 from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
-from tests.catalogs import CONFIG, NIGHT, commit_night
+from tests.catalogs import CONFIG, NIGHT, commit_night, known_fingerprints
 from transforms.archive.comparison import Comparison
 from transforms.catalog import runs
-from transforms.catalog.index_source import live_videos
+from transforms.catalog.index_source import IndexedVideo, LiveVideos
 from transforms.catalog.latest import (
-    known_fingerprints,
     latest_failures,
     latest_frames,
     latest_thumbnails,
@@ -77,11 +76,13 @@ def said(catalog: Catalog, at: str | None = None) -> dict[str, Any]:
     tables = [latest_videos(catalog, at=at), latest_failures(catalog, at), latest_thumbnails(catalog, at=at), *frames]
     store = ThumbnailStore(catalog, at)
     places = {uri: _places(store, uri) for uri in tables[0]["video_id"].to_pylist()}
-    live = [
-        (video.video_id, video.run_id, sum(rows.rows for rows in video.rows))
-        for video in live_videos(catalog, at).values()
-    ]
+    live = [(video.video_id, video.run_id, sum(rows.rows for rows in video.rows)) for video in videos_of(catalog, at)]
     return {"tables": [table.to_pylist() for table in tables], "pictures": places, "live": live}
+
+
+def videos_of(catalog: Catalog, at: str | None) -> list[IndexedVideo]:
+    with LiveVideos(catalog, at) as live:
+        return list(live)
 
 
 def _together(parts: Iterator[pa.Table]) -> list[pa.Table]:

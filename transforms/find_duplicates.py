@@ -7,7 +7,6 @@ than a part in memory and the work is the same however the runner bundles it.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -20,12 +19,17 @@ from models.duplicates.alignment import Line, lines_of, matches, ranges_of
 from models.duplicates.candidates import CODE, HIT, Hasher, by_pair, hits_among
 from models.duplicates.fingerprints import Frames, Projection
 from models.duplicates.indexed import IndexedFrames, Rows
+from models.retrieval.errors import RetrievalError
+from transforms.catalog.stored_index import StoredIndex
 
 FRAMES_PER_PART = 200_000
 """Hashes of one table that are compared at once."""
 
+MOST_CANDIDATES = 16
+"""Other videos that a video is aligned with, at most: those with the most votes. A pair counts if it is among those of
+one of its two videos. So work grows in line with the archive, however many videos of one subject it has."""
+
 VIDEOS_PER_BLOCK = 50
-PAIRS_PER_BATCH = 50
 KEPT_VIDEOS = 2_000
 """Videos whose fingerprints a worker keeps: 15 kB for each minute."""
 
@@ -38,9 +42,10 @@ class FindSettings:
     """What all steps share.
 
     Attributes:
-        root: the index folder.
+        root: the index folder, a path or URI.
         index_id: id of the index.
-        videos: where the frames of each video are: shard, first row, row after the last; int64 [n, 3].
+        videos: where the frames of each video are: shard, first row, row after the last; int64 [n, 3]. The first video
+            of a pair is the one with the lower number.
         projection: how fingerprints are made.
         min_seconds: least length of a stretch.
         min_score: least score of a stretch.
@@ -84,11 +89,12 @@ class Found:
 
 
 class Candidate(NamedTuple):
-    """Two videos, by their numbers, and the lines that their frames suggest."""
+    """Two videos, by their numbers, the lines that their frames suggest, and how many seconds suggest the best one."""
 
     one: int
     other: int
     lines: tuple[Line, ...]
+    votes: float
 
 
 class FindDuplicates(beam.PTransform):
@@ -107,17 +113,48 @@ class FindDuplicates(beam.PTransform):
             | "Frames by hash" >> beam.GroupByKey()
             | "Frames that meet" >> beam.FlatMapTuple(lambda _, packed: packed_hits(packed, settings.parts))
             | "Hits by pair" >> beam.GroupByKey()
-            | "Vote" >> beam.FlatMapTuple(lambda _, packed: candidate_batches(packed))
-            | "Spread candidates" >> beam.Reshuffle()
+            | "Vote" >> beam.FlatMapTuple(lambda _, packed: candidates_of_videos(packed))
+            | "Candidates by video" >> beam.GroupByKey()
+            | "Best candidates" >> beam.FlatMapTuple(lambda _, candidates: best_of(candidates))
+            | "Candidates by pair" >> beam.GroupByKey()
+            | "Each pair once" >> beam.MapTuple(lambda _, candidates: next(iter(candidates)))
             | "Align" >> beam.ParDo(_Align(settings))
         )
+
+
+class OpenFrames:
+    """The frames of the index that answers; of an index on an object store, those of this machine's copy.
+
+    Attributes:
+        files: the files on this machine; they stay as long as this is kept.
+        frames: the frames.
+
+    Args:
+        folder: the index folder, a path or URI.
+
+    Raises:
+        NoIndexError: there is no index.
+        IndexFormatError: a file is missing or damaged.
+        IndexCacheFull: this machine's copies of indexes leave no room for it.
+        StorageError: a file cannot be read.
+    """
+
+    def __init__(self, folder: str) -> None:
+        index = StoredIndex(folder)
+        manifest = index.manifest()
+        self.files = index.files()
+        self.files.fetch(manifest.files)
+        self.frames = IndexedFrames(self.files.root, manifest)
 
 
 class _Archive:
     """The frames of all videos, opened once in a process."""
 
     def __init__(self, settings: FindSettings) -> None:
-        self._frames = IndexedFrames(Path(settings.root), settings.index_id)
+        opened = OpenFrames(settings.root)
+        if opened.frames.manifest.index_id != settings.index_id:
+            raise RetrievalError(f"the index in {settings.root} was replaced meanwhile: run the command again")
+        self._files, self._frames = opened.files, opened.frames  # the files are held while the process uses them
         self._settings = settings
         self.frames = lru_cache(KEPT_VIDEOS)(self._read)
 
@@ -156,18 +193,21 @@ def packed_hits(packed: Iterable[bytes], parts: int) -> Iterator[tuple[int, byte
         yield number, hits[part == number].tobytes()
 
 
-def candidate_batches(packed: Iterable[bytes]) -> Iterator[list[Candidate]]:
-    """Yields the pairs of videos whose packed hits lie on lines, in batches."""
-    batch: list[Candidate] = []
+def candidates_of_videos(packed: Iterable[bytes]) -> Iterator[tuple[int, Candidate]]:
+    """Yields the pairs of videos whose packed hits lie on lines, once by each of the two videos' numbers."""
     for hits in by_pair(np.concatenate([np.frombuffer(data, HIT) for data in packed])):
-        lines = lines_of(hits["one_s"], hits["other_s"])
+        lines, votes = lines_of(hits["one_s"], hits["other_s"])
         if lines:
-            batch.append(Candidate(int(hits["one"][0]), int(hits["other"][0]), tuple(lines)))
-        if len(batch) == PAIRS_PER_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+            candidate = Candidate(int(hits["one"][0]), int(hits["other"][0]), lines, votes)
+            yield candidate.one, candidate
+            yield candidate.other, candidate
+
+
+def best_of(candidates: Iterable[Candidate]) -> Iterator[tuple[tuple[int, int], Candidate]]:
+    """Yields those of a video's candidates with the most votes, by pair."""
+    ranked = sorted(candidates, key=lambda one: (-one.votes, one.one, one.other))
+    for candidate in ranked[:MOST_CANDIDATES]:
+        yield (candidate.one, candidate.other), candidate
 
 
 class _Align(_WithArchive):
@@ -176,13 +216,12 @@ class _Align(_WithArchive):
         self._pairs = Metrics.counter("duplicates", "pairs_aligned")
         self._found = Metrics.counter("duplicates", "stretches_found")
 
-    def process(self, batch: list[Candidate]) -> Iterator[Found]:
-        for candidate in batch:
-            self._pairs.inc()
-            one, other = (self._archive.frames(video) for video in (candidate.one, candidate.other))
-            for found in aligned(candidate, one, other, self._settings):
-                self._found.inc()
-                yield found
+    def process(self, candidate: Candidate) -> Iterator[Found]:
+        self._pairs.inc()
+        one, other = (self._archive.frames(video) for video in (candidate.one, candidate.other))
+        for found in aligned(candidate, one, other, self._settings):
+            self._found.inc()
+            yield found
 
 
 def aligned(candidate: Candidate, one: Frames, other: Frames, settings: FindSettings) -> Iterator[Found]:

@@ -1,12 +1,13 @@
 """RelabelVideos: writes the frames and videos of a catalog again, with other or better labels; nothing is decoded."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from transforms.catalog.frames import FrameReader, embeddings_of
 from transforms.catalog.index_source import IndexedVideo
 from transforms.catalog.pooling import mean_embedding
 from transforms.catalog.progress import Progress
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.runs import RunConfig
 from transforms.catalog.schemas import FileRecord
 from transforms.catalog.sequence_labels import SequenceLabeller, StoredLabels
 from transforms.video import content_hash, fingerprint
@@ -39,12 +40,10 @@ class RelabelBatch:
     Attributes:
         name: hash of everything that decides the rows; part of the files' names.
         videos: videos whose stored frames lie beside each other.
-        parts: for each of `videos`, the path of the part file of the table `videos` with its row.
     """
 
     name: str
     videos: tuple[IndexedVideo, ...]
-    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,14 +73,11 @@ class RelabelSettings:
     keeps_labels: bool = False
 
 
-def plan_batches(
-    videos: Sequence[IndexedVideo], places: dict[tuple[str, str], str], salt: str
-) -> Iterator[RelabelBatch]:
+def plan_batches(videos: Iterable[IndexedVideo], salt: str) -> Iterator[RelabelBatch]:
     """Packs videos, in their order, into batches of about `BATCH_FRAMES` frames.
 
     Args:
         videos: in the order of their stored frames.
-        places: result of `places_of_videos`.
         salt: text of everything besides the videos that decides the rows; part of the batches' names.
     """
     waiting: list[IndexedVideo] = []
@@ -90,42 +86,39 @@ def plan_batches(
         waiting.append(video)
         frames += sum(rows.rows for rows in video.rows)
         if frames >= BATCH_FRAMES:
-            yield _batch(waiting, places, salt)
+            yield _batch(waiting, salt)
             waiting, frames = [], 0
     if waiting:
-        yield _batch(waiting, places, salt)
+        yield _batch(waiting, salt)
 
 
-def _batch(videos: list[IndexedVideo], places: dict[tuple[str, str], str], salt: str) -> RelabelBatch:
+def _batch(videos: list[IndexedVideo], salt: str) -> RelabelBatch:
     content = "|".join([salt, *(f"{video.run_id},{video.video_id}" for video in videos)])
-    name = hashlib.sha256(content.encode()).hexdigest()[:20]
-    return RelabelBatch(name, tuple(videos), tuple(places[video.run_id, video.video_id] for video in videos))
+    return RelabelBatch(hashlib.sha256(content.encode()).hexdigest()[:20], tuple(videos))
 
 
-def places_of_videos(catalog: Catalog, run_ids: Sequence[str]) -> dict[tuple[str, str], str]:
-    """Maps (run id, video id) to the path of the part file of `videos` that holds the row.
+def store_batch(batch: RelabelBatch, folder: str) -> str:
+    """Writes a batch into a folder, so that a job's description holds its path only; returns the path.
 
     Raises:
-        CatalogError: a run's table of files cannot be read.
-        OSError: a part file cannot be read.
+        StorageError: it cannot be written.
     """
-    places = {}
-    wanted = set(run_ids)
-    for holder in catalog.holders():
-        here = wanted.intersection(run.run_id for run in holder.runs)
-        names = ["video_id", *(["run_id"] if holder.pack else [])]
-        for row in catalog.file_rows(holder.holder_id) if here else ():
-            if row.table == "videos":
-                path = catalog.path(row.path)
-                with storage.open_read(path) as file:
-                    table = pq.read_table(file, columns=names)
-                made_by = table["run_id"].to_pylist() if holder.pack else [holder.holder_id] * len(table)
-                places.update(dict.fromkeys(zip(made_by, table["video_id"].to_pylist(), strict=True), path))
-    return places
+    path = storage.join(folder, f"{batch.name}.batch")
+    storage.write_atomically(path, msgspec.msgpack.encode(batch), "relabel")
+    return path
+
+
+def stored_batch(path: str) -> RelabelBatch:
+    """Reads what `store_batch` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return msgspec.msgpack.decode(storage.read_bytes(path), type=RelabelBatch)
 
 
 class RelabelVideos(beam.PTransform):
-    """Turns `RelabelBatch`es into rows of the table `files`, and writes the files of the other tables.
+    """Turns paths of stored `RelabelBatch`es into rows of the table `files`, and writes the files of the other tables.
 
     A file's name follows from its content, so a retried or resumed run finds or overwrites its own files.
     """
@@ -135,9 +128,9 @@ class RelabelVideos(beam.PTransform):
         self.settings = settings
         self.attempt = attempt
 
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+    def expand(self, paths: beam.PCollection) -> beam.PCollection:
         """Applies the transform."""
-        return batches | "Label and write" >> beam.ParDo(_RelabelBatch(self.settings, self.attempt))
+        return paths | "Label and write" >> beam.ParDo(_RelabelBatch(self.settings, self.attempt))
 
 
 class _RelabelBatch(beam.DoFn):
@@ -152,8 +145,8 @@ class _RelabelBatch(beam.DoFn):
     def setup(self) -> None:
         self._progress = Progress(self._settings.progress_folder, self._attempt.require)
 
-    def process(self, batch: RelabelBatch) -> Iterator[schemas.FileRow]:
-        settings = self._settings
+    def process(self, path: str) -> Iterator[schemas.FileRow]:
+        settings, batch = self._settings, stored_batch(path)
         paths = paths_of(batch, settings)
         if storage.exists(paths["videos"]):  # it is written last, so the others are complete
             self._reused.inc()
@@ -285,8 +278,8 @@ def _failure(row: dict[str, Any], model_fingerprint: str, now: datetime) -> dict
 
 
 def _video_rows(batch: RelabelBatch) -> Iterator[dict[str, Any]]:
-    for path in sorted(set(batch.parts)):
-        here = [video for video, part in zip(batch.videos, batch.parts, strict=True) if part == path]
+    for path in sorted({video.part for video in batch.videos}):
+        here = [video for video in batch.videos if video.part == path]
         with storage.open_read(path) as file:
             table = pq.read_table(file)
         table = table.filter(pc.is_in(table["video_id"], pa.array([video.video_id for video in here], pa.string())))

@@ -147,8 +147,20 @@ class _Band(NamedTuple):
     moments_s: NDArray[np.float64]
 
 
-def lines_of(one_s: NDArray[np.float64], other_s: NDArray[np.float64]) -> list[Line]:
-    """Finds the lines on which most hits lie, best first.
+class Suggested(NamedTuple):
+    """The lines on which most hits of two videos lie.
+
+    Attributes:
+        lines: best first; empty if the hits lie on none.
+        votes: seconds of the first video with a hit on the best line.
+    """
+
+    lines: tuple[Line, ...]
+    votes: float
+
+
+def lines_of(one_s: NDArray[np.float64], other_s: NDArray[np.float64]) -> Suggested:
+    """Finds the lines on which most hits lie.
 
     Args:
         one_s: time of each hit in the first video, float64 [n].
@@ -163,7 +175,7 @@ def lines_of(one_s: NDArray[np.float64], other_s: NDArray[np.float64]) -> list[L
         near = [abs(float((known.at(middle) - line.at(middle))[0])) < 2 for _, known in kept]
         if not any(near) and len(kept) < MOST_LINES:
             kept.append((middle_s, line))
-    return [line for _, line in kept]
+    return Suggested(tuple(line for _, line in kept), found[0][0] if found else 0.0)
 
 
 def _voted(one_s: NDArray[np.float64], other_s: NDArray[np.float64], slope: float) -> list[tuple[float, float, Line]]:

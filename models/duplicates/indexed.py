@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.duplicates.fingerprints import Frames, Projection
-from models.retrieval.manifest import ShardInfo, read_manifest
+from models.retrieval.manifest import Manifest, ShardInfo
 from models.retrieval.rows import videos_of
 from models.retrieval.shards import open_level, read_rows
 
@@ -40,43 +41,53 @@ class Place(NamedTuple):
         video_id: its id.
         run_id: the run of its rows.
         rows: where its frames are.
+        content: digest of the vectors of three of its frames. Videos are compared in an order that follows from it,
+            so that names, of which ids are hashes, decide nothing.
     """
 
     video_id: str
     run_id: str
     rows: Rows
+    content: bytes
+
+    @property
+    def order(self) -> tuple[int, bytes, str]:
+        """Sorts shorter videos first, so that the shorter one of a pair is laid along the longer one."""
+        return self.rows.after - self.rows.first, self.content, self.video_id
 
 
 class IndexedFrames:
     """An open index.
 
     Args:
-        root: the index folder.
-        index_id: id of the index.
+        root: the folder on this machine where its files are.
+        manifest: the index.
 
     Raises:
-        NoIndexError: there is no index.
         IndexFormatError: a file is missing or damaged.
     """
 
-    def __init__(self, root: Path, index_id: str | None = None) -> None:
+    def __init__(self, root: Path, manifest: Manifest) -> None:
         self._root = root
-        self.manifest = read_manifest(root, index_id)
+        self.manifest = manifest
         self._open = lru_cache(maxsize=64)(self._opened)
 
     def places(self) -> list[Place]:
-        """Lists the videos that can be found, sorted by id."""
-        return sorted(place for number in range(len(self.manifest.shards)) for place in self._places(number))
+        """Lists the videos that can be found, sorted by `Place.order`."""
+        found = (place for number in range(len(self.manifest.shards)) for place in self._places(number))
+        return sorted(found, key=lambda place: place.order)
 
     def _places(self, number: int) -> Iterator[Place]:
         hidden = set(self.manifest.hidden)
         shard = self.manifest.shards[number]
-        owners = videos_of(open_level(self._root, shard, "frames").ids)
+        frames = open_level(self._root, shard, "frames")
+        owners = videos_of(frames.ids)
         rows = read_rows(self._root, shard, "videos", ["video", "video_id", "run_id"]).to_pylist()
         for row in rows:
             if row["video"] not in hidden:
                 first, after = np.searchsorted(owners, [row["video"], row["video"] + 1])
-                yield Place(row["video_id"], row["run_id"], Rows(number, int(first), int(after)))
+                content = _digest(frames.vectors[[first, (first + after) // 2, after - 1]])
+                yield Place(row["video_id"], row["run_id"], Rows(number, int(first), int(after)), content)
 
     def read(self, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float16]]:
         """Returns the times, float64 [n], and the embeddings, float16 [n, D], of a video's frames."""
@@ -88,15 +99,12 @@ class IndexedFrames:
         times_s = read_rows(self._root, shard, "frames", ["time_s"])["time_s"].to_numpy()
         return times_s, open_level(self._root, shard, "frames").vectors
 
-    def fit(self, videos: Iterable[Rows]) -> Projection:
-        """Fits the projection on frames of some of the videos; the shards' order does not matter.
-
-        Args:
-            videos: in the order of their ids. Ids are hashes, so the first ones are a random sample.
-        """
+    def fit(self, videos: Iterable[Place]) -> Projection:
+        """Fits the projection on frames of some of the videos; neither their order nor that of the shards matters."""
         parts, count = [], 0
-        for rows in videos:
-            _, vectors = self.read(rows)
+        # The content is a hash, so the first ones are a random sample.
+        for place in sorted(videos, key=lambda place: (place.content, place.video_id)):
+            _, vectors = self.read(place.rows)
             step = max(1, len(vectors) // _SAMPLE_PER_VIDEO)
             parts.append(np.asarray(vectors[::step]))
             count += len(parts[-1])
@@ -107,3 +115,7 @@ class IndexedFrames:
     def frames(self, rows: Rows, projection: Projection) -> Frames:
         """Returns the fingerprints of a video."""
         return projection.frames(*self.read(rows))
+
+
+def _digest(vectors: NDArray[np.float16]) -> bytes:
+    return blake2b(np.ascontiguousarray(vectors).tobytes(), digest_size=8).digest()

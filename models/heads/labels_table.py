@@ -97,7 +97,7 @@ def examples_of(rows: Iterable[LabelRow], uris: Iterable[str]) -> list[Example]:
 
     Args:
         rows: Rows of the table.
-        uris: The uris of all videos that have features or frames.
+        uris: The uris of all videos that have features or frames, each once; they are not all kept.
 
     Raises:
         LabelsError: A row's video is unknown or ambiguous, or a group or a part has two splits.
@@ -168,16 +168,22 @@ def _seconds(path: str, line: int, text: str, absent: float) -> float:
 
 def _matched(rows: Sequence[LabelRow], uris: Iterable[str]) -> Iterator[tuple[LabelRow, str]]:
     """Yield every row with the uri that its path names."""
-    known = sorted(set(uris))
+    wanted = {row.path.rsplit("/", 1)[-1] for row in rows}
     by_name: dict[str, list[str]] = defaultdict(list)
-    for uri in known:
-        by_name[uri.rsplit("/", 1)[-1]].append(uri)
+    known, first = 0, ""
+    for uri in uris:
+        known, first = known + 1, min(first or uri, uri)
+        if (name := uri.rsplit("/", 1)[-1]) in wanted:
+            by_name[name].append(uri)
+    for matches in by_name.values():
+        matches.sort()
     found = [(row, _ending_with(row.path, by_name)) for row in rows]
     unknown = sorted({row.path for row, matches in found if not matches})
     if unknown:
+        like = f" are like {first!r}" + (f" and {known - 1} more" if known > 1 else "") if known else " are like "
         raise LabelsError(
             f"{len(unknown)} of {len({row.path for row in rows})} labelled videos are unknown: {_listed(unknown)}; "
-            f"the {len(known)} known ones are like {_listed(known, 1)}"
+            f"the {known} known ones{like}"
         )
     for row, matches in found:
         if len(matches) > 1:

@@ -10,12 +10,14 @@
 Until the last step the old index answers. No step holds more than a sample, a block or a shard in memory.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.retrieval.errors import MixedModelsError, RetrievalError
@@ -90,7 +92,7 @@ def draft(
     shards: Sequence[ShardInfo],
     *,
     base: Manifest | None = None,
-    removed: Iterable[str] = (),
+    removed: Sequence[str] | pa.Array = (),
     kind: KindChoice = "auto",
     runs: Sequence[str] = (),
 ) -> Manifest:
@@ -116,14 +118,14 @@ def draft(
     """
     _require_one_model(source, shards, base)
     old = base.shards if base else ()
-    added = _video_ids(root, shards)
-    gone = set(removed) | added.keys()
+    added, names = _videos_of(root, shards)
+    gone = pa.chunked_array([names, pa.array(removed, pa.string())]).combine_chunks()
     hidden = set(base.hidden if base else ())
-    hidden |= {number for name, number in _video_ids(root, old, hidden).items() if name in gone}
+    hidden |= _numbers_of(root, old, gone)
     kept, still_hidden = _without_empty(root, [*old, *shards], hidden)
     if not kept:
         raise RetrievalError("there is nothing to index: the catalog has no video with usable frames")
-    numbers = [base.next_video if base else 0, *(number + 1 for number in added.values())]
+    numbers = [base.next_video if base else 0, int(added.max(initial=-1)) + 1]
     centre, videos = _centre(root, kept, still_hidden, source.embedding_size)
     frames = sum(int(keep.sum()) for _, keep in _live(root, kept, still_hidden, "frames"))
     return Manifest(
@@ -270,18 +272,25 @@ def _require_one_model(source: Source, shards: Sequence[ShardInfo], base: Manife
             )
 
 
-def _video_ids(root: Path, shards: Sequence[ShardInfo], hidden: Set[int] = frozenset()) -> dict[str, int]:
-    """Map video_id to number for the visible videos of the shards; refuse an id that occurs twice."""
-    numbers: dict[str, int] = {}
-    for shard in shards:
+def _videos_of(root: Path, shards: Sequence[ShardInfo]) -> tuple[NDArray[np.int64], pa.Array]:
+    """Return the numbers and the ids of all videos of some shards; refuse an id that occurs twice."""
+    tables = [read_rows(root, shard, "videos", ["video", "video_id"]) for shard in shards]
+    names = pa.chunked_array([table["video_id"].combine_chunks() for table in tables], pa.string()).combine_chunks()
+    if len(names.unique()) < len(names):
+        twice = pc.value_counts(names)
+        (name, *_) = twice.filter(pc.greater(twice.field("counts"), 1)).field("values").to_pylist()
+        raise RetrievalError(f"video {name} is twice in the shards: each video belongs in one")
+    numbers = [table["video"].to_numpy() for table in tables]
+    return np.concatenate([np.empty(0, np.int64), *numbers]), names
+
+
+def _numbers_of(root: Path, shards: Sequence[ShardInfo], names: pa.Array) -> set[int]:
+    """Return the numbers that videos with some ids have in the shards."""
+    found: set[int] = set()
+    for shard in shards if len(names) else ():
         table = read_rows(root, shard, "videos", ["video", "video_id"])
-        for number, name in zip(table["video"].to_pylist(), table["video_id"].to_pylist(), strict=True):
-            if number in hidden:
-                continue
-            if name in numbers:
-                raise RetrievalError(f"video {name} is twice in the shards: each video belongs in one")
-            numbers[name] = number
-    return numbers
+        found.update(table["video"].filter(pc.is_in(table["video_id"], names)).to_pylist())
+    return found
 
 
 def _without_empty(root: Path, shards: Sequence[ShardInfo], hidden: set[int]) -> tuple[list[ShardInfo], set[int]]:

@@ -21,6 +21,9 @@ from models.retrieval.vectors import StoredVectors, open_vectors, write_vectors
 # million frames of 1,280 numbers make ten shards.
 SHARD_BYTES = 1 << 28
 
+SHARD_VIDEOS = 10_000
+"""Videos of one shard, at most: short videos have few frames, and what is known of each is held while it is written."""
+
 
 def shard_frames(embedding_size: int) -> int:
     """Return about how many frames belong in one shard."""

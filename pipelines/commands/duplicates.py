@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.terminal.console import console, print_paragraph
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
@@ -39,6 +40,7 @@ REPEATED_SHOWN = 5
     show_default=True,
     help="How sure a copy must be. More finds fewer, and fewer wrong ones.",
 )
+@model_to_read
 @monitoring_options
 @job_options
 def command(context: click.Context, **chosen: Any) -> None:
@@ -53,7 +55,9 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.jobs.duplicates import DuplicatesRequest, run_duplicates
         from transforms.storage import absolute
 
-        request = DuplicatesRequest(absolute(chosen["catalog"]), chosen["min_seconds"], chosen["min_score"])
+        request = DuplicatesRequest(
+            absolute(chosen["catalog"]), chosen["min_seconds"], chosen["min_score"], chosen["model"]
+        )
         summary = run_duplicates(request, options)
         monitoring.summary = {name: value for name, value in asdict(summary).items() if name != "index_id"}
         if chosen["as_json"]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -31,8 +30,9 @@ from transforms.catalog.duplicates import (
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id
+from transforms.catalog.stored_index import StoredIndex
 from transforms.collect import Collect, read_collected
-from transforms.find_duplicates import FindDuplicates, FindSettings, Found
+from transforms.find_duplicates import FindDuplicates, FindSettings, Found, OpenFrames
 from transforms.storage import Fence
 
 COLUMNS = ["duration_s", "width", "height", "size_bytes", "modified"]
@@ -45,6 +45,7 @@ class DuplicatesRequest:
     catalog: str
     min_seconds: float
     min_score: float
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class DuplicatesSummary:
 
 @dataclass(frozen=True)
 class _Compared:
-    """The videos that are compared, sorted by id, and what is known of them."""
+    """The videos that are compared, in an order that follows from their content, and what is known of them."""
 
     places: list[Place]
     videos: dict[str, Video]
@@ -90,22 +91,23 @@ def run_duplicates(request: DuplicatesRequest, options: PipelineOptions) -> Dupl
     """Compares all videos of the index and stores what they share; the earlier table is replaced when all is done.
 
     Raises:
-        CatalogError: there is no catalog, or it is not on this machine's file system.
+        CatalogError: there is no catalog.
         CatalogLocked: an index build or another search for copies is under way.
         CatalogLockLost: another command took over; the table has not changed.
         RetrievalError: there is no index, or it is damaged.
         StorageError: the catalog cannot be written.
     """
     began = time.monotonic()
-    catalog = _opened(request.catalog)
+    catalog = Catalog.open(request.catalog, request.model)
     newest = catalog.newest_run()
     if newest is None:
         raise CatalogError(f"no finished run in {catalog.root}: run `reelbeam classify` first")
-    root = Path(catalog.path("index"))
-    index = IndexedFrames(root)  # refuses a catalog without an index before a lock makes its folder
+    folder = catalog.index_folder
+    StoredIndex(folder).manifest()  # refuses a catalog without an index before a lock makes its folder
     # The index must not be replaced while its vectors are read, so its lock is the one that this job takes.
-    with CatalogLock(str(root), "reelbeam duplicates") as lock:
-        index = IndexedFrames(root)
+    with CatalogLock(folder, "reelbeam duplicates") as lock:
+        opened = OpenFrames(folder)
+        index = opened.frames
         with step("Reading the catalog"):
             compared = _compared(catalog, newest.run_id, index)
         run_id = new_run_id(datetime.now(UTC), SNAPSHOTS.ids(catalog))
@@ -115,14 +117,6 @@ def run_duplicates(request: DuplicatesRequest, options: PipelineOptions) -> Dupl
         groups = groups_of(copies, compared.videos)
         _store(catalog, run_id, newest.run_id, index, compared, request, (copies, groups), lock.check)
     return _summary(run_id, index, compared, copies, groups, time.monotonic() - began)
-
-
-def _opened(root: str) -> Catalog:
-    if not storage.is_local(root):
-        raise CatalogError(
-            f"cannot look for copies in {root}: the index is memory-mapped; copy or mount the catalog first"
-        )
-    return Catalog.open(root)
 
 
 def _compared(catalog: Catalog, newest_run: str, index: IndexedFrames) -> _Compared:
@@ -160,10 +154,10 @@ def _search(
     if len(places) < 2:
         return []
     with step("Learning what frames have in common"):
-        projection = index.fit(place.rows for place in places)
+        projection = index.fit(places)
     rows = np.array([place.rows for place in places], np.int64)
-    root = catalog.path("index")
-    settings = FindSettings(root, index.manifest.index_id, rows, projection, request.min_seconds, request.min_score)
+    folder = catalog.index_folder
+    settings = FindSettings(folder, index.manifest.index_id, rows, projection, request.min_seconds, request.min_score)
     results = catalog.path(FOLDER, f"run={run_id}", "found.json")
     with step(f"Comparing {len(places)} videos"), beam.Pipeline(options=options) as pipeline:
         _ = (
@@ -179,15 +173,13 @@ def _search(
 
 
 def _copy(found: Found, places: Sequence[Place], videos: dict[str, Video]) -> Copy:
+    """Returns what was found with the video first whose id comes first."""
     one, other = (places[number].video_id for number in (found.one, found.other))
-    return Copy(
-        one,
-        other,
-        _within(Range(found.one_start_s, found.one_end_s), videos[one]),
-        _within(Range(found.other_start_s, found.other_end_s), videos[other]),
-        found.speed,
-        found.score,
-    )
+    here = _within(Range(found.one_start_s, found.one_end_s), videos[one])
+    there = _within(Range(found.other_start_s, found.other_end_s), videos[other])
+    if one < other:
+        return Copy(one, other, here, there, found.speed, found.score)
+    return Copy(other, one, there, here, round(1 / found.speed, 4), found.score)
 
 
 def _within(stretch: Range, video: Video) -> Range:

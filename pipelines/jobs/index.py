@@ -1,7 +1,7 @@
 """Builds or extends an index: new videos go into new shards, gone videos are hidden, and CURRENT changes last."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.retrieval.build import (
@@ -24,13 +26,15 @@ from models.retrieval.build import (
 )
 from models.retrieval.errors import NoChecksums, NoIndexError
 from models.retrieval.manifest import FileSum, Manifest, ShardInfo, quantiser_files
-from models.retrieval.shards import read_rows, shard_frames
+from models.retrieval.merging import merge_small
+from models.retrieval.shards import SHARD_VIDEOS, read_rows, shard_frames
 from models.text.registry import DEFAULT_TEXT_MODEL
 from pipelines.terminal.progress import step
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
+from transforms.catalog.index_changes import IndexChanges
 from transforms.catalog.index_copy import IndexFiles
-from transforms.catalog.index_source import IndexedVideo, label_directions, live_videos
+from transforms.catalog.index_source import IndexedVideo, LiveVideos, label_directions
 from transforms.catalog.labelled_videos import newest_config
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
@@ -122,18 +126,9 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
         source = _source_like(base, catalog, config)
         base = _extended(base, catalog, source)
         runs = [run_id for run_id in catalog.run_ids() if run_id <= newest.run_id]
-        with step("Reading the catalog"):
-            live = live_videos(catalog, at=newest.run_id)  # the next build takes a night that ends meanwhile
-            indexed = _indexed(files, base)
-        # A video's run tells whether the index has its latest rows.
-        todo = [video for video in live.values() if indexed.get(video.video_id) != video.run_id]
         index_id = new_run_id(datetime.now(UTC), index.build_ids())
-        plans = list(_plan(todo, index_id, base.next_video if base else 0, source.embedding_size))
-        written = _write(index.folder, index_id, plans, source, options)
-        shards, sums = [one.shard for one in written], _sums(written)
-        files.fetch(sums)
-        changes = _changes(indexed, live, todo, shards, _ids(files, shards))
-        if base is not None and not shards and not changes.removed:
+        shards, sums, changes = _new_shards(catalog, newest.run_id, index, files, base, index_id, source, options)
+        if base is not None and not shards and not len(changes.removed):
             lock.check()
             index.remove_unreferenced()  # also files that a killed build left
             return _summary(base, changes, began, changed=False)
@@ -144,6 +139,7 @@ def run_index(request: IndexRequest, options: PipelineOptions) -> IndexSummary:
             files.root, index_id, created_at, source, shards,
             base=base, removed=changes.removed, kind=request.kind, runs=runs,
         ).with_files(sums)  # fmt: skip
+        manifest = _with_few_shards(index, files, manifest)
         directions = label_directions(catalog, config.model_fingerprint)
         manifest = _finish(index, files, manifest, request.recall, directions, options)
         index.publish(files.root, manifest, lock.check)
@@ -201,42 +197,56 @@ def _only_labels_differ(catalog: Catalog, base: Manifest, source: Source) -> boo
     return (one.backbone, one.precision) == (other.backbone, other.precision)
 
 
-def _indexed(files: IndexFiles, base: Manifest | None) -> dict[str, str]:
-    """Returns the ids of the videos that the index can find, with the runs of their rows."""
-    indexed: dict[str, str] = {}
-    if base is not None:
-        tables = {shard.rows_name("videos") for shard in base.shards}
-        files.fetch({name: one for name, one in base.files.items() if name in tables})
-        hidden = set(base.hidden)
-        for shard in base.shards:
-            rows = read_rows(files.root, shard, "videos", ["video", "video_id", "run_id"]).to_pylist()
-            indexed.update({row["video_id"]: row["run_id"] for row in rows if row["video"] not in hidden})
-    return indexed
-
-
 class _Changes(NamedTuple):
     """Changes that a build makes: videos that it adds, ids that it hides, frames and videos that it leaves out."""
 
     added: int
-    removed: list[str]
+    removed: pa.Array
     unusable_frames: int
     unusable_videos: int
 
 
-def _ids(files: IndexFiles, shards: Iterable[ShardInfo]) -> set[str]:
-    tables = (read_rows(files.root, shard, "videos", ["video_id"]) for shard in shards)
-    return {video_id for table in tables for video_id in table["video_id"].to_pylist()}
+def _new_shards(
+    catalog: Catalog, newest_run: str, index: StoredIndex, files: IndexFiles, base: Manifest | None, index_id: str,
+    source: Source, options: PipelineOptions,
+) -> tuple[list[ShardInfo], dict[str, FileSum], _Changes]:  # fmt: skip
+    """Writes the shards of new and changed videos; returns them, what was uploaded, and what changes."""
+    with step("Reading the catalog"):
+        live = LiveVideos(catalog, at=newest_run)  # the next build takes a night that ends meanwhile
+    with live:
+        changes = IndexChanges(live)
+        for table in _indexed(files, base):
+            changes.add_indexed(table)
+        plans = _plan(changes.todo(), index_id, base.next_video if base else 0, source.embedding_size)
+        written = _write(index.folder, index_id, plans, source, options)
+        shards, sums = [one.shard for one in written], _sums(written)
+        files.fetch(sums)
+        for shard in shards:
+            changes.add_written(read_rows(files.root, shard, "videos", ["video_id"])["video_id"])
+        added, unusable, frames = changes.counts()
+        left_out = frames - sum(shard.frames for shard in shards)
+        return shards, sums, _Changes(added, changes.removed(), left_out, unusable)
 
 
-def _changes(
-    indexed: Mapping[str, str], live: Mapping[str, IndexedVideo], todo: list[IndexedVideo],
-    shards: list[ShardInfo], written: set[str],
-) -> _Changes:  # fmt: skip
-    """Compares the plan with the shards and the ids of videos that were written."""
-    unusable = {video.video_id for video in todo} - written
-    removed = (indexed.keys() - live.keys()) | (indexed.keys() & unusable)
-    frames = sum(part.rows for video in todo for part in video.rows) - sum(shard.frames for shard in shards)
-    return _Changes(len(written), sorted(removed), frames, len(unusable))
+def _indexed(files: IndexFiles, base: Manifest | None) -> Iterator[pa.Table]:
+    """Yields the ids of the videos that the index can find, with the runs of their rows, shard by shard."""
+    if base is None:
+        return
+    tables = {shard.rows_name("videos") for shard in base.shards}
+    files.fetch({name: one for name, one in base.files.items() if name in tables})
+    hidden = pa.array(base.hidden, pa.int64())
+    for shard in base.shards:
+        rows = read_rows(files.root, shard, "videos", ["video", "video_id", "run_id"])
+        yield rows.filter(pc.invert(pc.is_in(rows["video"], hidden)))
+
+
+def _with_few_shards(index: StoredIndex, files: IndexFiles, manifest: Manifest) -> Manifest:
+    """Merges the small shards of a drafted index if it has many."""
+    files.hold(manifest.index_id)
+    with step("Merging small shards"):
+        manifest, merged = merge_small(files.root, manifest)
+        names = [name for shard in merged for name in shard.file_names()]
+        return manifest.with_files(index.upload(files.root, names))
 
 
 def _plan(videos: Iterable[IndexedVideo], index_id: str, first_number: int, embedding_size: int) -> Iterator[ShardPlan]:
@@ -247,7 +257,7 @@ def _plan(videos: Iterable[IndexedVideo], index_id: str, first_number: int, embe
     for video in videos:
         waiting.append(video)
         frames += sum(part.rows for part in video.rows)
-        if frames >= most:
+        if frames >= most or len(waiting) >= SHARD_VIDEOS:
             yield ShardPlan(f"{index_id}/shard-{shards:05d}", number, tuple(waiting))
             number, shards, frames, waiting = number + len(waiting), shards + 1, 0, []
     if waiting:
@@ -255,15 +265,15 @@ def _plan(videos: Iterable[IndexedVideo], index_id: str, first_number: int, embe
 
 
 def _write(
-    folder: str, index_id: str, plans: list[ShardPlan], source: Source, options: PipelineOptions
+    folder: str, index_id: str, plans: Iterable[ShardPlan], source: Source, options: PipelineOptions
 ) -> list[WrittenShard]:
-    if not plans:
-        return []
     settings = ShardSettings(folder, source.model_fingerprint, source.embedding_size, DEFAULT_TEXT_MODEL)
     build = storage.join(folder, index_id)
     results = storage.join(build, "shards.json")
     stored = [store_plan(plan, build) for plan in plans]
-    watched = step("Writing shards", build, "*.videos.parquet", len(plans))
+    if not stored:
+        return []
+    watched = step("Writing shards", build, "*.videos.parquet", len(stored))
     with watched, beam.Pipeline(options=options) as pipeline:
         _ = (
             pipeline

@@ -1,12 +1,13 @@
 """Gives a whole catalog new labels: a run made from the stored rows and committed as any other."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from models.visual.labels import ACCURACY
@@ -16,7 +17,7 @@ from transforms.catalog import latest, schemas
 from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
 from transforms.catalog.forgetting import finish_forgetting
 from transforms.catalog.heads import head_for
-from transforms.catalog.index_source import IndexedVideo, live_videos
+from transforms.catalog.index_source import IndexedVideo, LiveVideos
 from transforms.catalog.labelled_videos import newest_config
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord
@@ -41,13 +42,50 @@ class RelabelRequest:
     vocabulary: str | None = None
 
 
-@dataclass(frozen=True)
-class _Todo:
-    """Videos and failures that have no labels of the head yet, and the number of those that have."""
+_KNOWN: Final = "CREATE TABLE known (video_id VARCHAR, fingerprint VARCHAR, run_id VARCHAR)"
 
-    videos: list[IndexedVideo]
-    failures: pa.Table
-    skipped: int
+_NEWEST_KNOWN: Final = """
+CREATE OR REPLACE TABLE known AS
+SELECT video_id, max_by(fingerprint, run_id) AS fingerprint FROM known GROUP BY video_id
+"""
+
+_NEW: Final = "(video_id, fingerprint) NOT IN (SELECT (video_id, fingerprint) FROM known)"
+"""The head has not labelled the same file before."""
+
+
+class _Todo:
+    """Videos and failures that have no labels of the head yet.
+
+    Attributes:
+        videos: number of the videos.
+        failures: rows of the failures.
+        skipped: number of the videos and failures that have such labels.
+    """
+
+    def __init__(self, catalog: Catalog, live: LiveVideos, config: RunConfig) -> None:
+        database = self._database = live.database
+        self._live = live
+        database.execute(_KNOWN)
+        for batch in latest.outcomes_like(catalog, config):
+            columns = {name: batch[name] for name in ("video_id", "fingerprint", "run_id")}
+            database.insert("known", columns)
+        database.execute(_NEWEST_KNOWN)
+        ((self.videos,),) = database.execute(f"SELECT count(*) FROM live WHERE {_NEW}")
+        failures = latest.latest_failures(catalog)
+        self.failures = failures.filter(pc.is_in(failures["video_id"], self._new(failures)))
+        self.skipped = len(live) + len(failures) - self.videos - len(self.failures)
+
+    def each_video(self) -> Iterator[IndexedVideo]:
+        """Yields the videos, in the order of the frames files."""
+        return self._live.where(_NEW)
+
+    def _new(self, failures: pa.Table) -> pa.Array:
+        """Returns the ids of those of some failures that are new."""
+        columns = {name: failures[name] for name in ("video_id", "fingerprint")}
+        self._database.execute("CREATE TABLE failed (video_id VARCHAR, fingerprint VARCHAR)")
+        self._database.insert("failed", columns)
+        batches = self._database.batches(f"SELECT video_id FROM failed WHERE {_NEW}")
+        return pa.chunked_array([batch["video_id"] for batch in batches], pa.string()).combine_chunks()
 
 
 def run_relabel(
@@ -89,42 +127,30 @@ def run_relabel(
             thumbnail_seconds="0",
             hedging=hedging,
         )
-        todo = _todo(catalog, config)
-        unfinished = catalog.unfinished()
-        run = catalog.start_run(
-            config, newest.archives, datetime.now(UTC), lock.check, follow_links=newest.follow_links
-        )
-        lock.name_run(run.run_id)
-        publish(bundle, catalog)
-        metrics: dict[str, Any] = {}
-        if todo.videos:
-            lock.check()
-            with watch(catalog.work_folder(run.run_id)):
-                metrics = write_again(catalog, run, bundle, todo.videos, options)
-        else:
-            write_no_files(catalog, run, lock.check)
+        with LiveVideos(catalog, also_gone=True) as live:
+            todo = _Todo(catalog, live, config)
+            unfinished = catalog.unfinished()
+            run = catalog.start_run(
+                config, newest.archives, datetime.now(UTC), lock.check, follow_links=newest.follow_links
+            )
+            lock.name_run(run.run_id)
+            publish(bundle, catalog)
+            metrics: dict[str, Any] = {}
+            if todo.videos:
+                lock.check()
+                with watch(catalog.work_folder(run.run_id)):
+                    metrics = write_again(catalog, run, bundle, todo.each_video(), options)
+            else:
+                write_no_files(catalog, run, lock.check)
         if len(todo.failures):
             write_failures(catalog, run, _carried_over(todo.failures, config), lock.check)
         gone = catalog.read_batches("gone", newest.run_id, schemas.GONE.names)
         write_gone(catalog, run, gone, lock.check)
-        found = todo.skipped + len(todo.videos) + len(todo.failures)
+        found = todo.skipped + todo.videos + len(todo.failures)
         known = Counts(discovered=found, skipped=todo.skipped)
         runner = options.view_as(StandardOptions).runner or ""
         record = commit(catalog, run, known, metrics, time.monotonic() - began, runner, lock.check)
     return record, unfinished is not None and unfinished.run_id == run.run_id
-
-
-def _todo(catalog: Catalog, config: RunConfig) -> _Todo:
-    """Splits the latest rows by whether the head has labelled the same file before."""
-    known = latest.known_fingerprints(catalog, config)
-    fingerprints = latest.latest_videos(catalog, ["video_id", "fingerprint"])
-    current = dict(zip(fingerprints["video_id"].to_pylist(), fingerprints["fingerprint"].to_pylist(), strict=True))
-    live = live_videos(catalog, also_gone=True)
-    videos = [video for video_id, video in live.items() if known.get(video_id) != current[video_id]]
-    failures = latest.latest_failures(catalog)
-    new = [known.get(row["video_id"]) != row["fingerprint"] for row in failures.to_pylist()]
-    left = failures.filter(pa.array(new, pa.bool_()))
-    return _Todo(videos, left, len(live) + len(failures) - len(videos) - len(left))
 
 
 def _carried_over(failures: pa.Table, config: RunConfig) -> pa.Table:

@@ -1,6 +1,6 @@
 """Runs the Beam job that writes stored rows again, for relabelling and upgrading."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +9,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.visual.bundle import ModelBundle
 from pipelines.jobs.classify.graph import metrics_of
+from transforms import storage
 from transforms.catalog.attempt import Attempt
 from transforms.catalog.index_source import IndexedVideo
 from transforms.catalog.progress import Progress
 from transforms.catalog.runs import Catalog, StartedRun
-from transforms.relabel_videos import RelabelSettings, RelabelVideos, places_of_videos, plan_batches
+from transforms.relabel_videos import RelabelSettings, RelabelVideos, plan_batches, store_batch
 from transforms.write_files_table import WriteFilesTable
 
 
@@ -21,7 +22,7 @@ def write_again(
     catalog: Catalog,
     run: StartedRun,
     bundle: ModelBundle,
-    videos: Sequence[IndexedVideo],
+    videos: Iterable[IndexedVideo],
     options: PipelineOptions,
     *,
     keeps_labels: bool = False,
@@ -32,7 +33,7 @@ def write_again(
         catalog: the catalog; the bundle is published in it.
         run: the started run.
         bundle: the head, or the model that gave the stored labels.
-        videos: at least one.
+        videos: at least one, in the order of the frames files; they are not all kept.
         options: Beam's.
         keeps_labels: see `RelabelSettings`.
 
@@ -43,7 +44,6 @@ def write_again(
         CatalogError: a file of the catalog is damaged.
         StorageError: a file cannot be read or written.
     """
-    places = places_of_videos(catalog, sorted({video.run_id for video in videos}))
     work = catalog.work_folder(run.run_id)
     attempt = Attempt.begin(work)
     settings = RelabelSettings(
@@ -56,15 +56,17 @@ def write_again(
         processed_at_s=datetime.fromisoformat(run.started_at).timestamp(),
         keeps_labels=keeps_labels,
     )
-    batches = list(plan_batches(videos, places, repr(run.config.rows_key)))
+    duration_s = _Sum()
+    batches = plan_batches(duration_s.of(videos), repr(run.config.rows_key))
+    paths = [store_batch(batch, storage.join(work, "batches")) for batch in batches]
     progress = Progress(work, attempt.require)
     progress.begin("plan")
-    progress.add("plan", planned_s=sum(video.columns["duration_s"] or 0 for video in videos), segments=len(batches))
+    progress.add("plan", planned_s=duration_s.total, segments=len(paths))
     progress.write()
     pipeline = beam.Pipeline(options=options)
     _ = (
         pipeline
-        | "Batches" >> beam.Create(batches)
+        | "Batches" >> beam.Create(paths)
         | "Spread batches" >> beam.Reshuffle()
         | RelabelVideos(settings, attempt)
         | WriteFilesTable(catalog.files_table(run.run_id), catalog.root, attempt)
@@ -72,3 +74,19 @@ def write_again(
     result = pipeline.run()
     result.wait_until_finish()
     return metrics_of(result)
+
+
+class _Sum:
+    """Adds up the durations of videos that pass by.
+
+    Attributes:
+        total: seconds.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def of(self, videos: Iterable[IndexedVideo]) -> Iterator[IndexedVideo]:
+        for video in videos:
+            self.total += video.columns["duration_s"] or 0
+            yield video

@@ -21,7 +21,7 @@ from transforms import storage
 from transforms.catalog import latest, schemas
 from transforms.catalog.commit import commit, write_gone
 from transforms.catalog.forgetting import finish_forgetting
-from transforms.catalog.index_source import live_videos
+from transforms.catalog.index_source import LiveVideos
 from transforms.catalog.labelled_videos import catalog_bundle, newest_config
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import Catalog, Counts, RunConfig
@@ -92,7 +92,8 @@ def run_upgrade(
         finish_forgetting(catalog, lock.check)
         lacking = _lacking(catalog, mode)
         ids = lacking.best_labels | lacking.content_hashes
-        todo = [video for video_id, video in live_videos(catalog, also_gone=True).items() if video_id in ids]
+        with LiveVideos(catalog, also_gone=True) as live:
+            todo = list(live.having("video_id", ids))
         if not todo:
             return _upgrade(catalog, None, lacking)
         newest = catalog.newest_run()

@@ -114,6 +114,9 @@ def print_plan(plan: dict[str, Any]) -> None:
     print_paragraph(
         out, f"{plan['files']} files to process, {plan['skipped']} unchanged, {plan['failing']} that will fail"
     )
+    if plan["perhaps_moved"]:
+        said = "may be moved or copied: they have the size and time of a known video; the night reads their content"
+        print_paragraph(out, f"{plan['perhaps_moved']} of the new files {said}")
     if plan["left"]:
         print_paragraph(out, f"{plan['left']} files left for later nights by --limit")
     print_paragraph(out, f"ignored: {escape(in_words(plan['ignored']))}")

@@ -22,7 +22,6 @@ from click.testing import CliRunner
 
 import reelbeam
 from models.duplicates.alignment import MIN_SCORE
-from models.duplicates.indexed import IndexedFrames
 from models.retrieval.build import draft
 from models.retrieval.manifest import publish_manifest
 from models.retrieval.rows import VideoFrames
@@ -31,7 +30,7 @@ from pipelines.commands.main import cli
 from tests.duplicate_clips import Set, Sources, held_out_set, sources_of, tuned_set
 from tests.duplicate_scores import scores_of
 from tests.retrieval_archives import SOURCE, finish, write_shards
-from transforms.find_duplicates import FindDuplicates, FindSettings
+from transforms.find_duplicates import FindDuplicates, FindSettings, OpenFrames
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 TANK_CLIPS = 24
@@ -94,11 +93,11 @@ def growth(folder: Path) -> None:
         root = folder / str(count)
         if not (root / "CURRENT").exists():
             build(root, count)
-        index = IndexedFrames(root)
+        index = OpenFrames(str(root)).frames
         places = index.places()
         began = time.process_time()
         rows = np.array([place.rows for place in places], np.int64)
-        projection = index.fit(place.rows for place in places)
+        projection = index.fit(places)
         settings = FindSettings(str(root), index.manifest.index_id, rows, projection, 10.0, MIN_SCORE)
         pipeline = beam.Pipeline("FnApiRunner")
         _ = pipeline | beam.Create(settings.blocks()) | FindDuplicates(settings)

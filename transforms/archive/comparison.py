@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms import storage
-from transforms.archive.database import BATCH_ROWS, BoundedDatabase
 from transforms.archive.known_content import CANDIDATES
 from transforms.archive.listing import UNLISTED, covers
 from transforms.archive.selection import DEFAULT, Selection
 from transforms.archive.todo_queue import ORDERS, TodoQueue
 from transforms.catalog import schemas
+from transforms.catalog.database import BATCH_ROWS, BoundedDatabase
 from transforms.catalog.runs import Catalog, Holder, RunConfig
 from transforms.catalog.tombstones import Tombstones
 from transforms.video.segments import Video
@@ -119,6 +119,11 @@ WITH todo AS (
 )
 SELECT pairs.*, found.video_id IS NOT NULL AS listed
 FROM pairs LEFT JOIN found ON found.video_id = pairs.video_id AND found.fingerprint = pairs.fingerprint
+"""
+
+_PERHAPS_KNOWN: Final = """
+SELECT count(DISTINCT candidates.new_id)
+FROM candidates JOIN found ON found.video_id = candidates.new_id AND found.fingerprint = candidates.fingerprint
 """
 
 _LACK_THUMBNAILS: Final = "SELECT count(*) FROM candidates ANTI JOIN thumbnail_runs USING (run_id)"
@@ -245,6 +250,14 @@ class Comparison:
             self._known = _KNOWN_WITH_THUMBNAILS
         ((found, todo, skipped, given_up),) = self._database.execute(_COUNT)
         return Backlog(found, todo, skipped, given_up, forgotten)
+
+    def perhaps_known(self) -> int:
+        """Returns how many of the videos to process have the size and time of a known video under another path.
+
+        Their content, which tells, is read at night. There are none if the run takes no hashes.
+        """
+        ((count,),) = self._database.execute(_PERHAPS_KNOWN)
+        return int(count)
 
     def _leave_out_forgotten(self, tombstones: Tombstones) -> int:
         """Takes forgotten videos out of what was found; returns their number.

@@ -6,7 +6,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.archive.database import BoundedDatabase
+from transforms.catalog.database import BoundedDatabase
 from transforms.catalog.runs import Catalog
 
 _TABLES: Final = """

@@ -7,8 +7,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.archive.database import BATCH_ROWS, BoundedDatabase, ComparisonError
 from transforms.archive.known_content import KnownVideo
+from transforms.catalog.database import BATCH_ROWS, BoundedDatabase, ComparisonError
 from transforms.decoder.spool import Spool
 from transforms.video.segments import Video
 

@@ -17,7 +17,7 @@ from models.visual.bundle import ModelBundle
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.frames import FrameReader
-from transforms.catalog.index_source import IndexedVideo, live_videos
+from transforms.catalog.index_source import IndexedVideo, LiveVideos
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig
 
 BATCH_VIDEOS = 64
@@ -81,11 +81,11 @@ def labelled_videos(catalog: Catalog, rows: Sequence[LabelRow]) -> list[Labelled
     Raises:
         LabelsError: the catalog does not have a video, or has no features of it.
     """
-    live = {video.uri: video for video in live_videos(catalog).values()}
     by_uri: dict[str, list[Example]] = {}
-    for example in examples_of(rows, live):
-        by_uri.setdefault(example.uri, []).append(example)
-    return [LabelledVideo(video, tuple(by_uri[uri])) for uri, video in live.items() if uri in by_uri]
+    with LiveVideos(catalog) as live:
+        for example in examples_of(rows, live.uris()):
+            by_uri.setdefault(example.uri, []).append(example)
+        return [LabelledVideo(video, tuple(by_uri[video.uri])) for video in live.having("uri", by_uri)]
 
 
 def batches(videos: Sequence[Any], size: int = BATCH_VIDEOS) -> Iterator[tuple[Any, ...]]:

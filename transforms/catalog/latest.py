@@ -125,7 +125,12 @@ def whole_since(catalog: Catalog) -> str:
     return max((pack.whole_since for pack in catalog.packs()), default="")
 
 
-def _require_whole(catalog: Catalog, at: str | datetime | None) -> None:
+def require_whole(catalog: Catalog, at: str | datetime | None) -> None:
+    """Checks that no rows that were the latest at a time have been dropped.
+
+    Raises:
+        CatalogError: `reelbeam compact` dropped some.
+    """
     since = whole_since(catalog)
     newest = max((run.run_id for run in _runs_until(catalog, at)), default=since)
     if newest < since:
@@ -159,7 +164,7 @@ def latest_videos(
     """
     runs = runs_to_read(catalog, at)
     if not as_far_as_kept:
-        _require_whole(catalog, at)
+        require_whole(catalog, at)
     size = runs[-1].config.embedding_size if runs else 1
     names = _with_keys(columns, "video_id", "uri") or schemas.videos_schema(size).names
     empty = schemas.videos_schema(size).empty_table().select(names)
@@ -178,7 +183,7 @@ def latest_failures(catalog: Catalog, at: str | datetime | None = None) -> pa.Ta
     none = schemas.FAILURES.empty_table().replace_schema_metadata(None)
     none = none.append_column("run_id", pa.array([], pa.string()))
     runs = runs_to_read(catalog, at)
-    _require_whole(catalog, at)
+    require_whole(catalog, at)
     names = schemas.FAILURES.names
     parts = [table for won in _winners(catalog, runs) for table in _rows_of(catalog, "failures", won, names)]
     return pa.concat_tables([none, *parts]).sort_by("uri")
@@ -208,7 +213,7 @@ def latest_frames(
         yield from _frames_of_video(catalog, names, at, uri)
         return
     runs = runs_to_read(catalog, at)
-    _require_whole(catalog, at)
+    require_whole(catalog, at)
     for won in _winners(catalog, runs):
         yield from _rows_of(catalog, "frames", won, names)
 
@@ -218,7 +223,7 @@ def _frames_of_video(
 ) -> Iterator[pa.Table]:
     video_id = storage.video_id_of(storage.path_of_uri(uri))
     runs = runs_to_read(catalog, at)
-    _require_whole(catalog, at)
+    require_whole(catalog, at)
     for won in _winners(catalog, runs):
         run_id = won.run_of(video_id)
         if run_id is not None:
@@ -394,19 +399,10 @@ def gone_ids(catalog: Catalog) -> list[str]:
     return ids
 
 
-def known_fingerprints(catalog: Catalog, config: RunConfig) -> dict[str, str]:
-    """Returns by video_id the file's fingerprint of each video's newest outcome, in runs with the rows of `config`."""
-    known: dict[str, str] = {}
+def outcomes_like(catalog: Catalog, config: RunConfig) -> Iterator[pa.RecordBatch]:
+    """Yields all outcomes of videos in runs with the rows of `config`: video_id, fingerprint, run_id."""
     alike = {run.run_id for run in catalog.runs() if run.config.rows_key == config.rows_key}
     for holder in catalog.holders():
         here = [run.run_id for run in holder.runs if run.run_id in alike]
-        for part in _in_order(catalog, holder, here) if here else ():
-            known.update(zip(part["video_id"].to_pylist(), part["fingerprint"].to_pylist(), strict=True))
-    return known
-
-
-def _in_order(catalog: Catalog, holder: Holder, run_ids: Sequence[str]) -> Iterator[pa.Table]:
-    """Yields the ids and fingerprints of outcomes, oldest run first."""
-    columns = ["video_id", "fingerprint"]
-    parts = [part for table in ("videos", "failures") for part in catalog.read_holder(table, holder, run_ids, columns)]
-    yield from [pa.concat_tables(parts).sort_by("run_id")] if parts else []
+        for table in ("videos", "failures") if here else ():
+            yield from catalog.holder_batches(table, holder, here, ["video_id", "fingerprint"])

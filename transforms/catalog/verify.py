@@ -1,27 +1,27 @@
 """Checks a catalog against the records of its runs: every file, every count and the rows.
 
-Memory grows with the number of frames of the largest run (about 30 bytes each) and of videos (about 150 bytes each).
+What files are compared by (ids, times, counts) is kept in a database that spills to disk, so memory stays bounded.
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.database import BoundedDatabase
 from transforms.catalog.findings import Finding
 from transforms.catalog.frames import are_usable, embeddings_of
 from transforms.catalog.latest import whole_since
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, PackRecord, RunConfig, RunRecord, group_of
 from transforms.catalog.thumbnails import MOST
 from transforms.catalog.tombstones import FOLDER, Tombstones
+from transforms.catalog.verify_dialogues import verify_dialogues
 from transforms.catalog.verify_duplicates import verify_duplicates
 from transforms.catalog.verify_index import verify_index
 from transforms.video.thumbnails import size_of
@@ -31,9 +31,65 @@ UNIT_TOLERANCE: Final = 1e-3
 
 STATUSES: Final = ("ok", "partial")
 
+_TABLES: Final = """
+CREATE TABLE videos (run INTEGER, video_id VARCHAR, frames BIGINT);
+CREATE TABLE failures (run INTEGER, video_id VARCHAR);
+CREATE TABLE frames (run INTEGER, video_id VARCHAR, pts BIGINT);
+CREATE TABLE thumbnails (run INTEGER, video_id VARCHAR, pts BIGINT, poster BOOLEAN);
+CREATE TABLE gone (run INTEGER, video_id VARCHAR);
+CREATE TABLE posters_wanted (run INTEGER, wanted INTEGER);
+CREATE TABLE seen (key INTEGER, video_id VARCHAR);
+"""
+"""Rows of the holder that is being checked, by the number of the run; and `_Seen`."""
+
+_EACH_ID: Final = """
+SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
+UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM gone ORDER BY video_id
+"""
+
+_TWO_ROWS: Final = """
+SELECT video_id FROM videos GROUP BY run, video_id HAVING count(*) > 1
+UNION ALL SELECT video_id FROM failures GROUP BY run, video_id HAVING count(*) > 1 ORDER BY video_id
+"""
+
+_TWO_OUTCOMES: Final = "SELECT DISTINCT video_id FROM videos SEMI JOIN failures USING (run, video_id) ORDER BY video_id"
+
+_FAILED: Final = "SELECT run, count(DISTINCT video_id) FROM failures GROUP BY run"
+_GONE: Final = "SELECT run, count(*) FROM gone GROUP BY run"
+_FRAMES: Final = "SELECT run, count(*) FROM frames GROUP BY run"
+
+_TWICE: Final = """
+SELECT video_id, pts FROM frames GROUP BY run, video_id, pts HAVING count(*) > 1 ORDER BY run, video_id, pts LIMIT 10
+"""
+
+_OTHER_FRAMES: Final = """
+WITH counted AS (SELECT run, video_id, count(*) AS rows FROM frames GROUP BY run, video_id),
+said AS (SELECT run, video_id, max(frames) AS frames FROM videos GROUP BY run, video_id)
+SELECT video_id, coalesce(rows, 0) AS rows, said.frames FROM counted FULL JOIN said USING (run, video_id)
+WHERE coalesce(rows, 0) IS DISTINCT FROM said.frames ORDER BY run, video_id
+"""
+
+_FRAMELESS: Final = """
+SELECT video_id, min(pts) FROM thumbnails ANTI JOIN frames USING (run, video_id, pts)
+GROUP BY run, video_id ORDER BY run, video_id
+"""
+
+_TOO_MANY: Final = f"""
+SELECT video_id FROM thumbnails GROUP BY run, video_id HAVING count(DISTINCT pts) < count(*) OR count(*) > {MOST}
+ORDER BY run, video_id
+"""
+
+_OTHER_POSTERS: Final = """
+WITH shown AS (SELECT run, video_id, count_if(poster) AS posters FROM thumbnails GROUP BY run, video_id),
+made AS (SELECT DISTINCT run, video_id, true AS is_made FROM videos)
+SELECT video_id, coalesce(posters, 0) AS posters, wanted
+FROM (shown FULL JOIN made USING (run, video_id)) JOIN posters_wanted USING (run)
+WHERE coalesce(posters, 0) <> wanted OR is_made IS NULL ORDER BY run, video_id
+"""
+
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
-    """Checks all committed runs of a catalog, its index and its duplicates; returns an empty list if nothing is wrong.
+    """Checks all runs of a catalog, its index, duplicates and dialogues; returns an empty list if nothing is wrong.
 
     Args:
         catalog: the catalog.
@@ -45,16 +101,28 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
     findings = list(_runless(catalog))
     packs = {pack.pack_id: pack for pack in catalog.packs()}
     packed = {record.run_id for pack in packs.values() for record in pack.records}
-    seen, tombstones = _Seen(whole_since=whole_since(catalog)), _tombstones(catalog, findings)
+    tombstones = _tombstones(catalog, findings)
     own = [run_id for run_id in catalog.run_ids() if run_id not in packed]
-    # A pack's place is that of its newest run, because no run with files of its own lies between those that it holds.
-    for holder_id in sorted([*own, *packs], key=lambda one: packs[one].records[-1].run_id if one in packs else one):
-        progress(holder_id)
-        if holder_id in packs:
-            findings += _verify_pack(catalog, packs[holder_id], seen, tombstones)
-        else:
-            findings += _verify_run(catalog, holder_id, seen, tombstones)
-    return [*findings, *verify_index(catalog), *verify_duplicates(catalog)]
+    with BoundedDatabase() as database:
+        database.execute(_TABLES)
+        seen = _Seen(database, whole_since(catalog))
+        # A pack's place is that of its newest run: no run with files of its own lies between those that it holds.
+        for holder_id in sorted([*own, *packs], key=lambda one: packs[one].records[-1].run_id if one in packs else one):
+            progress(holder_id)
+            if holder_id in packs:
+                findings += _verify_pack(catalog, packs[holder_id], seen, tombstones)
+            else:
+                findings += _verify_run(catalog, holder_id, seen, tombstones)
+            _clear(database)
+        findings += verify_index(catalog, database)
+        findings += verify_dialogues(catalog, database, "seen" if seen.whole else None)
+    return [*findings, *verify_duplicates(catalog)]
+
+
+def _clear(database: BoundedDatabase) -> None:
+    """Removes the rows of the last holder."""
+    for table in ("videos", "failures", "frames", "thumbnails", "gone", "posters_wanted"):
+        database.execute(f"TRUNCATE {table}")
 
 
 def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
@@ -70,33 +138,64 @@ def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
     return tombstones
 
 
-@dataclass
 class _Seen:
     """The videos that the runs so far had an outcome for, by what decides their rows.
 
     Attributes:
-        videos: ids by the runs' `RunConfig.rows_key`.
-        forgotten: number of outcomes that were forgotten since, by the same.
+        database: holds them, and the rows of the holder that is being checked.
         whole: whether all runs so far could be read.
-        whole_since: id of the oldest run as of which no rows were dropped by `reelbeam compact`.
     """
 
-    videos: dict[tuple[Any, ...], set[str]] = field(default_factory=dict)
-    forgotten: Counter[tuple[Any, ...]] = field(default_factory=Counter)
-    whole: bool = True
-    whole_since: str = ""
+    def __init__(self, database: BoundedDatabase, oldest_whole: str) -> None:
+        """Begins with none.
 
-    def check_skipped(self, name: str, record: RunRecord, processed: set[str]) -> Iterator[Finding]:
-        """Checks that a run does not skip more videos than earlier runs had."""
-        known = self.videos.setdefault(record.config.rows_key, set())
+        Args:
+            database: has `_TABLES`.
+            oldest_whole: id of the oldest run as of which no rows were dropped by `reelbeam compact`.
+        """
+        self.database = database
+        self.whole = True
+        self._whole_since = oldest_whole
+        self._keys: dict[tuple[Any, ...], int] = {}
+        self._known: Counter[int] = Counter()
+        self._forgotten: Counter[int] = Counter()
+
+    def check_skipped(self, name: str, record: RunRecord) -> Iterator[Finding]:
+        """Checks that a run skips no more videos than earlier runs had; its outcomes are those of run 0 here."""
+        key = self._key(record)
+        again = self._count("SELECT count(*) FROM ({outcomes}) SEMI JOIN ({seen}) USING (video_id)", [0], key)
         # A video that was forgotten since may have been one of the skipped.
-        there = len(known - processed) + self.forgotten[record.config.rows_key]
-        self.forgotten[record.config.rows_key] += record.counts.forgotten
-        if self.whole and record.run_id >= self.whole_since and record.counts.skipped > there:
+        there = self._known[key] - again + self._forgotten[key]
+        if self.whole and record.run_id >= self._whole_since and record.counts.skipped > there:
             yield Finding.of(
                 "counts", name, f"says {record.counts.skipped} skipped, earlier runs had {there} more videos"
             )
-        known |= processed
+        self.add([record])
+
+    def add(self, records: Sequence[RunRecord]) -> None:
+        """Adds the outcomes in the database of some runs, which are numbered in their order."""
+        by_key: dict[int, list[int]] = {}
+        for number, record in enumerate(records):
+            key = self._key(record)
+            self._forgotten[key] += record.counts.forgotten
+            by_key.setdefault(key, []).append(number)
+        for key, numbers in by_key.items():
+            new = "SELECT {key} AS key, video_id FROM ({outcomes}) ANTI JOIN ({seen}) USING (video_id)"
+            self._known[key] += self._count(f"INSERT INTO seen {new}", numbers, key)
+
+    def _key(self, record: RunRecord) -> int:
+        return self._keys.setdefault(record.config.rows_key, len(self._keys))
+
+    def _count(self, query: str, numbers: Sequence[int], key: int) -> int:
+        seen = f"SELECT video_id FROM seen WHERE key = {key}"
+        ((count,),) = self.database.execute(query.format(outcomes=_outcomes_of(numbers), seen=seen, key=key))
+        return int(count)
+
+
+def _outcomes_of(numbers: Sequence[int]) -> str:
+    """Returns a query for the ids of the videos that some runs of a holder, by their numbers, had an outcome for."""
+    chosen = f"run IN ({', '.join(map(str, numbers))})"
+    return f"SELECT video_id FROM videos WHERE {chosen} UNION SELECT video_id FROM failures WHERE {chosen}"
 
 
 def _runless(catalog: Catalog) -> Iterator[Finding]:
@@ -124,11 +223,11 @@ def _verify_run(catalog: Catalog, run_id: str, seen: _Seen, tombstones: Tombston
     if files is None:
         seen.whole = False
         return
-    check = _RunCheck(catalog, record, name)
+    check = _HolderCheck(catalog, name, [record], seen.database)
     yield from check.check(files)
-    yield from _forgotten_in(name, check.seen_ids(), tombstones)
+    yield from _forgotten_in(name, seen.database, tombstones)
     seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
-    yield from seen.check_skipped(name, record, check.videos.keys() | check.failures)
+    yield from seen.check_skipped(name, record)
 
 
 def _check_model_is_there(catalog: Catalog, record: RunRecord) -> Iterator[Finding]:
@@ -154,9 +253,9 @@ def _check_files_table(
     return files
 
 
-def _forgotten_in(name: str, video_ids: Iterable[str], tombstones: Tombstones) -> Iterator[Finding]:
-    for video_id in sorted(video_ids):
-        if tombstones.has(video_id):
+def _forgotten_in(name: str, database: BoundedDatabase, tombstones: Tombstones) -> Iterator[Finding]:
+    for batch in database.batches(_EACH_ID) if tombstones.videos else ():
+        for video_id in filter(tombstones.has, batch["video_id"].to_pylist()):
             yield Finding.of("forgotten", name, f"video {video_id} was forgotten and has rows")
 
 
@@ -171,14 +270,11 @@ def _verify_pack(catalog: Catalog, pack: PackRecord, seen: _Seen, tombstones: To
     if files is None:
         seen.whole = False
         return
-    check = _PackCheck(catalog, pack, name)
+    check = _HolderCheck(catalog, name, pack.records, seen.database, pack)
     yield from check.check(files)
+    yield from _forgotten_in(name, seen.database, tombstones)
     seen.whole = seen.whole and not check.damaged & {"videos", "failures"}
-    for record in pack.records:
-        seen.forgotten[record.config.rows_key] += record.counts.forgotten
-    for rows_key, outcomes in check.outcomes().items():
-        seen.videos.setdefault(rows_key, set()).update(outcomes)
-        yield from _forgotten_in(name, outcomes, tombstones)
+    seen.add(pack.records)
 
 
 def _check_record(name: str, run_id: str, record: RunRecord) -> Iterator[Finding]:
@@ -199,55 +295,67 @@ def _orphans(catalog: Catalog, run_id: str, listed: set[str]) -> Iterator[Findin
                 yield Finding.of("orphan", relative, "is in no run's files table")
 
 
-@dataclass
-class _RunCheck:
-    """Checks one run's files one by one, then compares counts and videos over all of them.
+class _HolderCheck:
+    """Checks the files of a run or pack one by one, then compares counts and videos over all of them.
 
     Of a run in a pack, rows that later runs superseded may have been dropped.
+
+    Attributes:
+        damaged: names of the tables of which a file cannot be read.
     """
 
-    catalog: Catalog
-    record: RunRecord
-    name: str
-    is_packed: bool = False
-    damaged: set[str] = field(default_factory=set)
-    videos: dict[str, int] = field(default_factory=dict)
-    failures: set[str] = field(default_factory=set)
-    statuses: Counter[str] = field(default_factory=Counter)
-    reuses: Counter[str] = field(default_factory=Counter)
-    rows: Counter[str] = field(default_factory=Counter)
-    codes: dict[str, int] = field(default_factory=dict)
-    frame_codes: list[NDArray[np.int64]] = field(default_factory=list)
-    frame_pts: list[NDArray[np.int64]] = field(default_factory=list)
-    thumbnail_pts: dict[str, list[int]] = field(default_factory=dict)
-    posters: Counter[str] = field(default_factory=Counter)
-    gone: set[str] = field(default_factory=set)
+    def __init__(
+        self, catalog: Catalog, name: str, records: Sequence[RunRecord], database: BoundedDatabase,
+        pack: PackRecord | None = None,
+    ) -> None:  # fmt: skip
+        """Checks nothing yet.
 
-    def seen_ids(self) -> set[str]:
-        """Returns the ids of all videos that have rows in any table."""
-        return {*self.videos, *self.failures, *self.codes, *self.thumbnail_pts, *self.gone}
+        Args:
+            catalog: the catalog.
+            name: of the record's file.
+            records: of the run, or of those in the pack.
+            database: has the empty `_TABLES`; runs have the number of their place in `records` there.
+            pack: the pack's record; None for a run with files of its own.
+        """
+        self.damaged: set[str] = set()
+        self._catalog = catalog
+        self._name = name
+        self._records = records
+        self._numbers = pa.array([record.run_id for record in records], pa.string())
+        self._database = database
+        self._pack = pack
+        self._statuses: Counter[tuple[int, str]] = Counter()
+        self._reuses: Counter[tuple[int, str]] = Counter()
+        self._rows: Counter[str] = Counter()
+        self._groups = {group_of(record.config): record.config for record in records}
 
     def check(self, files: list[schemas.FileRow]) -> Iterator[Finding]:
+        """Yields what is wrong with the files and with their rows together."""
         for row in files:
             found = list(self._check_file(row))
             if any(finding.code in ("missing", "unreadable", "schema") for finding in found):
                 self.damaged.add(row.table)  # checks that depend on its rows are left out
             yield from found
-        yield from self.compare()
+        yield from self._compare()
 
-    def compare(self) -> Iterator[Finding]:
+    def _compare(self) -> Iterator[Finding]:
         """Compares counts and videos, as far as the tables could be read."""
+        for table, said in self._pack.rows.items() if self._pack else ():
+            if table not in self.damaged and self._rows[table] != said:
+                yield Finding.of("counts", self._name, f"says {said} rows of {table}, the tables {self._rows[table]}")
+        yield from self._check_outcomes()
         if not self.damaged & {"videos", "failures", "gone"}:
             yield from self._check_counts()
         if not self.damaged & {"videos", "frames"}:
             yield from self._check_frames()
+            yield from self._check_thumbnail_frames() if self._rows["thumbnails"] else ()
         if not self.damaged & {"videos", "thumbnails"}:
             yield from self._check_posters()
 
     def _check_file(self, row: schemas.FileRow) -> Iterator[Finding]:
         path, table = row.path, row.table
         try:
-            sha256, size_bytes = schemas.digest_of(self.catalog.path(path))
+            sha256, size_bytes = schemas.digest_of(self._catalog.path(path))
         except OSError as error:
             yield Finding.of("missing", path, error)
             return
@@ -263,7 +371,7 @@ class _RunCheck:
             yield Finding.of("unreadable", path, error)
 
     def _read(self, path: str, table: str, rows: int) -> Iterator[Finding]:
-        with storage.open_read(self.catalog.path(path)) as file:
+        with storage.open_read(self._catalog.path(path)) as file:
             parquet = pq.ParquetFile(file)
             schema = parquet.schema_arrow
             schemas.check_table(schema, table)
@@ -272,43 +380,49 @@ class _RunCheck:
             count = 0
             for batch in parquet.iter_batches(schemas.ROW_GROUP_ROWS):
                 count += len(batch)
-                yield from self.take(table, path, batch)
+                yield from self._take(table, path, batch)
         if count != rows:
             yield Finding.of("rows", path, f"has {count} rows, not {rows}")
 
-    def take(self, table: str, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        """Checks some rows and keeps what the whole is compared by."""
-        self.rows[table] += len(batch)
-        yield from getattr(self, f"_take_{table}")(path, batch)
-
     def _schema(self, path: str, table: str) -> pa.Schema:
-        return _schema_of(table, self.record.config)
+        if self._pack is None:
+            return _schema_of(table, self._records[0].config)
+        group = path.rsplit("/", 1)[-1].split("-", 1)[0]
+        if group not in self._groups:
+            raise schemas.SchemaError("its name is not one of the pack's files")
+        return schemas.packed(_schema_of(table, self._groups[group]))
 
-    def _agrees(self, said: int, found: int) -> bool:
-        """Tells whether a number of the record agrees with that of the rows."""
-        return found <= said if self.is_packed else found == said
+    def _take(self, table: str, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
+        """Checks some rows of the runs and keeps what the whole is compared by."""
+        self._rows[table] += len(batch)
+        if self._pack is None:
+            numbers = pa.repeat(pa.scalar(0, pa.int32()), len(batch))
+        else:
+            numbers = pc.index_in(batch["run_id"], self._numbers)
+            for run_id in batch["run_id"].filter(pc.is_null(numbers)).unique().to_pylist():
+                yield Finding.of("outcome", path, f"has rows of run {run_id}, which the pack does not hold")
+            batch, numbers = batch.filter(pc.is_valid(numbers)), numbers.drop_null()
+        yield from getattr(self, f"_take_{table}")(path, batch, numbers)
 
-    def _take_frames(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        ids = batch["video_id"].dictionary_encode()
-        known = np.array([self.codes.setdefault(v, len(self.codes)) for v in ids.dictionary.to_pylist()], np.int64)
-        self.frame_codes.append(known[ids.indices.to_numpy()])
-        self.frame_pts.append(batch["pts"].to_numpy())
+    def _keep(self, table: str, batch: pa.RecordBatch, numbers: pa.Array, columns: Mapping[str, str]) -> None:
+        """Puts columns of some rows into a table of the database; `columns` maps names there to those of the rows."""
+        self._database.insert(table, {"run": numbers, **{name: batch[column] for name, column in columns.items()}})
+
+    def _take_frames(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("frames", batch, numbers, {"video_id": "video_id", "pts": "pts"})
         unusable = Counter(batch["uri"].filter(pa.array(~are_usable(batch))).to_pylist())
         for uri, count in sorted(unusable.items()):
             yield Finding.of(
                 "not_finite", path, f"{count} frames of {uri} have numbers that are not finite or beyond 65,504"
             )
 
-    def _take_videos(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        yield from self._check_model(path, batch)
-        self.statuses.update(batch["status"].to_pylist())
+    def _take_videos(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        yield from self._check_model(path, batch, numbers)
+        self._keep("videos", batch, numbers, {"video_id": "video_id", "frames": "frames_sampled"})
+        runs = numbers.to_pylist()
+        self._statuses.update(zip(runs, batch["status"].to_pylist(), strict=True))
         if "reuse" in batch.schema.names:  # files of earlier releases lack it
-            self.reuses.update(batch["reuse"].to_pylist())
-        ids, frames = batch["video_id"].to_pylist(), batch["frames_sampled"].to_pylist()
-        for video_id, count in zip(ids, frames, strict=True):
-            if video_id in self.videos:
-                yield Finding.of("outcome", path, f"video {video_id} has two rows")
-            self.videos[video_id] = count
+            self._reuses.update(zip(runs, batch["reuse"].to_pylist(), strict=True))
         unusable = batch["uri"].filter(pa.array(~are_usable(batch))).to_pylist()
         for uri in unusable:
             yield Finding.of("not_finite", path, f"the embedding or a score of {uri} is not finite")
@@ -319,128 +433,84 @@ class _RunCheck:
             if wrong:
                 yield Finding.of("not_unit", path, f"{wrong} video embeddings are not of length 1")
 
-    def _take_failures(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        yield from self._check_model(path, batch)
-        for video_id in batch["video_id"].to_pylist():
-            if video_id in self.failures:
-                yield Finding.of("outcome", path, f"video {video_id} has two rows")
-            self.failures.add(video_id)
+    def _take_failures(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        yield from self._check_model(path, batch, numbers)
+        self._keep("failures", batch, numbers, {"video_id": "video_id"})
 
-    def _take_gone(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        self.gone.update(batch["video_id"].to_pylist())
+    def _take_gone(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("gone", batch, numbers, {"video_id": "video_id"})
         return iter(())
 
-    def _take_thumbnails(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        self.posters.update(batch["video_id"].filter(batch["poster"]).to_pylist())
+    def _take_thumbnails(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("thumbnails", batch, numbers, {"video_id": "video_id", "pts": "pts", "poster": "poster"})
         for row in batch.to_pylist():
-            self.thumbnail_pts.setdefault(row["video_id"], []).append(row["pts"])
             if size_of(row["image"]) != (row["width"], row["height"]):
                 said = f"{row['uri']} at {row['time_s']:.3f} s is no picture of {row['width']} x {row['height']} pixels"
                 yield Finding.of("thumbnail", path, said)
 
-    def _check_model(self, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        config = self.record.config
-        for column, value in (("model_fingerprint", config.model_fingerprint), ("sampling", config.sampling)):
-            if not pc.all(pc.equal(batch[column], value)).as_py():
-                yield Finding.of("model", path, f"has rows of another {column} than the run's, {value}")
+    def _check_model(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        for number in numbers.unique().to_pylist():
+            config = self._records[number].config
+            rows = batch.filter(pc.equal(numbers, number))
+            for column, value in (("model_fingerprint", config.model_fingerprint), ("sampling", config.sampling)):
+                if not pc.all(pc.equal(rows[column], value)).as_py():
+                    yield Finding.of("model", path, f"has rows of another {column} than the run's, {value}")
+
+    def _check_outcomes(self) -> Iterator[Finding]:
+        """Checks that every video has one outcome in a run."""
+        for (video_id,) in self._database.execute(_TWO_ROWS):
+            yield Finding.of("outcome", self._name, f"video {video_id} has two rows")
+        if not self.damaged & {"videos", "failures", "gone"}:
+            for (video_id,) in self._database.execute(_TWO_OUTCOMES):
+                yield Finding.of("outcome", self._name, f"video {video_id} is both in videos and in failures")
 
     def _check_counts(self) -> Iterator[Finding]:
-        counts = self.record.counts
-        for video_id in sorted(self.videos.keys() & self.failures):
-            yield Finding.of("outcome", self.name, f"video {video_id} is both in videos and in failures")
-        found = {
-            "ok": self.statuses["ok"],
-            "partial": self.statuses["partial"],
-            "failed": len(self.failures),
-            "gone": self.rows["gone"],
-            "moved": self.reuses["moved"],
-            "copied": self.reuses["copied"],
-        }
-        for outcome, count in found.items():
-            if not self._agrees(getattr(counts, outcome), count):
-                yield Finding.of("counts", self.name, f"says {getattr(counts, outcome)} {outcome}, the tables {count}")
-        for status in self.statuses.keys() - set(STATUSES):
-            yield Finding.of("outcome", self.name, f"there is no status {status!r}")
+        failed, gone = (self._by_run(query) for query in (_FAILED, _GONE))
+        for number, record in enumerate(self._records):
+            found = {status: self._statuses[number, status] for status in STATUSES}
+            found |= {"failed": failed.get(number, 0), "gone": gone.get(number, 0)}
+            found |= {reuse: self._reuses[number, reuse] for reuse in ("moved", "copied")}
+            for outcome, count in found.items():
+                said = getattr(record.counts, outcome)
+                if not self._agrees(said, count):
+                    yield Finding.of("counts", self._name, f"says {said} {outcome}, the tables {count}")
+        for status in {status for _, status in self._statuses} - set(STATUSES):
+            yield Finding.of("outcome", self._name, f"there is no status {status!r}")
+
+    def _by_run(self, query: str) -> dict[int, int]:
+        return dict(self._database.execute(query))
+
+    def _agrees(self, said: int, found: int) -> bool:
+        """Tells whether a number of the record agrees with that of the rows."""
+        return found == said if self._pack is None else found <= said
 
     def _check_frames(self) -> Iterator[Finding]:
-        codes = np.concatenate([np.zeros(0, np.int64), *self.frame_codes])
-        pts = np.concatenate([np.zeros(0, np.int64), *self.frame_pts])
-        names = list(self.codes)
-        order = np.lexsort((pts, codes))
-        codes, pts = codes[order], pts[order]
-        twice = np.flatnonzero((codes[1:] == codes[:-1]) & (pts[1:] == pts[:-1]))
-        yield from self._check_thumbnail_frames(codes, pts)
-        for index in twice[:10]:
-            yield Finding.of("duplicate", self.name, f"video {names[codes[index]]} has two frames at pts {pts[index]}")
-        counted = dict(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True))
-        for video_id in sorted(counted.keys() | self.videos.keys()):
-            rows, said = counted.get(video_id, 0), self.videos.get(video_id)
-            if said is None:
-                yield Finding.of("frames", self.name, f"video {video_id} has {rows} frames and no row in videos")
-            elif rows != said:
-                yield Finding.of("frames", self.name, f"video {video_id} has {rows} frames, not {said} as its row says")
-        if not self._agrees(self.record.frames, len(codes)):
-            yield Finding.of("counts", self.name, f"says {self.record.frames} frames, the tables {len(codes)}")
+        for video_id, pts in self._database.execute(_TWICE):
+            yield Finding.of("duplicate", self._name, f"video {video_id} has two frames at pts {pts}")
+        for video_id, rows, said in self._database.execute(_OTHER_FRAMES):
+            no_row = f"video {video_id} has {rows} frames and no row in videos"
+            other = f"video {video_id} has {rows} frames, not {said} as its row says"
+            yield Finding.of("frames", self._name, no_row if said is None else other)
+        rows = self._by_run(_FRAMES)
+        for number, record in enumerate(self._records):
+            if not self._agrees(record.frames, rows.get(number, 0)):
+                yield Finding.of("counts", self._name, f"says {record.frames} frames, the tables {rows.get(number, 0)}")
 
-    def _check_thumbnail_frames(self, codes: NDArray[np.int64], pts: NDArray[np.int64]) -> Iterator[Finding]:
-        """Checks that every thumbnail is of a frame; the frames' codes and pts are sorted."""
-        for video_id, shown in self.thumbnail_pts.items():
-            first, end = np.searchsorted(codes, [self.codes.get(video_id, -1) + side for side in (0, 1)])
-            frameless = sorted(set(shown).difference(pts[first:end].tolist()))
-            if frameless:
-                yield Finding.of("thumbnail", self.name, f"video {video_id} has no frame at pts {frameless[0]}")
-            if len(set(shown)) != len(shown) or len(shown) > MOST:
-                yield Finding.of("thumbnail", self.name, f"video {video_id} has too many thumbnails or some twice")
+    def _check_thumbnail_frames(self) -> Iterator[Finding]:
+        """Checks that every thumbnail is of a frame."""
+        for video_id, pts in self._database.execute(_FRAMELESS):
+            yield Finding.of("thumbnail", self._name, f"video {video_id} has no frame at pts {pts}")
+        for (video_id,) in self._database.execute(_TOO_MANY):
+            yield Finding.of("thumbnail", self._name, f"video {video_id} has too many thumbnails or some twice")
 
     def _check_posters(self) -> Iterator[Finding]:
         """Checks that every video has one poster; a run without thumbnails has none."""
-        wanted = int(self.record.config.has_thumbnails)
-        for video_id in sorted(self.posters.keys() | self.thumbnail_pts.keys() | self.videos.keys()):
-            posters = self.posters[video_id]
-            if posters != wanted or video_id not in self.videos:
-                yield Finding.of("thumbnail", self.name, f"video {video_id} has {posters} posters, not {wanted}")
+        wanted = [int(record.config.has_thumbnails) for record in self._records]
+        columns = {"run": pa.array(range(len(wanted)), pa.int32()), "wanted": pa.array(wanted, pa.int32())}
+        self._database.insert("posters_wanted", columns)
+        for video_id, posters, said in self._database.execute(_OTHER_POSTERS):
+            yield Finding.of("thumbnail", self._name, f"video {video_id} has {posters} posters, not {said}")
 
 
 def _schema_of(table: str, config: RunConfig) -> pa.Schema:
     return schemas.schema_of(table, config.embedding_size, config.embedding_dtype)
-
-
-class _PackCheck(_RunCheck):
-    """Checks a pack's files one by one, then each of its runs."""
-
-    def __init__(self, catalog: Catalog, pack: PackRecord, name: str) -> None:
-        super().__init__(catalog, pack.records[-1], name, is_packed=True)
-        self._pack = pack
-        self._runs = {record.run_id: _RunCheck(catalog, record, name, is_packed=True) for record in pack.records}
-        self._groups = {group_of(record.config): record.config for record in pack.records}
-
-    def take(self, table: str, path: str, batch: pa.RecordBatch) -> Iterator[Finding]:
-        """Hands the rows of each run to the run's own check."""
-        self.rows[table] += len(batch)
-        for run_id in batch["run_id"].unique().to_pylist():
-            if run_id not in self._runs:
-                yield Finding.of("outcome", path, f"has rows of run {run_id}, which the pack does not hold")
-                continue
-            yield from self._runs[run_id].take(table, path, batch.filter(pc.equal(batch["run_id"], run_id)))
-
-    def compare(self) -> Iterator[Finding]:
-        """Compares the numbers of rows with the pack's record, and those of each run as its own check does."""
-        for table, said in self._pack.rows.items():
-            if table not in self.damaged and self.rows[table] != said:
-                yield Finding.of("counts", self.name, f"says {said} rows of {table}, the tables {self.rows[table]}")
-        for check in self._runs.values():
-            check.damaged = self.damaged
-            yield from check.compare()
-
-    def outcomes(self) -> dict[tuple[Any, ...], set[str]]:
-        """Returns the videos that the runs had an outcome for, by `RunConfig.rows_key`."""
-        found: dict[tuple[Any, ...], set[str]] = {}
-        for check in self._runs.values():
-            found.setdefault(check.record.config.rows_key, set()).update(check.videos.keys() | check.failures)
-        return found
-
-    def _schema(self, path: str, table: str) -> pa.Schema:
-        group = path.rsplit("/", 1)[-1].split("-", 1)[0]
-        if group not in self._groups:
-            raise schemas.SchemaError("its name is not one of the pack's files")
-        return schemas.packed(_schema_of(table, self._groups[group]))

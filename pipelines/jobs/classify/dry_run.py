@@ -26,8 +26,10 @@ def plan_night(request: NightRequest) -> dict[str, Any]:
     """Returns what a night would do, ready for JSON.
 
     Returns:
-        The counts files, left (by a limit), skipped, failing, ignored (by ending or rule), frames, segments and chunks;
-        video_hours; and estimate_s, the seconds that the night would take, or None where no earlier run tells a speed.
+        The counts files, perhaps_moved, left (by a limit), skipped, failing, ignored (by ending or rule), frames,
+        segments and chunks; perhaps_moved are those of all that is to do that have the size and time of a known video
+        under another path, whose content is read at night. Also video_hours; and estimate_s, the seconds that the night
+        would take, or None where no earlier run tells a speed.
         Times at which a night ends are not regarded.
 
     Raises:
@@ -38,6 +40,7 @@ def plan_night(request: NightRequest) -> dict[str, Any]:
     with Comparison() as comparison:
         ignored = list_archive(request, comparison)
         backlog = comparison.compare(catalog, request.config)
+        perhaps_moved = comparison.perhaps_known()
         queue = comparison.queue(request.ending.order)
     with queue:
         files = min(len(queue), request.ending.limit or len(queue))
@@ -52,6 +55,7 @@ def plan_night(request: NightRequest) -> dict[str, Any]:
     speed = _usual_speed(catalog)
     return {
         "files": files,
+        "perhaps_moved": perhaps_moved,
         "left": backlog.todo - files,
         "skipped": backlog.skipped,
         "failing": files - planned,

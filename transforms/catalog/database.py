@@ -18,7 +18,7 @@ BATCH_ROWS: Final = 10_000
 
 
 class ComparisonError(ReelbeamError):
-    """There is too little disk or memory to compare an archive with a catalog.
+    """There is too little disk or memory to sort and compare tables.
 
     The message is one line that says what to do.
     """
@@ -65,7 +65,10 @@ class BoundedDatabase:
             columns: the values by column.
             constants: values that all rows share, by column.
         """
-        self._database.register("arriving", pa.table(dict(columns)))
+        rows = pa.table(dict(columns))
+        if not len(rows):
+            return
+        self._database.register("arriving", rows)
         more = "".join(f", ${name} AS {name}" for name in constants)
         self.execute(f"INSERT INTO {table} BY NAME SELECT *{more} FROM arriving", constants)
         self._database.unregister("arriving")
