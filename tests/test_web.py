@@ -245,7 +245,7 @@ def test_addresses_that_hold_no_picture_are_refused_in_one_line(client: TestClie
         for place in ("/", "/api/v1/search"):
             answer = client.get(place, params={"picture": text})
             assert answer.status_code in (400, 422) and "Traceback" not in answer.text
-    assert "picture again" in client.get("/", params={"picture": "A"}).text
+    assert "send it again" in client.get("/", params={"picture": "A"}).text
     both = client.get("/api/v1/search", params={"picture": "A", "q": "rabbit"})
     assert both.status_code == 200, "words go first"
 

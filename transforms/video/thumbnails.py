@@ -11,8 +11,8 @@ pixels high (the second row on 203 of them):
 | WebP, quality 40, OpenCV (level 4), from the JPEG      | 2,705  | 32.4 dB | 3.1 ms  |
 | JPEG, quality 50 with own tables                       | 3,949  | 34.1 dB | 0.19 ms |
 
-The quality of those kept was then chosen so that film in clips of 10 s takes 2 MB an hour (docs/measurements.md). On 292
-frames of other real clips, compared with the JPEG:
+The quality of those kept was then chosen so that film in clips of 10 s takes 2 MB an hour (docs/measurements.md).
+On 292 frames of other real clips, compared with the JPEG:
 
 | file                                                   | bytes  | PSNR    | SSIM   | CPU    |
 |--------------------------------------------------------|--------|---------|--------|--------|
