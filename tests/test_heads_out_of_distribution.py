@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.heads.architectures import OUT_OF_DISTRIBUTION_RADII, Architecture, build, finished
 from models.heads.calibration import example_scores
-from models.heads.early_stopping import EarlyStopping, Limits
+from models.heads.early_stopping import EarlyStopping, Limits, validation_of
 from models.heads.feature_set import FeatureSet
 from models.heads.labels_table import Example
 from models.heads.out_of_distribution import (
@@ -136,7 +136,7 @@ def test_no_epoch_is_the_best_before_movement_can_be_learned() -> None:
         return [np.log([[certain, 1 - certain]]), np.log([[1 - certain, certain]])]
 
     early_stopping, model = (
-        EarlyStopping(score, targets, False, Limits(10, 2), lambda number, of, epoch: None, warm_up_epochs=3),
+        EarlyStopping(validation_of(score, targets, False), Limits(10, 2), lambda number, of, epoch: None, warm_up_epochs=3),
         Model(),
     )
     while not model.stop_training:

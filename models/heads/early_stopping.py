@@ -12,7 +12,7 @@ from models.heads.calibration import example_scores, log_loss
 Floats = NDArray[np.floating[Any]]
 
 MIN_DELTA = 0.01
-"""Minimum improvement of the validation loss. A smaller one is noise among a few hundred examples; training that
+"""Minimum improvement of the validation loss of a classifier. A smaller one is noise among a few hundred examples; training that
 counted it as progress went on into overfitting.
 """
 
@@ -23,7 +23,7 @@ class Limits:
 
     Attributes:
         epochs: Most epochs.
-        patience: Epochs without an improvement of the validation loss by `MIN_DELTA` after which training stops.
+        patience: Epochs without an improvement of the validation loss after which training stops.
     """
 
     epochs: int = 80
@@ -52,8 +52,31 @@ class Watcher(Protocol):
     def __call__(self, number: int, of: int, epoch: Epoch) -> None: ...
 
 
+Validate = Callable[[Any], tuple[float, float]]
+"""Returns a model's validation loss and accuracy."""
+
+
+def validation_of(score: Callable[[Any], list[Floats]], targets: Floats, multi_label: bool) -> Validate:
+    """Return what validates a classifier of examples.
+
+    Args:
+        score: Returns a model's logits [T, L] for the frames of each validation example.
+        targets: Float [n, L], the classes of the same examples.
+        multi_label: Whether the classes are independent of each other.
+    """
+
+    def validate(model: Any) -> tuple[float, float]:
+        scores = example_scores(score(model), 1.0, multi_label)
+        right = scores.argmax(axis=1) == targets.argmax(axis=1)
+        if multi_label:
+            right = ((scores >= 0.5) == (targets > 0)).all(axis=1)
+        return log_loss(scores, targets, multi_label), float(right.mean())
+
+    return validate
+
+
 class EarlyStopping:
-    """Scores the validation examples after every epoch, keeps the best weights and stops training without progress.
+    """Validates a model after every epoch, keeps the best weights and stops training without progress.
 
     Attributes:
         curve: The epochs so far.
@@ -63,25 +86,23 @@ class EarlyStopping:
 
     def __init__(
         self,
-        score: Callable[[Any], list[Floats]],
-        targets: Floats,
-        multi_label: bool,
+        validate: Validate,
         limits: Limits,
         watch: Watcher,
         warm_up_epochs: int = 1,
+        min_delta: float = MIN_DELTA,
     ) -> None:
         """Create it for one training.
 
         Args:
-            score: Returns a model's logits [T, L] for the frames of each validation example.
-            targets: Float [n, L], the classes of the same examples.
-            multi_label: Whether the classes are independent of each other.
+            validate: Returns the validation loss and accuracy of a model.
             limits: When to stop.
             watch: Is called with every epoch.
             warm_up_epochs: The first epoch whose weights may be kept; patience counts from there.
+            min_delta: Minimum improvement of the validation loss.
         """
         self._warm_up_epochs = min(warm_up_epochs, limits.epochs)
-        self._score, self._targets, self._multi_label = score, targets, multi_label
+        self._validate, self._min_delta = validate, min_delta
         self._limits, self._watch = limits, watch
         self.curve: list[Epoch] = []
         self.best_epoch = 0
@@ -96,15 +117,10 @@ class EarlyStopping:
         return callback
 
     def _end_epoch(self, model: Any, loss: float) -> None:
-        multi_label = self._multi_label
-        scores = example_scores(self._score(model), 1.0, multi_label)
-        right = scores.argmax(axis=1) == self._targets.argmax(axis=1)
-        if multi_label:
-            right = ((scores >= 0.5) == (self._targets > 0)).all(axis=1)
-        epoch = Epoch(loss, log_loss(scores, self._targets, multi_label), float(right.mean()))
+        epoch = Epoch(loss, *self._validate(model))
         self.curve.append(epoch)
         best = self.curve[self.best_epoch - 1].val_loss if self.best_epoch else np.inf
-        if len(self.curve) >= self._warm_up_epochs and epoch.val_loss < best - MIN_DELTA:
+        if len(self.curve) >= self._warm_up_epochs and epoch.val_loss < best - self._min_delta:
             self.best_epoch, self.best_weights = len(self.curve), model.get_weights()
         if len(self.curve) - max(self.best_epoch, self._warm_up_epochs) >= self._limits.patience:
             model.stop_training = True

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.heads.augmentation import Augmentation, augment, centre
 from models.heads.calibration import calibrate
-from models.heads.early_stopping import EarlyStopping, Limits, Watcher, class_weights, example_weight
+from models.heads.early_stopping import EarlyStopping, Limits, Watcher, class_weights, example_weight, validation_of
 from models.heads.errors import HeadError
 from models.heads.labels_table import Example
 from models.heads.trained import Indices, Trained, epoch_order, logits_loss, split_examples
@@ -104,9 +104,9 @@ def train_network(
     )
     tf.config.experimental.enable_op_determinism()
     early_stopping = EarlyStopping(
-        lambda model: clip_logits(model, clips, val_indices),
-        clips.targets[val_indices],
-        clips.multi_label,
+        validation_of(
+            lambda model: clip_logits(model, clips, val_indices), clips.targets[val_indices], clips.multi_label
+        ),
         settings.limits,
         watch,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.heads.architectures import Architecture, Kind, build, finished
 from models.heads.calibration import calibrate
-from models.heads.early_stopping import EarlyStopping, Limits, Watcher, class_weights, example_weight
+from models.heads.early_stopping import EarlyStopping, Limits, Watcher, class_weights, example_weight, validation_of
 from models.heads.errors import HeadError
 from models.heads.feature_set import FeatureSet
 from models.heads.out_of_distribution import Statistics, training_scenes, typical_movement, windows
@@ -110,9 +110,9 @@ def train_head(
     )
     tf.config.experimental.enable_op_determinism()
     early_stopping = EarlyStopping(
-        lambda model: example_logits(model, features, val_indices),
-        targets[val_indices],
-        features.multi_label,
+        validation_of(
+            lambda model: example_logits(model, features, val_indices), targets[val_indices], features.multi_label
+        ),
         settings.limits,
         watch,
         warm_up_epochs=WARM_UP_EPOCHS[settings.architecture.kind],
