@@ -126,3 +126,65 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "efficientnet2_rw_t_ra2_imagenet": save_efficientnet,
 }
 """The name of a published preset -> what saves a tiny one of its family."""
+
+
+def save_deeplab(folder: Path) -> None:
+    """A DeepLabV3+ that gives the logits of Pascal VOC's 21 classes at half the size of the input."""
+    import keras_hub
+
+    encoder = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 8, 8],
+        stackwise_num_blocks=[1, 1, 1],
+        stackwise_num_strides=[1, 2, 2],
+        block_type="basic_block",
+        use_pre_activation=True,
+        image_shape=(None, None, 3),
+    )
+    backbone = keras_hub.models.DeepLabV3Backbone(
+        image_encoder=encoder,
+        low_level_feature_key="P2",
+        spatial_pyramid_pooling_key="P4",
+        dilation_rates=[2, 4],
+        upsampling_size=4,
+        projection_filters=4,
+        image_shape=(SIDE * 2, SIDE * 2, 3),
+    )
+    converter = keras_hub.layers.DeepLabV3ImageConverter(image_size=(SIDE * 2, SIDE * 2), scale=1 / 127.5, offset=-1.0)
+    preprocessor = keras_hub.models.DeepLabV3ImageSegmenterPreprocessor(image_converter=converter)
+    _seed_and_save(
+        folder, keras_hub.models.DeepLabV3ImageSegmenter(backbone, num_classes=21, preprocessor=preprocessor)
+    )  # fmt: skip
+
+
+def save_segformer(folder: Path) -> None:
+    """A SegFormer that gives the logits of ADE20K's 150 classes."""
+    import keras_hub
+
+    encoder = keras_hub.models.MiTBackbone(
+        layerwise_depths=[1, 1],
+        num_layers=2,
+        layerwise_num_heads=[1, 2],
+        layerwise_sr_ratios=[2, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3],
+        layerwise_strides=[4, 2],
+        image_shape=(SIDE * 2, SIDE * 2, 3),
+        hidden_dims=[8, 16],
+    )
+    backbone = keras_hub.models.SegFormerBackbone(image_encoder=encoder, projection_filters=8)
+    converter = keras_hub.layers.SegFormerImageConverter(
+        image_size=(SIDE * 2, SIDE * 2), scale=[1 / 58.4, 1 / 57.1, 1 / 57.4], offset=[-2.12, -2.04, -1.8]
+    )
+    preprocessor = keras_hub.models.SegFormerImageSegmenterPreprocessor(image_converter=converter)
+    _seed_and_save(
+        folder, keras_hub.models.SegFormerImageSegmenter(backbone, num_classes=150, preprocessor=preprocessor)
+    )  # fmt: skip
+
+
+SEGMENTERS: dict[str, Callable[[Path], None]] = {
+    "deeplab_v3_plus_resnet50_pascalvoc": save_deeplab,
+    "segformer_b0_ade20k_512": save_segformer,
+}
+"""The name of a published segmentation preset -> what saves a tiny one of its family."""

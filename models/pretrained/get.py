@@ -10,6 +10,7 @@ from models.pretrained.download import download
 from models.pretrained.known import KnownModel, find_known
 from models.pretrained.store import WEIGHTS_FILE, is_here, require, weights_folder
 from models.pretrained.sums import SUMS, check_sums, note_sums
+from models.regions.dense_model import load_preset
 from models.text.joint import load_towers
 from models.text.spec import TextModelError
 from models.visual.architectures import keras_applications, keras_hub_classifier
@@ -87,6 +88,8 @@ def _load(model: KnownModel, folder: Path) -> None:
     try:
         if model.task == "joint":
             load_towers(folder)
+        elif model.task == "segmentation":
+            load_preset(folder)
         elif model.source == "keras-hub preset":
             keras_hub_classifier.load(folder)
         else:

@@ -9,7 +9,8 @@ which the weights were first published: by their authors' repositories, and by t
 Presets that this project cannot use are left out: a graph file holds at most 2 GB, which excludes CLIP's H, g and bigG
 and SigLIP 2's giant; backbones that were trained on ImageNet-21k have no classes; keras-hub's configuration of the
 EfficientNetV2 presets rw_s and rw_m lacks the size of their last layer, so that they do not load; and MedSigLIP and
-MetaCLIP 2 have licences that restrict what they may be used for. keras-hub has no ConvNeXt: its and most EfficientNetV2
+MetaCLIP 2 have licences that restrict what they may be used for. keras-hub's ``segformer_b1_cityscapes_1024`` points to
+another preset's weights. NVIDIA's licence of SegFormer's weights allows research only. keras-hub has no ConvNeXt: its and most EfficientNetV2
 weights come from `keras.applications`.
 """
 
@@ -23,7 +24,7 @@ from models.suggestions import suggest
 from models.visual.errors import ModelError
 
 Source = Literal["package", "keras-hub preset", "keras.applications"]
-Task = Literal["classes", "joint", "text"]
+Task = Literal["classes", "joint", "text", "segmentation"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class KnownModel:
     """A model that has a name.
 
     Attributes:
-        name: For ``--model``; a text model's is for ``--text-model``.
+        name: For ``--model``; a text model's is for ``--text-model``, a segmentation model's for ``--regions``.
         source: Where its weights come from: a ``package`` that is installed with this one, a ``keras-hub preset``, or
             ``keras.applications``.
         task: ``classes`` sees ImageNet's classes; ``joint`` has an image and a text tower, so words are compared with
-            frames directly; ``text`` reads words only.
+            frames directly; ``text`` reads words only; ``segmentation`` finds where in a frame something is.
         parameters: Number of its parameters; None if it is unknown.
-        embedding_size: Length of its vectors.
+        embedding_size: Length of its vectors; 0 if it has none.
         licence: Of its weights.
         about: What it was trained on.
     """
@@ -69,8 +70,14 @@ def _read(row: dict[str, str]) -> KnownModel:
 
 
 def preset_names() -> list[str]:
-    """Return the names of the keras-hub presets."""
-    return [name for name, model in known_models().items() if model.source == "keras-hub preset"]
+    """Return the names of the keras-hub presets that give embeddings."""
+    models = known_models().items()
+    return [name for name, model in models if model.source == "keras-hub preset" and model.task != "segmentation"]
+
+
+def segmentation_names() -> list[str]:
+    """Return the names of the segmentation models."""
+    return [name for name, model in known_models().items() if model.task == "segmentation"]
 
 
 def find_known(name: str) -> KnownModel:

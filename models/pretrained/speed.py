@@ -44,8 +44,11 @@ def measure_by_name(name: str) -> Speed:
     Raises:
         ModelError: There is no such model, it does not see pictures, or its weights are not here.
     """
-    if find_known(name).task == "text":
+    task = find_known(name).task
+    if task == "text":
         raise ModelError(f"{name} reads words only; a model that sees pictures has a speed in frames")
+    if task == "segmentation":
+        raise ModelError(f"{name} finds regions; only the speed of classifiers is measured")
     speed = measure(prepare(name))
     remember(name, speed)
     return speed

@@ -14,7 +14,7 @@ from pipelines.terminal.units import human_bytes
 if TYPE_CHECKING:
     from models.pretrained.overview import Entry
 
-_TASKS = {"classes": "ImageNet classes", "joint": "classes, words", "text": "words"}
+_TASKS = {"classes": "ImageNet classes", "joint": "classes, words", "text": "words", "segmentation": "regions"}
 """What a model tells, in the words of the table."""
 
 
@@ -137,7 +137,7 @@ def _row(entry: "Entry") -> tuple[str, ...]:
     model = entry.model
     parameters = f"{model.parameters / 1e6:.1f} M" if model.parameters is not None else "unknown"
     speed = f"{entry.speed.frames_per_s:.1f}" if entry.speed is not None else ""
-    size = str(model.embedding_size)
+    size = str(model.embedding_size or "")
     return model.name, _TASKS[model.task], parameters, size, model.licence, speed, _weights(entry)
 
 
