@@ -136,7 +136,9 @@ def test_no_epoch_is_the_best_before_movement_can_be_learned() -> None:
         return [np.log([[certain, 1 - certain]]), np.log([[1 - certain, certain]])]
 
     early_stopping, model = (
-        EarlyStopping(validation_of(score, targets, False), Limits(10, 2), lambda number, of, epoch: None, warm_up_epochs=3),
+        EarlyStopping(
+            validation_of(score, targets, False), Limits(10, 2), lambda number, of, epoch: None, warm_up_epochs=3
+        ),
         Model(),
     )
     while not model.stop_training:

@@ -12,8 +12,8 @@ from models.heads.calibration import example_scores, log_loss
 Floats = NDArray[np.floating[Any]]
 
 MIN_DELTA = 0.01
-"""Minimum improvement of the validation loss of a classifier. A smaller one is noise among a few hundred examples; training that
-counted it as progress went on into overfitting.
+"""Minimum improvement of a classifier's validation loss. A smaller one is noise among a few hundred examples; training
+that counted it as progress went on into overfitting.
 """
 
 

@@ -10,8 +10,8 @@ Presets that this project cannot use are left out: a graph file holds at most 2 
 and SigLIP 2's giant; backbones that were trained on ImageNet-21k have no classes; keras-hub's configuration of the
 EfficientNetV2 presets rw_s and rw_m lacks the size of their last layer, so that they do not load; and MedSigLIP and
 MetaCLIP 2 have licences that restrict what they may be used for. keras-hub's ``segformer_b1_cityscapes_1024`` points to
-another preset's weights. NVIDIA's licence of SegFormer's weights allows research only. keras-hub has no ConvNeXt: its and most EfficientNetV2
-weights come from `keras.applications`.
+another preset's weights. keras-hub has no ConvNeXt: its and most EfficientNetV2 weights come from `keras.applications`.
+SegFormer's presets are in, although NVIDIA's licence of their weights allows research only: the table says so.
 """
 
 import csv

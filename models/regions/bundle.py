@@ -91,8 +91,8 @@ def prepare_segmenter(source: str, cache_dir: Path | None = None) -> Path:
     Making imports TensorFlow and takes seconds. Several processes may do it at the same time.
 
     Args:
-        source: A bundle, a ``.keras`` file, a SavedModel folder, the folder of a keras-hub preset, or the name of one that
-            `reelbeam models get` got.
+        source: A bundle, a ``.keras`` file, a SavedModel folder, the folder of a keras-hub preset, or the name of one
+            that `reelbeam models get` got.
         cache_dir: Folder of the bundles; `cache_folder` by default.
 
     Raises:

@@ -1,8 +1,8 @@
 """A small decoder on a classifier's feature maps: logits of every pixel.
 
-The maps at strides 4, 8, 16 and 32 are projected to few channels. From the coarsest on, each is enlarged to the next finer
-one and added to it, as in a feature pyramid (Lin et al. 2017), followed by a separable convolution. The backbone keeps
-its weights.
+The maps at strides 4, 8, 16 and 32 are projected to few channels. From the coarsest on, each is enlarged to the next
+finer one and added to it, as in a feature pyramid (Lin et al. 2017), followed by separable convolutions. The backbone
+keeps its weights.
 """
 
 from pathlib import Path
@@ -47,8 +47,8 @@ def build_segmentation_network(name: str, classes: int, weights: Path | None, se
         seed: Of the initial weights.
 
     Returns:
-        A Keras model from float32 [n, height, width, 3] in 0..255 to logits [n, height, width, L]; the size of the input
-        is the backbone's own.
+        A Keras model from float32 [n, height, width, 3] in 0..255 to logits [n, height, width, L]; the size of the
+        input is the backbone's own.
 
     Raises:
         ModelError: The weights do not fit or are not available.

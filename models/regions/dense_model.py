@@ -1,7 +1,7 @@
 """Loads a segmentation model: a ``.keras`` file, a SavedModel folder, or the folder of a keras-hub preset.
 
-Its output is [n, h, w, L] for pictures [n, height, width, 1 or 3]. Logits or probabilities of fewer pixels than the input
-are enlarged bilinearly to its size.
+Its output is [n, h, w, L] for pictures [n, height, width, 1 or 3]. An output of fewer pixels than the input is enlarged
+bilinearly to its size.
 """
 
 import json
@@ -132,9 +132,12 @@ def _try(path: Path, call: Function, p: Preprocessing) -> NDArray[np.float32]:
     try:
         output = np.asarray(call(tf.constant(sample_picture(p))), np.float32)
     except Exception as error:  # models raise many types
-        raise ModelError(f"{path} does not take a picture of {p.height}x{p.width}x{p.channels}: {first_line(error)}") from error
+        what = f"{path} does not take a picture of {p.height}x{p.width}x{p.channels}"
+        raise ModelError(f"{what}: {first_line(error)}") from error
     if output.ndim != 4 or not np.isfinite(output).all():
-        raise ModelError(f"{path} gives {output.shape}, or numbers that are not finite; it must give (n, h, w, classes)")
+        raise ModelError(
+            f"{path} gives {output.shape}, or numbers that are not finite; it must give (n, h, w, classes)"
+        )
     return output
 
 
@@ -210,7 +213,9 @@ def _load_saved_model(path: Path) -> RawModel:
 def _form(path: Path, inputs: list[Any], outputs: list[Any]) -> tuple[Preprocessing, int]:
     """Return (preprocessing, number of classes) of a model with these shapes of inputs and outputs."""
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; a segmentation model has one each")
+        raise ModelError(
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; a segmentation model has one each"
+        )
     taken, given = inputs[0], outputs[0]
     if len(taken) != 4 or taken[3] not in (1, 3, None):
         raise ModelError(f"{path} takes {taken}; a segmentation model takes (batch, height, width, 1 or 3)")

@@ -2,7 +2,7 @@
 
     labels.csv            columns index,label and optionally colour (#rrggbb)
     images/NAME.jpg       or .jpeg or .png
-    masks/NAME.png        of the same size: a palette PNG whose indices, or a grey one whose values, are those of labels.csv
+    masks/NAME.png        of the same size: the indices of a palette PNG, or the values of a grey one, are the labels'
 
 The value 255 means that a pixel is not judged, as in Pascal VOC. A label called ``background`` is what shows nothing.
 """
@@ -149,7 +149,7 @@ def fit_mask(mask: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
     Returns:
         uint8 [p.height, p.width]; every pixel has the value of the nearest one.
     """
-    height, width = scaled_size(*mask.shape, p)
+    height, width = scaled_size(mask.shape[0], mask.shape[1], p)
     scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     above, left = max(0, p.height - height), max(0, p.width - width)
     margins = ((above // 2, above - above // 2), (left // 2, left - left // 2))
@@ -187,14 +187,18 @@ def _mask_values(file: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise MaskError(f"{file} is no PNG that can be read") from error
     if mode not in ("P", "L"):
-        raise MaskError(f"{file} is neither a palette nor an 8-bit grey picture; save the labels' indices as such a PNG")
+        raise MaskError(
+            f"{file} is neither a palette nor an 8-bit grey picture; save the labels' indices as such a PNG"
+        )
     return values.astype(np.uint8)
 
 
 def _paired(path: Path) -> tuple[MaskedPicture, ...]:
     masks = {file.stem: file for file in sorted((path / "masks").glob("*.png"))}
     if not masks:
-        raise MaskError(f"{path} has no masks: put pictures into {path}/images and masks as PNG files into {path}/masks")
+        raise MaskError(
+            f"{path} has no masks: put pictures into {path}/images and masks as PNG files into {path}/masks"
+        )
     pictures = {file.stem: file for file in sorted((path / "images").glob("*")) if _is_picture(file)}
     if alone := sorted(set(masks) - set(pictures)):
         raise MaskError(f"{masks[alone[0]]} has no picture: there is no {path}/images/{alone[0]}.jpg or .png")
@@ -236,7 +240,7 @@ def _label(file: Path, line: int, row: dict[str, str | None]) -> tuple[int, str,
 
 
 def _check_labels(file: Path, read: Sequence[tuple[int, str, str]]) -> None:
-    for what, values in (("index", [value for value, _, _ in read]), ("label", [name for _, name, _ in read])):
+    for what, values in (("index", [str(value) for value, _, _ in read]), ("label", [name for _, name, _ in read])):
         if twice := sorted({one for one in values if values.count(one) > 1}):
             raise MaskError(f"{file} has the {what} {twice[0]} twice")
     if len(read) < 2:

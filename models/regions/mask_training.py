@@ -17,9 +17,7 @@ from models.regions.mask_augmentation import augment_masked
 from models.regions.mask_folder import IGNORED, MaskedPicture, MaskSet
 
 MIN_DELTA = 0.002
-"""Minimum improvement of the validation loss. It is a mean over a million pixels, so smaller changes are noise, but those
-of a hundredth are not.
-"""
+"""Minimum improvement of the validation loss. It is a mean over a million pixels: a change of a hundredth is no noise."""
 
 EVALUATION_BATCH = 16
 """Pictures in a forward pass over the validation part."""
@@ -157,7 +155,7 @@ def pixel_loss(targets: Any, logits: Any, class_weights: Any) -> Any:
 
 
 def pixel_weights(targets: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
-    """Compute the weight float32 [L] of a pixel of each class: the root of its rarity (Mahajan et al. 2018, section 2.2).
+    """Compute the weight float32 [L] of a pixel of each class, the root of its rarity (Mahajan et al. 2018).
 
     Without it a class of small things would hardly count against the background.
     """

@@ -48,6 +48,12 @@ class EvaluateGroup(click.Group):
     show_default="the labels in the catalog",
     help="The classifier to measure, a file that `reelbeam train` saved.",
 )
+@click.option(
+    "--masks",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Measure a segmentation model (--model) on pictures with masks, in the format of train.",
+)
 @click.option("--report", metavar="FOLDER", help="Folder for report.html, figures.json and scores.csv.")
 @click.option("--hierarchy", metavar="CSV", help="Columns parent,child: also measure these parent labels.")
 @click.option(
@@ -64,6 +70,9 @@ def command(context: click.Context, **chosen: Any) -> None:
     Rows whose split is train are left out. Beam's own options (--runner, ...) may follow; they are passed on untouched.
     """  # fmt: skip
     if context.invoked_subcommand is not None:
+        return
+    if chosen["masks"] is not None:
+        _evaluate_masks(chosen)
         return
     for name in ("catalog", "labels"):
         if chosen[name] is None:
@@ -90,6 +99,17 @@ def command(context: click.Context, **chosen: Any) -> None:
         click.echo(json_text(evaluation.figures))
     else:
         _print(evaluation.figures, chosen["report"])
+
+
+def _evaluate_masks(chosen: dict[str, Any]) -> None:
+    from pipelines.commands.masks import NOT_IN_EVALUATION, check_alone, evaluate_on_masks, print_evaluation
+
+    check_alone(NOT_IN_EVALUATION)
+    if chosen["model"] is None:
+        raise click.UsageError("Missing option '--model': the segmentation model to measure.")
+    with cannot_run():
+        figures = evaluate_on_masks(chosen)
+    print_evaluation(figures, chosen["report"], chosen["as_json"])
 
 
 def _print(figures: dict[str, Any], report: str | None) -> None:

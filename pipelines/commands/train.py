@@ -1,4 +1,7 @@
-"""`reelbeam train`: trains a classifier of the user's own classes, on stored embeddings or end to end on videos."""
+"""`reelbeam train`: trains a classifier of the user's own classes, on stored embeddings or end to end on videos.
+
+With ``--masks`` it trains a segmentation model; see `pipelines.commands.masks`.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +16,7 @@ from pipelines.terminal.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from pipelines.jobs.train_head import TrainingSummary
+    from pipelines.jobs.train_masks import MaskTrainingSummary
     from pipelines.jobs.train_vocabulary import VocabularySummary
 
 
@@ -27,7 +31,6 @@ MOVING_FPS = 4
 @click.option("--catalog", metavar="FOLDER", help="Train a head on this catalog's embeddings; nothing is decoded.")
 @click.option(
     "--labels",
-    required=True,
     metavar="CSV",
     help="Columns uri,label and optionally start_s,end_s,split,group.",
 )
@@ -36,7 +39,15 @@ MOVING_FPS = 4
     metavar="CSV",
     help="Start from words, so that a few clips are enough: columns name, other_names, ... With --catalog.",
 )
-@click.option("--output", required=True, metavar="FILE", help="The .keras file to write.")
+@click.option(
+    "--masks",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Train a segmentation model on FOLDER/images, FOLDER/masks and FOLDER/labels.csv.",
+)
+@click.option(
+    "--output", required=True, metavar="FILE", help="The .keras file to write; with --masks the folder of the model."
+)
 @click.option(
     "--head",
     type=click.Choice(["linear", "mlp", "temporal"]),
@@ -54,7 +65,7 @@ MOVING_FPS = 4
 @click.option(
     "--architecture",
     default=None,
-    show_default="simple_cnn",
+    show_default="simple_cnn, or efficientnet_lite0 with --masks",
     help="simple_cnn from scratch, or a pretrained one to fine-tune (efficientnet_lite0, ResNet50, ...).",
 )
 @click.option(
@@ -74,11 +85,15 @@ MOVING_FPS = 4
     "--augment",
     default=None,
     metavar="LIST",
-    show_default="crop,colour,time",
-    help="Random changes of the pictures, with --archive: flip,crop,colour,time, or none.",
+    show_default="crop,colour,time, and flip with --masks",
+    help="Random changes of the pictures, with --archive or --masks: flip,crop,colour,time, or none.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(1), default=None, show_default="80, or 50 with --archive", help="Most epochs."
+    "--epochs",
+    type=click.IntRange(1),
+    default=None,
+    show_default="80, 50 with --archive, 40 with --masks",
+    help="Most epochs.",
 )
 @click.option(
     "--wanted-precision",
@@ -99,20 +114,37 @@ def command(context: click.Context, **chosen: Any) -> None:
     """  # fmt: skip
     options = start(context, chosen)
     with cannot_run():
+        if chosen["masks"] is not None:
+            _segment(chosen)
+            return
         with_archive = _check(chosen)
         if chosen["vocabulary"] is not None:
             _learn_vocabulary(chosen, options)
             return
         summary = _train_network(chosen) if with_archive else _train_head(chosen, options)
-        if chosen["curve"] is not None:
-            from models.heads.plots import learning_curve, png
-            from transforms.storage import write_atomically
-
-            write_atomically(chosen["curve"], png(learning_curve(summary.curve, summary.best_epoch)))
+        _draw_curve(chosen["curve"], summary)
     if chosen["as_json"]:
         click.echo(json_text(asdict(summary)))
     else:
         _print(summary)
+
+
+def _segment(chosen: dict[str, Any]) -> None:
+    from pipelines.commands.masks import NOT_IN_TRAINING, check_alone, print_training, train_on_masks
+
+    check_alone(NOT_IN_TRAINING)
+    summary = train_on_masks(chosen)
+    _draw_curve(chosen["curve"], summary)
+    print_training(summary, chosen["as_json"])
+
+
+def _draw_curve(file: str | None, summary: "TrainingSummary | MaskTrainingSummary") -> None:
+    if file is None:
+        return
+    from models.heads.plots import learning_curve, png
+    from transforms.storage import write_atomically
+
+    write_atomically(file, png(learning_curve(summary.curve, summary.best_epoch)))
 
 
 NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
@@ -130,8 +162,11 @@ def _check(chosen: dict[str, Any]) -> bool:
     """Returns whether to train a network end to end (True) or a head on a catalog (False).
 
     Raises:
-        click.UsageError: neither or both of --archive and --catalog are given, or an option does not go with them.
+        click.UsageError: --labels is missing, neither or both of --archive and --catalog are given, or an option does
+            not go with them.
     """
+    if chosen["labels"] is None:
+        raise click.UsageError("Missing option '--labels'.")
     if chosen["vocabulary"] is not None:
         _check_with_vocabulary()
     if bool(chosen["archives"]) == bool(chosen["catalog"]):
