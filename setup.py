@@ -30,6 +30,7 @@ CORE = [
     "scipy>=1.14",
     "matplotlib>=3.10",
     "jinja2>=3.1",
+    "pillow>=11",
     "fastapi>=0.165",
     "uvicorn>=0.32",
     "python-multipart>=0.0.20",

@@ -17,12 +17,17 @@ LABELS = ("background", *(f"{texture} {shape}" for shape in SHAPES for texture i
 Picture = NDArray[np.uint8]
 
 
-def draw_scene(background: Picture, rng: np.random.Generator, most: int = 3) -> tuple[Picture, Picture]:
-    """Draws one to `most` shapes over a picture; returns it and its mask uint8 [h, w] of positions in `LABELS`."""
+def draw_scene(background: Picture, rng: np.random.Generator, classes: int = 6) -> tuple[Picture, Picture]:
+    """Draws one to three shapes over a picture; returns it and its mask uint8 [h, w] of positions in `LABELS`.
+
+    Only the first `classes` classes after the background are drawn.
+    """
     picture, mask = background.copy(), np.zeros(background.shape[:2], np.uint8)
-    for _ in range(int(rng.integers(1, most + 1))):
-        shape, texture = int(rng.integers(len(SHAPES))), int(rng.integers(len(TEXTURES)))
+    for _ in range(int(rng.integers(1, 4))):
+        shape, texture = divmod(int(rng.integers(classes)), len(TEXTURES))
         where = _outline(SHAPES[shape], mask.shape, rng)
+        if (mask[where] > 0).any():
+            continue  # a half-hidden square may look like a triangle
         picture[where] = _texture(TEXTURES[texture], mask.shape, rng)[where]
         mask[where] = 1 + shape * len(TEXTURES) + texture
     return picture, mask
@@ -30,7 +35,7 @@ def draw_scene(background: Picture, rng: np.random.Generator, most: int = 3) -> 
 
 def _outline(shape: str, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.bool_]:
     height, width = size
-    radius = rng.uniform(0.12, 0.28) * min(size)
+    radius = rng.uniform(0.14, 0.3) * min(size)
     centre = np.array([rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)])
     filled = np.zeros(size, np.uint8)
     if shape == "disc":
@@ -61,16 +66,18 @@ def noise_background(size: tuple[int, int], rng: np.random.Generator) -> Picture
     return cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
-def write_folder(folder: Path, backgrounds: Sequence[Picture], count: int, seed: int, mode: str = "P") -> None:
+def write_folder(
+    folder: Path, backgrounds: Sequence[Picture], count: int, seed: int, mode: str = "P", classes: int = 6
+) -> None:
     """Writes `count` scenes over the backgrounds, in turn, in the layout that `train --masks` reads."""
     rng = np.random.default_rng(seed)
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        picture, mask = draw_scene(backgrounds[number % len(backgrounds)], rng)
+        picture, mask = draw_scene(backgrounds[number % len(backgrounds)], rng, classes)
         Image.fromarray(picture).save(folder / "images" / f"scene{number:04}.png")
         save_mask(folder / "masks" / f"scene{number:04}.png", mask, mode)
-    lines = ["index,label", *(f"{index},{label}" for index, label in enumerate(LABELS))]
+    lines = ["index,label", *(f"{index},{label}" for index, label in enumerate(LABELS[: classes + 1]))]
     (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

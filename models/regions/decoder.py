@@ -1,7 +1,7 @@
 """A small decoder on a classifier's feature maps: logits of every pixel.
 
 The maps at strides 4, 8, 16 and 32 are projected to few channels. From the coarsest on, each is enlarged to the next
-finer one and added to it, as in a feature pyramid (Lin et al. 2017), followed by separable convolutions. The backbone
+finer one and added to it, as in a feature pyramid (Lin et al. 2017), followed by a separable convolution. The backbone
 keeps its weights.
 """
 
@@ -17,9 +17,6 @@ STRIDES = (4, 8, 16, 32)
 
 CHANNELS = 64
 """Of the decoder's maps."""
-
-CONVOLUTIONS = 2
-"""At each stride."""
 
 NORM_MOMENTUM = 0.9
 """Of the batch norms: a training has a few hundred steps, too few for Keras's default of 0.99."""
@@ -60,7 +57,7 @@ def build_segmentation_network(name: str, classes: int, weights: Path | None, se
     height, width, channels = backbone.input_shape[1:]
     inputs = keras.Input((height, width, channels))
     maps = backbone(_prepared(name, inputs), training=False)
-    x = _refined(_projected(maps[-1]))
+    x = _projected(maps[-1])
     for finer in reversed(maps[:-1]):
         x = _enlarged(x, finer.shape[1:3])
         x = _refined(keras.layers.Add()([x, _projected(finer)]))
@@ -116,11 +113,8 @@ def _projected(feature_map: Any) -> Any:
 def _refined(x: Any) -> Any:
     import keras
 
-    x = keras.layers.ReLU()(x)
-    for _ in range(CONVOLUTIONS):
-        x = keras.layers.SeparableConv2D(CHANNELS, 3, padding="same", use_bias=False)(x)
-        x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=NORM_MOMENTUM)(x))
-    return x
+    x = keras.layers.SeparableConv2D(CHANNELS, 3, padding="same", use_bias=False)(keras.layers.ReLU()(x))
+    return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=NORM_MOMENTUM)(x))
 
 
 def _enlarged(x: Any, size: tuple[int, int]) -> Any:

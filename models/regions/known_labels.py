@@ -32,8 +32,8 @@ ADE20K: Final = (
     "hood", "sconce", "vase", "traffic light", "tray", "ashcan", "fan", "pier", "crt screen", "plate", "monitor",
     "bulletin board", "shower", "radiator", "glass", "clock", "flag",
 )  # fmt: skip
-"""The 150 classes of ADE20K's scene parsing benchmark in the order of their numbers (Zhou et al. 2017), the first name of
-each.
+"""The 150 classes of ADE20K's scene parsing benchmark in the order of their numbers (Zhou et al. 2017), with the first
+name of each.
 """
 
 _BY_NAME: Final = {"ade20k": ADE20K, "pascalvoc": VOC, "cityscapes": CITYSCAPES}

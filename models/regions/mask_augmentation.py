@@ -10,6 +10,9 @@ from models.regions.mask_folder import IGNORED
 SCALES = (0.7, 1.6)
 """Smallest and largest random scale."""
 
+TURN_DEGREES = 15.0
+"""Largest random turn to either side."""
+
 BRIGHTNESS = 38.0
 """Largest random shift of brightness, of 255."""
 
@@ -31,32 +34,46 @@ def augment_masked(
     Returns:
         float32 [height, width, channels] in 0..255, and uint8 [height, width].
     """
-    flips, scale, places = rng.random() < 0.5, np.exp(rng.uniform(*np.log(SCALES))), rng.random(2)
+    flips, scale, turn = (
+        rng.random() < 0.5,
+        np.exp(rng.uniform(*np.log(SCALES))),
+        rng.uniform(-TURN_DEGREES, TURN_DEGREES),
+    )
+    places = rng.random(2)
     changed = picture.astype(np.float32)
     if chosen.flip and flips:
         changed, target = changed[:, ::-1], target[:, ::-1]
     if chosen.crop:
-        changed, target = _scaled(changed, target, float(scale), places)
+        changed, target = _moved(changed, target, _matrix(target.shape, float(scale), float(turn), places))
     shift, contrast, saturation = rng.uniform(-BRIGHTNESS, BRIGHTNESS), rng.uniform(*CONTRAST), rng.uniform(*SATURATION)
     if chosen.colour:
         changed = _recoloured(changed, float(shift), float(contrast), float(saturation))
     return np.ascontiguousarray(changed, np.float32), np.ascontiguousarray(target)
 
 
-def _scaled(
-    picture: NDArray[np.float32], target: NDArray[np.uint8], scale: float, places: NDArray[np.float64]
+def _matrix(
+    size: tuple[int, ...], scale: float, turn_degrees: float, places: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the affine matrix [2, 3] that scales and turns about the middle, then moves within the spare room."""
+    height, width = size
+    matrix = np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn_degrees, scale))
+    matrix[:, 2] += (places - 0.5) * abs(scale - 1) * np.array([width, height])
+    return matrix
+
+
+def _moved(
+    picture: NDArray[np.float32], target: NDArray[np.uint8], matrix: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scale both and take a window of the old size at a random place of the larger, or place the smaller one in it."""
-    height, width = target.shape
-    left, top = places * (np.array([width, height]) * (1 - scale))
-    matrix = np.array([[scale, 0, left], [0, scale, top]], np.float32)
-    shape = picture.shape
-    moved = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    """Apply an affine matrix to both; beyond its edges the picture is mirrored, and the mask is `IGNORED`."""
+    size = target.shape[::-1]
+    moved = cv2.warpAffine(
+        np.ascontiguousarray(picture), matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     moved_target = cv2.warpAffine(
-        np.ascontiguousarray(target), matrix, (width, height),
+        np.ascontiguousarray(target), matrix, size,
         flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORED,
     )  # fmt: skip
-    return moved.reshape(shape).astype(np.float32), moved_target.astype(np.uint8)
+    return moved.reshape(picture.shape).astype(np.float32), moved_target.astype(np.uint8)
 
 
 def _recoloured(picture: NDArray[np.float32], shift: float, contrast: float, saturation: float) -> NDArray[np.float32]:

@@ -150,7 +150,7 @@ def fit_mask(mask: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
         uint8 [p.height, p.width]; every pixel has the value of the nearest one.
     """
     height, width = scaled_size(mask.shape[0], mask.shape[1], p)
-    scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+    scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
     above, left = max(0, p.height - height), max(0, p.width - width)
     margins = ((above // 2, above - above // 2), (left // 2, left - left // 2))
     padded = np.pad(scaled, margins, constant_values=IGNORED)
@@ -187,18 +187,14 @@ def _mask_values(file: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise MaskError(f"{file} is no PNG that can be read") from error
     if mode not in ("P", "L"):
-        raise MaskError(
-            f"{file} is neither a palette nor an 8-bit grey picture; save the labels' indices as such a PNG"
-        )
+        raise MaskError(f"{file} is neither a palette nor an 8-bit grey PNG; save the labels' indices as one")
     return values.astype(np.uint8)
 
 
 def _paired(path: Path) -> tuple[MaskedPicture, ...]:
     masks = {file.stem: file for file in sorted((path / "masks").glob("*.png"))}
     if not masks:
-        raise MaskError(
-            f"{path} has no masks: put pictures into {path}/images and masks as PNG files into {path}/masks"
-        )
+        raise MaskError(f"{path} has no masks: put pictures into {path}/images and PNG masks into {path}/masks")
     pictures = {file.stem: file for file in sorted((path / "images").glob("*")) if _is_picture(file)}
     if alone := sorted(set(masks) - set(pictures)):
         raise MaskError(f"{masks[alone[0]]} has no picture: there is no {path}/images/{alone[0]}.jpg or .png")

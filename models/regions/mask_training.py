@@ -17,7 +17,7 @@ from models.regions.mask_augmentation import augment_masked
 from models.regions.mask_folder import IGNORED, MaskedPicture, MaskSet
 
 MIN_DELTA = 0.002
-"""Minimum improvement of the validation loss. It is a mean over a million pixels: a change of a hundredth is no noise."""
+"""Minimum improvement of the validation loss. It is a mean over a million pixels, so a hundredth is no noise."""
 
 EVALUATION_BATCH = 16
 """Pictures in a forward pass over the validation part."""
@@ -124,25 +124,23 @@ def train_decoder(
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    weights = pixel_weights(learning.targets, model.output_shape[-1])
     early_stopping = EarlyStopping(
-        lambda model: _validated(model, validation, weights), settings.limits, watch, min_delta=MIN_DELTA
+        lambda model: _validated(model, validation), settings.limits, watch, min_delta=MIN_DELTA
     )
-    _fit(model, learning, weights, settings, early_stopping)
+    _fit(model, learning, settings, early_stopping)
     if early_stopping.best_weights is None:
         raise HeadError("training gave no finite numbers: lower the learning rate")
     model.set_weights(early_stopping.best_weights)
-    counts, _ = _judged(model, validation, weights)
+    counts, _ = _judged(model, validation)
     return TrainedDecoder(model, tuple(early_stopping.curve), early_stopping.best_epoch, counts)
 
 
-def pixel_loss(targets: Any, logits: Any, class_weights: Any) -> Any:
-    """Compute the weighted mean cross-entropy of the pixels that are not `IGNORED`.
+def pixel_loss(targets: Any, logits: Any) -> Any:
+    """Compute the mean cross-entropy of the pixels that are not `IGNORED`.
 
     Args:
         targets: uint8 tensor [n, height, width].
         logits: float32 tensor [n, height, width, L].
-        class_weights: float32 [L], the weight of a pixel of each class.
     """
     import tensorflow as tf
 
@@ -150,26 +148,11 @@ def pixel_loss(targets: Any, logits: Any, class_weights: Any) -> Any:
     judged = tf.not_equal(targets, IGNORED)
     classes = tf.where(judged, targets, 0)
     each = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
-    weights = tf.where(judged, tf.gather(tf.constant(class_weights, tf.float32), classes), 0.0)
+    weights = tf.cast(judged, tf.float32)
     return tf.reduce_sum(each * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
 
 
-def pixel_weights(targets: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
-    """Compute the weight float32 [L] of a pixel of each class, the root of its rarity (Mahajan et al. 2018).
-
-    Without it a class of small things would hardly count against the background.
-    """
-    counts = np.maximum(np.bincount(targets[targets != IGNORED], minlength=classes), 1)
-    return np.sqrt(counts.mean() / counts).astype(np.float32)
-
-
-def _fit(
-    model: Any,
-    learning: MaskSet,
-    weights: NDArray[np.float32],
-    settings: MaskTrainingSettings,
-    early_stopping: EarlyStopping,
-) -> None:
+def _fit(model: Any, learning: MaskSet, settings: MaskTrainingSettings, early_stopping: EarlyStopping) -> None:
     import keras
 
     steps = -(-len(learning.pictures) // settings.batch_pictures)
@@ -179,7 +162,7 @@ def _fit(
     )  # fmt: skip
     model.compile(
         keras.optimizers.AdamW(rate, settings.weight_decay),
-        lambda targets, logits: pixel_loss(targets, logits, weights),
+        pixel_loss,
         jit_compile=False,  # compiling with XLA makes a network many times slower on a CPU
     )
     model.fit(
@@ -218,12 +201,12 @@ def _draws(
             yield np.stack([picture for picture, _ in changed]), np.stack([target for _, target in changed])
 
 
-def _validated(model: Any, validation: MaskSet, weights: NDArray[np.float32]) -> tuple[float, float]:
-    counts, loss = _judged(model, validation, weights)
+def _validated(model: Any, validation: MaskSet) -> tuple[float, float]:
+    counts, loss = _judged(model, validation)
     return loss, pixel_accuracy(counts)
 
 
-def _judged(model: Any, validation: MaskSet, weights: NDArray[np.float32]) -> tuple[Counts, float]:
+def _judged(model: Any, validation: MaskSet) -> tuple[Counts, float]:
     """Count the pixels of each pair of classes, and compute the mean loss over the pictures."""
     classes, losses = model.output_shape[-1], 0.0
     counts = np.zeros((classes, classes), np.int64)
@@ -231,6 +214,6 @@ def _judged(model: Any, validation: MaskSet, weights: NDArray[np.float32]) -> tu
         rows = slice(first, first + EVALUATION_BATCH)
         targets = validation.targets[rows]
         logits = model.predict_on_batch(validation.pictures[rows].astype(np.float32))
-        losses += float(pixel_loss(targets, logits, weights)) * len(targets)
+        losses += float(pixel_loss(targets, logits)) * len(targets)
         counts += pixel_counts(targets, np.asarray(logits).argmax(axis=-1).astype(np.uint8), classes)
     return counts, losses / len(validation.pictures)
