@@ -39,7 +39,7 @@ class MaskTrainingSettings:
         seed: Of everything that is drawn.
     """
 
-    limits: Limits = field(default_factory=lambda: Limits(30, 8))
+    limits: Limits = field(default_factory=lambda: Limits(24, 8))
     batch_pictures: int = 8
     learning_rate: float = 4e-3
     weight_decay: float = 1e-3

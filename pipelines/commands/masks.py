@@ -12,7 +12,7 @@ from pipelines.terminal.quiet import import_tensorflow, stderr_to_devnull
 if TYPE_CHECKING:
     from pipelines.jobs.train_masks import MaskTrainingSummary
 
-EPOCHS, PATIENCE = 40, 12
+EPOCHS, PATIENCE = 24, 8
 BACKBONE = "efficientnet_lite0"
 
 NOT_IN_TRAINING = (

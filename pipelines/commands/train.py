@@ -92,7 +92,7 @@ MOVING_FPS = 4
     "--epochs",
     type=click.IntRange(1),
     default=None,
-    show_default="80, 50 with --archive, 40 with --masks",
+    show_default="80, 50 with --archive, 24 with --masks",
     help="Most epochs.",
 )
 @click.option(
