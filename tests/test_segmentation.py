@@ -17,7 +17,7 @@ from models.regions.mask_training import MaskTrainingSettings
 from models.regions.opening import open_segmenter
 from models.regions.segmenter import View
 from tests.conftest import Reelbeam
-from tests.html_pages import check_page
+from tests.html_pages import Page
 from tests.masked_pictures import LABELS, noise_background, write_folder
 
 EPOCHS = 4
@@ -50,9 +50,10 @@ def test_masks_become_a_model_that_finds_regions(tmp_path: Path, reelbeam: Reelb
     with (tmp_path / "r" / "pictures.csv").open(encoding="utf-8") as file:
         ious = [float(row["mean_iou"]) for row in csv.DictReader(file)]
     assert len(ious) == 6 and ious == sorted(ious)
-    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
-    check_page(page)
-    assert page.count("<figure>") == 6 and "data:image/webp;base64," in page
+    page = Page(tmp_path / "r" / "report.html")
+    pictures = [about["src"] or "" for tag, about in page.elements if tag == "img"]
+    assert len(pictures) == 6 and all(one.startswith("data:image/webp;base64,") for one in pictures)
+    assert "stripes disc" in page.text and f"{figures['mean_iou']:.3f}" in page.text
 
     _check_regions(tmp_path / "model", others)
     done = reelbeam("evaluate", "--masks", learned, "--model", tmp_path / "model", "--json")
