@@ -39,6 +39,7 @@ class HeadRequest:
     labels: str
     output: str
     settings: TrainingSettings
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def run_training(request: HeadRequest, options: PipelineOptions, watch: Watch) -
     began = time.monotonic()
     check_name(request.output)
     rows = read_labels(request.labels)
-    catalog = Catalog.open(request.catalog)
+    catalog = Catalog.open(request.catalog, request.model)
     config = newest_config(catalog)
     bundle = catalog_bundle(catalog, config)
     videos = [learnable(video) for video in labelled_videos(catalog, rows)]
