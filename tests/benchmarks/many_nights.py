@@ -52,9 +52,10 @@ def main(nights: int, measure_at: str, tries: int, keep: Path | None) -> None:
                 _run(cli, "index", "--catalog", catalog)
             if night in wanted:
                 done.append((night, _measure(night, archive, catalog, tries, home / "measured")))
-    (early, first_s), (late, last_s) = done[0], done[-1]
-    ratios = "  ".join(f"{name} {last_s[name] / first_s[name]:.2f}" for name in first_s)
-    click.echo(f"CPU after {late} nights over that after {early}: {ratios}")
+    if len(done) > 1:
+        (early, first_s), (late, last_s) = done[0], done[-1]
+        ratios = "  ".join(f"{name} {last_s[name] / first_s[name]:.2f}" for name in first_s)
+        click.echo(f"CPU after {late} nights over that after {early}: {ratios}")
 
 
 def _run(cli: ForkingCli, *arguments: object, **watching: object) -> None:
