@@ -6,6 +6,7 @@ model.tflite      the same for LiteRT, if the bundle is for a CPU and the graph 
 classifier.npz    kernel [D, L] and bias [L] of the last layer, if it is linear in the embedding
 head.tflite       the head alone, for stored embeddings, if the scores are those of a head on a backbone
 backbone.npz      kernel, bias and labels of the backbone's own last layer, if that is linear
+feature_map.tflite  model.tflite with the last feature map as a third output, if regions were asked for
 joint/            the whole preset of a joint model, whose text tower reads the words of a search
 
 Precision here means that of the arithmetic (float32, bfloat16, float16). The precision of a class, the share of its
@@ -42,6 +43,10 @@ MARKER = "spec.json"
 
 JOINT = "joint"
 """Name of the folder in a bundle that holds a joint model's preset; complete if it has the file `SUMS`."""
+
+
+FEATURE_MAP = "feature_map.tflite"
+"""Name of the graph in a bundle that also returns the last feature map; see `models.visual.feature_map`."""
 
 
 @dataclass(frozen=True)

@@ -50,18 +50,33 @@ def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
     spec = VisualSpec(
         path.stem, backbone.spec.preprocessing, embed, about.labels, VisualSpec.seen_threshold, about.thresholds
     )
-    return LoadedModel(spec, _on_pictures(backbone, head), linear_classifier(model, about), head)
+    with_map = _with_map(backbone, head) if backbone.with_map is not None else None
+    return LoadedModel(spec, _on_pictures(backbone, head), linear_classifier(model, about), head, with_map)
 
 
 def _on_pictures(backbone: LoadedModel, head: SequenceHead) -> Callable[[Any], tuple[Any, Any]]:
     def function(images: Any) -> tuple[Any, Any]:
-        import tensorflow as tf
-
         embedding, _ = backbone.function(images)
-        alone = embedding[:, tf.newaxis, :]
-        return embedding, head.function(alone, tf.ones_like(alone[:, :, :1]))[:, 0]
+        return embedding, _scores_alone(head, embedding)
 
     return function
+
+
+def _with_map(backbone: LoadedModel, head: SequenceHead) -> Callable[[Any], tuple[Any, Any, Any]]:
+    def function(images: Any) -> tuple[Any, Any, Any]:
+        assert backbone.with_map is not None
+        embedding, _, feature_map = backbone.with_map(images)
+        return embedding, _scores_alone(head, embedding), feature_map
+
+    return function
+
+
+def _scores_alone(head: SequenceHead, embedding: Any) -> Any:
+    """Score each embedding [n, D] as if it were a whole video."""
+    import tensorflow as tf
+
+    alone = embedding[:, tf.newaxis, :]
+    return head.function(alone, tf.ones_like(alone[:, :, :1]))[:, 0]
 
 
 def _network(path: Path, about: SavedHead, model: Any) -> LoadedModel:
