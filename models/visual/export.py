@@ -129,7 +129,9 @@ def _frozen(model: LoadedModel, batch: int | None) -> Any:
     return freeze(model.spec, model.function, (EMBEDDING, SCORES), batch)
 
 
-def freeze(spec: VisualSpec, function: Callable[[Any], tuple[Any, ...]], names: tuple[str, ...], batch: int | None) -> Any:
+def freeze(
+    spec: VisualSpec, function: Callable[[Any], tuple[Any, ...]], names: tuple[str, ...], batch: int | None
+) -> Any:
     """Turn a function of pictures into one without variables, whose outputs are float32 and have these names.
 
     Raises:

@@ -1,7 +1,7 @@
 """Adds to a bundle the graph that also returns the last feature map, of which class activation maps are made.
 
-Only nights that ask for regions need it, so that it is a file of its own. It must give the numbers of the bundle's graph
-bit for bit: a night with regions has the same rows as one without.
+Only nights that ask for regions need it, so that it is a file of its own. It must give the numbers of the bundle's
+graph bit for bit: a night with regions has the same rows as one without.
 """
 
 from collections.abc import Sequence

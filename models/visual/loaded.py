@@ -43,8 +43,8 @@ class LoadedModel(NamedTuple):
         classifier: Its last layer; None if that is not linear in the embedding.
         head: The classifier on a backbone's embeddings that gives the scores; None for other models. `function` then
             scores a picture as if it were a whole video.
-        with_map: The same as `function`, with a third tensor: the last feature map [n, rows, columns, D], whose mean over
-            rows and columns is the embedding. None if the embedding is no such mean.
+        with_map: The same as `function`, with a third tensor: the last feature map [n, rows, columns, D], whose
+            mean over rows and columns is the embedding. None if the embedding is no such mean.
     """
 
     spec: VisualSpec

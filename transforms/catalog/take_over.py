@@ -67,6 +67,7 @@ class TakeOverSettings:
             "frames": schemas.frames_schema(size, self.config.embedding_dtype),
             "videos": schemas.videos_schema(size),
             "thumbnails": schemas.THUMBNAILS,
+            "regions": schemas.REGIONS,
         }[table]
 
 

@@ -64,6 +64,7 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
     model = build(name, weights)
     kernel, bias = model.get_layer("scores").get_weights()
     mapped = with_feature_map(model)
+    assert mapped is not None
     return LoadedModel(
         spec(name),
         lambda images: tuple(model(images, training=False)),
