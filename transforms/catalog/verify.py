@@ -24,6 +24,7 @@ from transforms.catalog.tombstones import FOLDER, Tombstones
 from transforms.catalog.verify_dialogues import verify_dialogues
 from transforms.catalog.verify_duplicates import verify_duplicates
 from transforms.catalog.verify_index import verify_index
+from transforms.catalog.verify_regions import check_rows
 from transforms.video.thumbnails import size_of
 
 UNIT_TOLERANCE: Final = 1e-3
@@ -36,17 +37,20 @@ CREATE TABLE videos (run INTEGER, video_id VARCHAR, frames BIGINT);
 CREATE TABLE failures (run INTEGER, video_id VARCHAR);
 CREATE TABLE frames (run INTEGER, video_id VARCHAR, pts BIGINT);
 CREATE TABLE thumbnails (run INTEGER, video_id VARCHAR, pts BIGINT, poster BOOLEAN);
+CREATE TABLE regions (run INTEGER, video_id VARCHAR, pts BIGINT, label VARCHAR);
+CREATE TABLE region_runs (run INTEGER, has_frames BOOLEAN, looked BOOLEAN);
 CREATE TABLE gone (run INTEGER, video_id VARCHAR);
 CREATE TABLE posters_wanted (run INTEGER, wanted INTEGER);
 CREATE TABLE seen (key INTEGER, video_id VARCHAR);
 """
 """Rows of the holder that is being checked, by the number of the run; and `_Seen`."""
 
-_OF_HOLDER: Final = ("videos", "failures", "frames", "thumbnails", "gone", "posters_wanted")
+_OF_HOLDER: Final = ("videos", "failures", "frames", "thumbnails", "regions", "region_runs", "gone", "posters_wanted")
 
 _EACH_ID: Final = """
 SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
-UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM gone ORDER BY video_id
+UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM regions UNION SELECT video_id FROM gone
+ORDER BY video_id
 """
 
 _TWO_ROWS: Final = """
@@ -79,6 +83,22 @@ GROUP BY run, video_id ORDER BY run, video_id
 _TOO_MANY: Final = f"""
 SELECT video_id FROM thumbnails GROUP BY run, video_id HAVING count(DISTINCT pts) < count(*) OR count(*) > {MOST}
 ORDER BY run, video_id
+"""
+
+_REGIONS_FRAMELESS: Final = """
+SELECT video_id, min(pts) FROM regions SEMI JOIN (FROM region_runs WHERE has_frames) USING (run)
+ANTI JOIN frames USING (run, video_id, pts) WHERE label IS NOT NULL GROUP BY run, video_id ORDER BY run, video_id
+"""
+
+_TWO_REGIONS: Final = """
+SELECT DISTINCT video_id FROM (
+    SELECT run, video_id FROM regions WHERE label IS NOT NULL GROUP BY run, video_id, pts, label HAVING count(*) > 1)
+ORDER BY video_id
+"""
+
+_NOT_LOOKED_AT: Final = """
+SELECT video_id FROM videos SEMI JOIN (FROM region_runs WHERE looked) USING (run)
+ANTI JOIN regions USING (run, video_id) ORDER BY run, video_id
 """
 
 _OTHER_POSTERS: Final = """
@@ -347,6 +367,8 @@ class _HolderCheck:
             yield from self._check_thumbnail_frames() if self._rows["thumbnails"] else ()
         if not self.damaged & {"videos", "thumbnails"}:
             yield from self._check_posters()
+        if not self.damaged & {"videos", "frames", "regions"}:
+            yield from self._check_regions()
 
     def _check_file(self, row: schemas.FileRow) -> Iterator[Finding]:
         path, table = row.path, row.table
@@ -444,6 +466,10 @@ class _HolderCheck:
                 said = f"{row['uri']} at {row['time_s']:.3f} s is no picture of {row['width']} x {row['height']} pixels"
                 yield Finding.of("thumbnail", path, said)
 
+    def _take_regions(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("regions", batch, numbers, {"video_id": "video_id", "pts": "pts", "label": "label"})
+        yield from check_rows(path, batch)
+
     def _check_model(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
         for number in numbers.unique().to_pylist():
             config = self._records[number].config
@@ -499,6 +525,31 @@ class _HolderCheck:
             yield Finding.of("thumbnail", self._name, f"video {video_id} has no frame at pts {pts}")
         for (video_id,) in self._database.execute(_TOO_MANY):
             yield Finding.of("thumbnail", self._name, f"video {video_id} has too many thumbnails or some twice")
+
+    def _check_regions(self) -> Iterator[Finding]:
+        """Checks that regions are of frames, once for each label, and that a run looked at every video it decoded."""
+        self._database.insert("region_runs", self._region_runs())
+        for video_id, pts in self._database.execute(_REGIONS_FRAMELESS):
+            yield Finding.of("region", self._name, f"video {video_id} has no frame at pts {pts}")
+        for (video_id,) in self._database.execute(_TWO_REGIONS):
+            yield Finding.of("region", self._name, f"video {video_id} has two regions of a label in one frame")
+        for (video_id,) in self._database.execute(_NOT_LOOKED_AT):
+            yield Finding.of("region", self._name, f"video {video_id} has no row in regions")
+
+    def _region_runs(self) -> dict[str, pa.Array]:
+        """Returns which runs have the frames of their regions, and which looked for regions in all their videos.
+
+        A run of `reelbeam regions` has no frames. Rows that were taken over may come without regions.
+        """
+        counts = [record.counts for record in self._records]
+        configs = [record.config for record in self._records]
+        took_over = [bool(one.moved + one.copied) for one in counts]
+        looked = [bool(one.regions) and not taken for one, taken in zip(configs, took_over, strict=True)]
+        return {
+            "run": pa.array(range(len(configs)), pa.int32()),
+            "has_frames": pa.array([not one.only_regions for one in configs]),
+            "looked": pa.array(looked),
+        }
 
     def _check_posters(self) -> Iterator[Finding]:
         """Checks that every video has one poster; a run without thumbnails has none."""

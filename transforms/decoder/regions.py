@@ -1,5 +1,6 @@
 """Runs the model on pictures and finds regions in them, inside a decoder child."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +76,7 @@ def open_way(bundle: ModelBundle, regions: str) -> Segmenter:
     """Opens a way of finding regions; arguments and errors are those of `RegionFinder`."""
     if regions == MAPS:
         return ActivationMaps(bundle)
-    from models.regions.opening import open_segmenter
+    # The module comes with the segmentation models.
+    from models.regions.opening import open_segmenter  # type: ignore[import-not-found,unused-ignore]
 
-    return open_segmenter(regions)
+    return open_segmenter(Path(regions))
