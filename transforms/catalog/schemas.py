@@ -167,7 +167,7 @@ REGIONS: Final = _versioned(
         ("share", pa.float64()),
         ("box", _PART),
         ("centroid", _POINT),
-        ("mask", pa.struct([("size", pa.list_(pa.int32(), 2)), ("counts", pa.string())])),
+        ("mask", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
         ("seen", _PART),
         ("track", pa.int32()),
         ("regions_model", pa.string()),
