@@ -107,7 +107,7 @@ def test_later_gives_the_same_rows(colours: Path, by_night: Path, reelbeam: Reel
     again = json.loads(reelbeam("regions", "--catalog", root, "--json").out)
     assert (again["run_id"], again["videos"], again["skipped"]) == (None, 0, 2)
     night = reelbeam(*classify(colours, root), "--json")
-    assert json.loads(night.out)["counts"]["skipped"] == 2, "a run of regions changes nothing for nights"
+    assert json.loads(night.out)["skipped"] == 2, "a run of regions changes nothing for nights"
     assert regions_of(root) == regions_of(by_night)
     assert reelbeam("compact", "--catalog", root).code == 0
     assert regions_of(root) == regions_of(by_night), "packs keep them"
@@ -169,7 +169,7 @@ def test_a_moved_video_takes_its_regions_along(
             "classify", "--archive", colours / "elsewhere", "--catalog", tmp_path / "catalog", "--model",
             colours / "colours.keras", "--regions", "--json",
         )  # fmt: skip
-        assert json.loads(done.out)["counts"]["moved"] + json.loads(done.out)["counts"]["copied"] == 2, done.err
+        assert json.loads(done.out)["moved"] == 2, done.err
     finally:
         (colours / "elsewhere").rename(colours / "films")
     moved = [row for row in regions_of(tmp_path / "catalog") if "elsewhere" in row["uri"]]
