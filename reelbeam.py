@@ -302,6 +302,51 @@ class Catalog:
         names = _known_columns("thumbnails", columns)
         return latest_thumbnails(self._stored, names, at, None if uri is None else _uri_of(uri), posters=posters)
 
+    def regions(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        at: str | datetime | None = None,
+        found_by: str | None = None,
+    ) -> pa.Table:
+        """Return where in the sampled frames of the latest videos things are, sorted by URI, time and score.
+
+        Args:
+            uri: only those of this video, as its row names it.
+            at: a run id or a time; later runs are left out.
+            found_by: only those of one way of finding them: its name (``regions_model``) or the beginning of its
+                fingerprint. By default a video's regions are those of the newest run that looked for some.
+
+        Returns:
+            The rows of the table `regions` that have a label, with ``run_id``.
+
+        Raises:
+            CatalogError: there is no such video, or a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+        """
+        from transforms.catalog.latest_regions import regions_table
+
+        return regions_table(self._stored, at, None if uri is None else _uri_of(uri), found_by)
+
+    def region_tracks(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        at: str | datetime | None = None,
+        found_by: str | None = None,
+    ) -> pa.Table:
+        """Return what became of each thing in the latest videos: one row for each track of `regions`.
+
+        Arguments and errors are those of `regions`.
+
+        Returns:
+            ``video_id``, ``uri``, ``track``, ``label``, ``start_s``, ``end_s``, ``frames``, mean ``score`` and
+            ``share``, ``largest_share``, ``first_centroid`` and ``last_centroid``, sorted by uri and track.
+        """
+        from transforms.catalog.latest_regions import region_tracks
+
+        return region_tracks(self.regions(uri, at=at, found_by=found_by))
+
     def failures(self, *, at: str | datetime | None = None) -> pa.Table:
         """Return the row of each video whose newest outcome is a failure, sorted by URI.
 

@@ -1,16 +1,19 @@
 """Regions end to end: `classify --regions` and `reelbeam regions` write the same rows, however a night is cut."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
+from reelbeam import open_catalog
 from tests import coloured_squares
-from tests.conftest import Reelbeam, assert_whole, run_command
+from tests.conftest import ROOT, Reelbeam, assert_whole, run_command
 from tests.tables import contents, without_segments
 from transforms.catalog.latest import latest_frames
 from transforms.catalog.latest_regions import latest_regions, region_tracks
@@ -125,6 +128,22 @@ def test_a_killed_run_is_gone_on_with(colours: Path, by_night: Path, reelbeam: R
     assert done.code == 0 and json.loads(done.out)["resumed"], done.err
     assert regions_of(root) == regions_of(by_night)
     assert_whole(root)
+
+
+def test_the_queries_of_the_page_and_python_agree(by_night: Path) -> None:
+    page = (ROOT / "docs" / "regions.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    asked = [duckdb.sql(query.replace("/catalog", str(by_night))).arrow().read_all() for query in (first, second)]
+    assert asked[0]["label"].to_pylist() == ["red"] and asked[0]["first_s"].to_pylist() == [0.0]
+    catalog = open_catalog(by_night)
+    tracks, regions = catalog.region_tracks(), catalog.regions()
+    for theirs, ours in (("label", "label"), ("end_s", "end_s"), ("largest", "largest_share")):
+        assert asked[1][theirs].to_pylist() == tracks[ours].to_pylist()
+    assert asked[1]["last_centroid"].to_pylist() == tracks["last_centroid"].to_pylist()
+    film = regions["uri"][0].as_py()
+    assert len(catalog.regions(film)) == len(regions) == 8
+    assert len(catalog.regions(found_by="colours activation maps")) == 8
+    assert len(catalog.regions(found_by="another")) == 0
 
 
 @pytest.mark.slow

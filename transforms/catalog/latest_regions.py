@@ -64,6 +64,17 @@ def latest_regions(
             yield from (part.filter(pc.is_in(keys_of(part), keys_of(newest))) for part in parts if len(part))
 
 
+def regions_table(catalog: Catalog, at: str | datetime | None, uri: str | None, model: str | None) -> pa.Table:
+    """Returns all rows of `latest_regions` that have a label, sorted by uri, time and score."""
+    none = (
+        schemas.REGIONS.empty_table().replace_schema_metadata(None).append_column("run_id", pa.array([], pa.string()))
+    )
+    names = none.column_names
+    parts = (part.filter(pc.is_valid(part["label"])) for part in latest_regions(catalog, None, at, uri, model=model))
+    rows = pa.concat_tables([none, *(part.select(names) for part in parts)])
+    return rows.sort_by([("uri", "ascending"), ("time_s", "ascending"), ("score", "descending")])
+
+
 def with_regions(catalog: Catalog, regions_fingerprint: str) -> set[tuple[str, str]]:
     """Returns (video_id, fingerprint of the file) of the videos that one way of finding regions has looked at.
 
