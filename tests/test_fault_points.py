@@ -33,7 +33,7 @@ DECODERS = (
 """Points of decoder children. `test_kill.py`, `test_moved.py`, `test_interrupts.py`, `test_host_failures.py`, `test_processes.py` and
 `test_proxies_command.py` walk them."""
 
-KINDS = ("lock", "work", "models", "thumbnails", "frames", "videos", "failures", "gone", "files", "runs")
+KINDS = ("lock", "work", "models", "thumbnails", "regions", "frames", "videos", "failures", "gone", "files", "runs")
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,8 @@ class PoolVideos(beam.PTransform):
         attempt: Attempt = UNFENCED,
         thumbnails_folder: str = "",
         regions_folder: str = "",
+        *,
+        only_regions: bool = False,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -49,6 +51,7 @@ class PoolVideos(beam.PTransform):
         self.attempt = attempt
         self.thumbnails_folder = thumbnails_folder
         self.regions_folder = regions_folder
+        self.only_regions = only_regions
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> beam.PCollection:
         """Applies the transform."""
@@ -63,15 +66,16 @@ class _PoolTodoList(beam.DoFn):
         self._failures_folder = transform.failures_folder
         self._thumbnails_folder = transform.thumbnails_folder
         self._regions_folder = transform.regions_folder
+        self._only_regions = transform.only_regions
         self._attempt = transform.attempt
         self._videos = Metrics.counter("pool", "videos_pooled")
 
     def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[schemas.FileRow]:
         number, groups = element
         name = f"part-{number:05d}.parquet"
-        if self._settings.found_folder:
+        if self._regions_folder:
             yield from self._write_regions(name, unpack_outcomes(groups["outcomes"]))
-        if self._settings.config.only_regions:
+        if self._only_regions:
             # The videos have their rows; one that fails now stays as it is, without regions.
             for failed in groups["failures"]:
                 Metrics.counter("failures", failed.failure.reason).inc()

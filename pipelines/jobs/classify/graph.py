@@ -66,7 +66,8 @@ def build(
         catalog.table_folder("failures", run.run_id),
         attempt,
         catalog.table_folder("thumbnails", run.run_id),
-        catalog.table_folder("regions", run.run_id),
+        catalog.table_folder("regions", run.run_id) if run.config.regions else "",
+        only_regions=run.config.only_regions,
     )
     written = [parts] if run.config.only_regions else [frames_files, parts]
     if known_videos:
