@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
-from pipelines.jobs.cores import cores_of_process
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.logs import log
