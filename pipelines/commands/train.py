@@ -39,10 +39,11 @@ MOVING_FPS = 4
 @click.option("--output", required=True, metavar="FILE", help="The .keras file to write.")
 @click.option(
     "--head",
-    type=click.Choice(["linear", "mlp", "temporal"]),
+    type=click.Choice(["linear", "mlp", "temporal", "localization"]),
     default="temporal",
     show_default=True,
-    help="linear and mlp look at single frames, temporal also at what changes between frames.",
+    help="linear and mlp look at single frames, temporal also at what changes between frames; localization also finds "
+    "where actions start and end (rows with start_s,end_s).",
 )
 @click.option(
     "--archive",
@@ -257,7 +258,7 @@ def _print(summary: "TrainingSummary") -> None:
         f"validation: {summary.val_accuracy:.1%} of {summary.validation_examples} examples right, "
         f"loss {summary.val_loss:.3f}; temperature {summary.temperature:.2f}",
     )
-    if summary.kind == "temporal" and _sparse(summary.sampling):
+    if summary.kind in ("temporal", "localization") and _sparse(summary.sampling):
         print_paragraph(
             out, "movement hardly shows between frames so far apart: for actions, classify with --sample 8fps first"
         )

@@ -36,7 +36,7 @@ PACK_VERSION: Final = 2
 MODELS_INDEXES: Final = "indexes"
 """Folder of the indexes of models that were named (`--model`), by the fingerprint of their rows."""
 
-TABLES: Final = ("frames", "videos", "thumbnails", "failures", "gone", "files")
+TABLES: Final = ("frames", "videos", "thumbnails", "actions", "failures", "gone", "files")
 
 NO_RUN: Final = "none"
 """Partition with one empty file of each table, so that every glob over a catalog finds a schema; no run has this id."""
@@ -599,6 +599,7 @@ class Catalog:
             "frames": schemas.frames_schema(config.embedding_size, config.embedding_dtype),
             "videos": schemas.videos_schema(config.embedding_size),
             "thumbnails": schemas.THUMBNAILS,
+            "actions": schemas.ACTIONS,
             "failures": schemas.FAILURES,
             "gone": schemas.GONE,
         }

@@ -36,6 +36,7 @@ CREATE TABLE videos (run INTEGER, video_id VARCHAR, frames BIGINT);
 CREATE TABLE failures (run INTEGER, video_id VARCHAR);
 CREATE TABLE frames (run INTEGER, video_id VARCHAR, pts BIGINT);
 CREATE TABLE thumbnails (run INTEGER, video_id VARCHAR, pts BIGINT, poster BOOLEAN);
+CREATE TABLE actions (run INTEGER, video_id VARCHAR);
 CREATE TABLE gone (run INTEGER, video_id VARCHAR);
 CREATE TABLE posters_wanted (run INTEGER, wanted INTEGER);
 CREATE TABLE seen (key INTEGER, video_id VARCHAR);
@@ -44,7 +45,7 @@ CREATE TABLE seen (key INTEGER, video_id VARCHAR);
 
 _EACH_ID: Final = """
 SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
-UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM gone ORDER BY video_id
+UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM actions UNION SELECT video_id FROM gone ORDER BY video_id
 """
 
 _TWO_ROWS: Final = """
@@ -87,6 +88,8 @@ FROM (shown FULL JOIN made USING (run, video_id)) JOIN posters_wanted USING (run
 WHERE coalesce(posters, 0) <> wanted OR is_made IS NULL ORDER BY run, video_id
 """
 
+_ACTING: Final = "SELECT DISTINCT video_id FROM actions ANTI JOIN videos USING (run, video_id) ORDER BY video_id"
+
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
     """Checks all runs of a catalog, its index, duplicates and dialogues; returns an empty list if nothing is wrong.
@@ -121,7 +124,7 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
 
 def _clear(database: BoundedDatabase) -> None:
     """Removes the rows of the last holder."""
-    for table in ("videos", "failures", "frames", "thumbnails", "gone", "posters_wanted"):
+    for table in ("videos", "failures", "frames", "thumbnails", "actions", "gone", "posters_wanted"):
         database.execute(f"TRUNCATE {table}")
 
 
@@ -351,6 +354,9 @@ class _HolderCheck:
             yield from self._check_thumbnail_frames() if self._rows["thumbnails"] else ()
         if not self.damaged & {"videos", "thumbnails"}:
             yield from self._check_posters()
+        if not self.damaged & {"videos", "actions"}:
+            for (video_id,) in self._database.execute(_ACTING):
+                yield Finding.of("action", self._name, f"video {video_id} has actions and no row in videos")
 
     def _check_file(self, row: schemas.FileRow) -> Iterator[Finding]:
         path, table = row.path, row.table
@@ -447,6 +453,14 @@ class _HolderCheck:
             if size_of(row["image"]) != (row["width"], row["height"]):
                 said = f"{row['uri']} at {row['time_s']:.3f} s is no picture of {row['width']} x {row['height']} pixels"
                 yield Finding.of("thumbnail", path, said)
+
+    def _take_actions(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("actions", batch, numbers, {"video_id": "video_id"})
+        start_s, end_s, score = (batch[name].to_numpy() for name in ("start_s", "end_s", "score"))
+        wrong = ~((start_s >= 0) & (start_s < end_s) & np.isfinite(end_s) & (score > 0) & (score <= 1))
+        for row in batch.filter(pa.array(wrong)).to_pylist():
+            said = f"{row['label']} from {row['start_s']} s to {row['end_s']} s, score {row['score']}, is no range"
+            yield Finding.of("action", path, f"{row['uri']}: {said}")
 
     def _check_model(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
         for number in numbers.unique().to_pylist():

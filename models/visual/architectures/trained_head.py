@@ -45,21 +45,22 @@ def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
     if embed != wanted:
         raise ModelError(f"{path} takes embeddings of {wanted} numbers and {about.backbone.model} gives {embed}")
     head = SequenceHead(
-        scores_function(model, about), about.reach_frames, about.backbone, backbone.spec.labels, backbone.classifier
-    )
+        scores_function(model, about), about.reach_frames, about.backbone, backbone.spec.labels, backbone.classifier,
+        about.longest_s,
+    )  # fmt: skip
     spec = VisualSpec(
         path.stem, backbone.spec.preprocessing, embed, about.labels, VisualSpec.seen_threshold, about.thresholds
     )
-    return LoadedModel(spec, _on_pictures(backbone, head), linear_classifier(model, about), head)
+    return LoadedModel(spec, _on_pictures(backbone, head, len(about.labels)), linear_classifier(model, about), head)
 
 
-def _on_pictures(backbone: LoadedModel, head: SequenceHead) -> Callable[[Any], tuple[Any, Any]]:
+def _on_pictures(backbone: LoadedModel, head: SequenceHead, classes: int) -> Callable[[Any], tuple[Any, Any]]:
     def function(images: Any) -> tuple[Any, Any]:
         import tensorflow as tf
 
         embedding, _ = backbone.function(images)
         alone = embedding[:, tf.newaxis, :]
-        return embedding, head.function(alone, tf.ones_like(alone[:, :, :1]))[:, 0]
+        return embedding, head.function(alone, tf.ones_like(alone[:, :, :1]))[:, 0, :classes]
 
     return function
 
