@@ -108,8 +108,8 @@ def targets(
         first, end = np.searchsorted(times_s, [one.start_s, one.end_s])
         if first == end:
             raise HeadError(
-                f"no sampled frame lies from {one.start_s:g} s to {one.end_s:g} s ({one.label}); sample more densely or "
-                "label longer parts"
+                f"no sampled frame lies from {one.start_s:g} s to {one.end_s:g} s ({one.label}); sample more densely "
+                "or label longer parts"
             )
         classes[first:end, labels.index(one.label)] = 1
         for side, place in enumerate((first, end)):

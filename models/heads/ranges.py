@@ -98,9 +98,9 @@ def decode(
 
 def _candidates(scores: Floats, boundaries: Floats) -> tuple[Indices, Indices]:
     """Return frames at which a range may start, and frames before which one may end (T for the video's end)."""
-    seen = np.pad(scores >= SEEN, ((1, 1), (0, 0))).astype(np.int8)
-    changes = np.diff(seen, axis=0)
-    comes, goes = (changes > 0).any(axis=1), (changes < 0).any(axis=1)
+    seen = np.pad(scores >= SEEN, ((1, 1), (0, 0)))
+    comes = np.logical_or.reduce(seen[1:] & ~seen[:-1], axis=1)
+    goes = np.logical_or.reduce(seen[:-1] & ~seen[1:], axis=1)
     starts = np.flatnonzero(comes[:-1] | _peaks(boundaries[:, 0]))
     ends = np.flatnonzero(goes | np.append(_peaks(boundaries[:, 1]), False))
     return np.union1d(starts, [0]), np.union1d(ends, [len(scores)])
@@ -108,7 +108,8 @@ def _candidates(scores: Floats, boundaries: Floats) -> tuple[Indices, Indices]:
 
 def _peaks(score: Floats) -> NDArray[np.bool_]:
     around = np.pad(score, 1)
-    return (score >= PEAK) & (score >= around[:-2]) & (score > around[2:])
+    peaks: NDArray[np.bool_] = (score >= PEAK) & (score >= around[:-2]) & (score > around[2:])
+    return peaks
 
 
 def _pairs(starts: Indices, ends: Indices, times_s: Floats, longest_s: float) -> tuple[Indices, Indices]:

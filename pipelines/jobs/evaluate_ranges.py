@@ -59,9 +59,7 @@ def figures_of(found: Ranges, truth: Ranges) -> dict[str, Any]:
     }
 
 
-def _find(
-    catalog: Catalog, videos: Sequence[LabelledVideo], bundle: ModelBundle, options: PipelineOptions
-) -> Ranges:
+def _find(catalog: Catalog, videos: Sequence[LabelledVideo], bundle: ModelBundle, options: PipelineOptions) -> Ranges:
     with work_folder(catalog, "evaluation") as folder:
         shared, results = storage.join(folder, bundle.path.name), storage.join(folder, "ranges.json")
         copy_bundle(str(bundle.path), shared)

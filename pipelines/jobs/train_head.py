@@ -182,7 +182,7 @@ def _learn_ranges(catalog: Catalog, rows: Sequence[LabelRow], work: _Work) -> _L
     if not has_parts(rows):
         raise LabelsError(
             f"{work.request.labels} labels whole videos only: a localization head learns from parts, "
-            "with start_s and end_s; or choose --head temporal"
+            "with start_s and end_s; or train a temporal head"
         )
     videos = [one for one in videos_with_ranges(catalog, rows) if one[1].example.split != "test"]
     check_some([labelled for labelled, _ in videos])

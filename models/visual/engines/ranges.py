@@ -29,7 +29,7 @@ class RangeEngine:
             ModelError: The bundle has no such head.
         """
         if not bundle.finds_ranges:
-            raise ModelError(f"{bundle.spec.name} finds no ranges: train with --head localization")
+            raise ModelError(f"{bundle.spec.name} finds no ranges of actions: train a localization head")
         self.bundle = bundle
         self._engine = engine or HeadEngine(bundle)
 
