@@ -233,6 +233,16 @@ def _rows_of_video(
     raise CatalogError(f"{storage.printable(uri)} is no video of {catalog.root}")
 
 
+SHOWN_SCORE: Final = 0.3
+"""Least score of the actions that pages show and answers cite; the table holds less sure ones too."""
+
+
+def shown_actions(catalog: Catalog, at: str | datetime | None = None, uri: str | None = None) -> pa.Table:
+    """Returns the rows of `latest_actions` with at least `SHOWN_SCORE`; arguments and errors are those of it."""
+    rows = latest_actions(catalog, ["label", "start_s", "end_s", "score"], at, uri)
+    return rows.filter(pc.greater_equal(rows["score"], SHOWN_SCORE))
+
+
 def latest_actions(
     catalog: Catalog,
     columns: Sequence[str] | None = None,
