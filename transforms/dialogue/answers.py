@@ -34,8 +34,9 @@ class Citation:
         uri: the video.
         start_s: where in it, in seconds after its first frame; 0 for what is true of the whole video.
         end_s: the end of that range; the video's duration for the whole; None if that is unknown.
-        kind: which rows say so: ``label`` and ``best_label`` (of frames, or of the video), ``action``, ``search`` (index),
-            ``technical`` (columns of `videos`), ``words`` (name, title, subtitles), ``near`` (stored embeddings),
+        kind: which rows say so: ``label`` and ``best_label`` (of frames, or of the video), ``action`` (the table
+            `actions`), ``search`` (the index), ``technical`` (columns of `videos`), ``words`` (name, title, subtitles),
+            ``near`` (stored embeddings),
             ``duplicate`` (the table of duplicates).
         text: what the row says.
         score: the row's score, or relevance; None where it has none.
