@@ -100,10 +100,12 @@ def train_head(
 
     Raises:
         LabelsError: The examples cannot be split.
-        HeadError: Training gives no finite numbers.
+        HeadError: Training gives no finite numbers, or the head is a localization head (see `train_localization`).
     """
     import tensorflow as tf
 
+    if settings.architecture.kind == "localization":
+        raise HeadError("a localization head learns from whole videos with labelled ranges")
     targets = features.targets
     train_indices, val_indices = split_examples(
         features.examples, features.content_keys(), targets, features.labels, settings.validation_share, settings.seed

@@ -94,9 +94,10 @@ def videos_with_ranges(catalog: Catalog, rows: Sequence[LabelRow]) -> list[tuple
     Raises:
         LabelsError: the catalog does not have a video, or has no features of it.
     """
-    live = {video.uri: video for video in live_videos(catalog).values()}
-    by_uri = {whole.example.uri: whole for whole in whole_videos(rows, live)}
-    return [(LabelledVideo(live[uri], (by_uri[uri].example,)), by_uri[uri]) for uri in live if uri in by_uri]
+    with LiveVideos(catalog) as live:
+        by_uri = {whole.example.uri: whole for whole in whole_videos(rows, live.uris())}
+        wholes = [(video, by_uri[video.uri]) for video in live.having("uri", by_uri)]
+    return [(LabelledVideo(video, (whole.example,)), whole) for video, whole in wholes]
 
 
 def batches(videos: Sequence[Any], size: int = BATCH_VIDEOS) -> Iterator[tuple[Any, ...]]:

@@ -268,7 +268,7 @@ def latest_actions(
         parts = _rows_of_video(catalog, "actions", read, at, uri)
     else:
         runs = runs_to_read(catalog, at)
-        _require_whole(catalog, at)
+        require_whole(catalog, at)
         parts = (part for won in _winners(catalog, runs) for part in _rows_of(catalog, "actions", won, read))
     none = schemas.ACTIONS.empty_table().select(read).replace_schema_metadata(None)
     table = pa.concat_tables([none.append_column("run_id", pa.array([], pa.string())), *parts])

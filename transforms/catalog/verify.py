@@ -45,7 +45,8 @@ CREATE TABLE seen (key INTEGER, video_id VARCHAR);
 
 _EACH_ID: Final = """
 SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
-UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM actions UNION SELECT video_id FROM gone ORDER BY video_id
+UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM actions UNION SELECT video_id FROM gone
+ORDER BY video_id
 """
 
 _TWO_ROWS: Final = """
