@@ -245,7 +245,7 @@ def test_addresses_that_hold_no_picture_are_refused_in_one_line(client: TestClie
         for place in ("/", "/api/v1/search"):
             answer = client.get(place, params={"picture": text})
             assert answer.status_code in (400, 422) and "Traceback" not in answer.text
-    assert "picture again" in client.get("/", params={"picture": "A"}).text
+    assert "send it again" in client.get("/", params={"picture": "A"}).text
     both = client.get("/api/v1/search", params={"picture": "A", "q": "rabbit"})
     assert both.status_code == 200, "words go first"
 
@@ -253,7 +253,8 @@ def test_addresses_that_hold_no_picture_are_refused_in_one_line(client: TestClie
 def test_a_large_picture_finds_what_a_small_one_finds(client: TestClient) -> None:
     """It is made smaller before the model sees it."""
     data = client.get(f"/api/v1/videos/{id_of(client, 'bunny')}/picture", params={"t": 2}).content
-    small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    small = cv2.GaussianBlur(stored, (0, 0), 2)  # each scaler treats the artefacts of a small file differently
     large = cv2.resize(small, (4000, 4000 * small.shape[0] // small.shape[1]), interpolation=cv2.INTER_CUBIC)
     found = [
         client.post("/api/v1/search/picture", files={"picture": cv2.imencode(".png", one)[1].tobytes()}).json()

@@ -101,4 +101,3 @@ def _take(numbers: "SimpleQueue[int]", task: Callable[[int], T], results: dict[i
 
 SCANS = SharedCores(cores_of_process())
 """The cores that all scans of this process share."""
-

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
 from pipelines.commands.ending_options import ending_of, ending_options
 from pipelines.commands.label_options import label_options
-from models.cores import cores_of_process
 from pipelines.commands.task_option import sampling_of_task, task_option
 from pipelines.jobs.memory import return_freed_memory
 from pipelines.terminal.errors import cannot_run

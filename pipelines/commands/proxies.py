@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.commands.beam_command import PASSED_ON, job_options, start
 from models.cores import cores_of_process
+from pipelines.commands.beam_command import PASSED_ON, job_options, start
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.logs import log

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from models.cores import cores_of_process
 from models.heads.errors import LabelsError
 from models.heads.feature_set import label_names
 from models.heads.labels_table import check_classes, examples_of
@@ -18,7 +19,6 @@ from models.heads.network_training import NetworkSettings, PictureSet, train_net
 from models.heads.networks import build_network, check_architecture, preprocessing_of, with_margin
 from models.heads.saved import SavedHead, check_name, save
 from models.heads.trained import Trained
-from models.cores import cores_of_process
 from pipelines.jobs.train_head import TrainingSummary, Watch
 from pipelines.terminal.logs import log
 from transforms.archive.listing import find_videos

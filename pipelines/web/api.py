@@ -15,8 +15,8 @@ from pipelines.web.access import COOKIE
 from pipelines.web.answers import Answer as Grounded
 from pipelines.web.answers import Failure, FoundVideo, Frames, Problem, Scores, Thumbnail, Video
 from pipelines.web.media import MEDIA_TYPES, AskedPart, media_type_of, send_file
-from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.picture_address import MOST_PICTURE_CHARACTERS
+from pipelines.web.pictures import Picture, picture_at, poster_of
 from pipelines.web.questions import (
     MOST,
     TOP,

@@ -1,9 +1,9 @@
 """Puts the embedding of a picture into an address, so that a search with a picture can be kept and sent.
 
-Nothing is stored on the server: the address holds the model's fingerprint, the range of the embedding's numbers, and each
-number as one of 256 steps of this range. 1,280 numbers take 1,728 characters, so the whole address stays below the 2,000
-characters that some programs cut addresses at. The numbers are those before the archive's centre is subtracted, so an
-address stays right when the index is built again.
+Nothing is stored on the server: the address holds a mark of the model, the range of the embedding's numbers, and each
+number as one of 256 steps of this range. 1,280 numbers take 1,728 characters, so that the whole address stays below the
+2,000 characters at which some programs cut addresses. The numbers are those before the archive's centre is subtracted,
+so an address stays right when the index is built again.
 """
 
 import binascii
@@ -54,10 +54,10 @@ def from_address(text: str, size: int, model_fingerprint: str) -> NDArray[np.flo
     """
     data = _decoded(text)
     if data[:_MODEL_BYTES] != _mark_of(model_fingerprint) and len(data) > _HEAD_BYTES:
-        raise PictureAddressError("this address is of another model's picture: search with the picture again")
+        raise PictureAddressError("this address is of another model's picture: send it again")
     low, high = np.frombuffer(data, _RANGE, 2, _MODEL_BYTES) if len(data) == _HEAD_BYTES + size else (1, 0)
     if not usable(np.array([[low, high]])).all() or low > high:
-        raise PictureAddressError("this address of a picture is damaged: search with the picture again")
+        raise PictureAddressError("this address of a picture is damaged: send it again")
     steps = np.frombuffer(data, np.uint8, offset=_HEAD_BYTES).astype(np.float64)
     embedding: NDArray[np.float32] = (low + steps * ((float(high) - float(low)) / _STEPS)).astype(np.float32)
     return embedding

@@ -147,8 +147,8 @@ CHINESE_LINES: Final[dict[str, str]] = {
     "the catalog has no such video": "目录库里没有这个视频",
     "the catalog has no such run": "目录库里没有这次运行",
     "the index does not have this video yet": "索引里还没有这个视频",
-    "this address is of another model's picture: search with the picture again": "这个网址属于另一个模型的图片：请重新用图片搜索",
-    "this address of a picture is damaged: search with the picture again": "这个图片网址已损坏：请重新用图片搜索",
+    "this address is of another model's picture: send it again": "这个网址属于另一个模型的图片：请重新发送图片",
+    "this address of a picture is damaged: send it again": "这个图片网址已损坏：请重新发送图片",
     "this is no picture that can be read": "这不是可以读取的图片",
 }
 """Chinese for the lines that say what is wrong and that people see most; others stay English and are marked so."""

@@ -321,7 +321,7 @@ class CatalogSearch:
         return Query(self.index.direction(self._usable_embeddings(pictures)))
 
     def _usable_embeddings(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Returns the embeddings, float32, of those preprocessed pictures that have usable ones. Errors as `pictures`."""
+        """Returns the usable embeddings, float32 [n, D], of preprocessed pictures. Errors as `pictures`."""
         embeddings: NDArray[np.float32] = self._engine.infer(pictures).embeddings
         embeddings = embeddings[usable(embeddings)]
         if not len(embeddings):
