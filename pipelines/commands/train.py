@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.commands.model_to_read import model_to_read
 from pipelines.commands.task_option import head_of_task, is_sparse, task_option
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
@@ -35,6 +36,7 @@ SIDE, CLIP_FRAMES = 64, 12
     metavar="CSV",
     help="Start from words, so that a few clips are enough: columns name, other_names, ... With --catalog.",
 )
+@model_to_read
 @click.option("--output", required=True, metavar="FILE", help="The .keras file to write.")
 @click.option(
     "--head",
@@ -143,6 +145,8 @@ def _check(chosen: dict[str, Any]) -> bool:
     if chosen["archives"]:
         if given("head") is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError("--head goes with --catalog; with --archive choose an --architecture")
+        if chosen["model"] is not None:
+            raise click.UsageError("--model goes with --catalog: it chooses whose rows to read")
         return True
     for name in NETWORK_ONLY:
         if chosen[name] is not None:
@@ -206,7 +210,9 @@ def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":
         wanted_precision=chosen["wanted_precision"],
         seed=chosen["seed"],
     )
-    request = HeadRequest(absolute(chosen["catalog"]), chosen["labels"], absolute(chosen["output"]), settings)
+    request = HeadRequest(
+        absolute(chosen["catalog"]), chosen["labels"], absolute(chosen["output"]), settings, chosen["model"]
+    )
     return run_training(request, options, show_epochs)
 
 
@@ -216,7 +222,11 @@ def _learn_vocabulary(chosen: dict[str, Any], options: Any) -> None:
 
     import_tensorflow(verbose=chosen["verbose"])
     request = VocabularyRequest(
-        absolute(chosen["catalog"]), chosen["vocabulary"], chosen["labels"], absolute(chosen["output"])
+        absolute(chosen["catalog"]),
+        chosen["vocabulary"],
+        chosen["labels"],
+        absolute(chosen["output"]),
+        chosen["model"],
     )
     summary = run_vocabulary_training(request, options)
     if chosen["as_json"]:

@@ -44,6 +44,7 @@ class HeadRequest:
     labels: str
     output: str
     settings: TrainingSettings
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def run_training(request: HeadRequest, options: PipelineOptions, watch: Watch) -
     began = time.monotonic()
     check_name(request.output)
     rows = read_labels(request.labels)
-    catalog = Catalog.open(request.catalog)
+    catalog = Catalog.open(request.catalog, request.model)
     config = newest_config(catalog)
     bundle = catalog_bundle(catalog, config)
     with TemporaryDirectory(prefix="reelbeam-train-") as local, work_folder(catalog, "training") as shared:

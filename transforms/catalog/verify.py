@@ -43,6 +43,8 @@ CREATE TABLE seen (key INTEGER, video_id VARCHAR);
 """
 """Rows of the holder that is being checked, by the number of the run; and `_Seen`."""
 
+_OF_HOLDER: Final = ("videos", "failures", "frames", "thumbnails", "actions", "gone", "posters_wanted")
+
 _EACH_ID: Final = """
 SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
 UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM actions UNION SELECT video_id FROM gone
@@ -117,16 +119,10 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
                 findings += _verify_pack(catalog, packs[holder_id], seen, tombstones)
             else:
                 findings += _verify_run(catalog, holder_id, seen, tombstones)
-            _clear(database)
+            database.clear(_OF_HOLDER)
         findings += verify_index(catalog, database)
         findings += verify_dialogues(catalog, database, "seen" if seen.whole else None)
     return [*findings, *verify_duplicates(catalog)]
-
-
-def _clear(database: BoundedDatabase) -> None:
-    """Removes the rows of the last holder."""
-    for table in ("videos", "failures", "frames", "thumbnails", "actions", "gone", "posters_wanted"):
-        database.execute(f"TRUNCATE {table}")
 
 
 def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
@@ -355,7 +351,7 @@ class _HolderCheck:
             yield from self._check_thumbnail_frames() if self._rows["thumbnails"] else ()
         if not self.damaged & {"videos", "thumbnails"}:
             yield from self._check_posters()
-        if not self.damaged & {"videos", "actions"}:
+        if self._rows["actions"] and not self.damaged & {"videos", "actions"}:
             for (video_id,) in self._database.execute(_ACTING):
                 yield Finding.of("action", self._name, f"video {video_id} has actions and no row in videos")
 
@@ -475,12 +471,13 @@ class _HolderCheck:
         """Checks that every video has one outcome in a run."""
         for (video_id,) in self._database.execute(_TWO_ROWS):
             yield Finding.of("outcome", self._name, f"video {video_id} has two rows")
-        if not self.damaged & {"videos", "failures", "gone"}:
+        if self._rows["failures"] and not self.damaged & {"videos", "failures", "gone"}:
             for (video_id,) in self._database.execute(_TWO_OUTCOMES):
                 yield Finding.of("outcome", self._name, f"video {video_id} is both in videos and in failures")
 
     def _check_counts(self) -> Iterator[Finding]:
-        failed, gone = (self._by_run(query) for query in (_FAILED, _GONE))
+        failed = self._by_run(_FAILED) if self._rows["failures"] else {}
+        gone = self._by_run(_GONE) if self._rows["gone"] else {}
         for number, record in enumerate(self._records):
             found = {status: self._statuses[number, status] for status in STATUSES}
             found |= {"failed": failed.get(number, 0), "gone": gone.get(number, 0)}
