@@ -347,6 +347,39 @@ class Catalog:
 
         return region_tracks(self.regions(uri, at=at, found_by=found_by))
 
+    def actions(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        at: str | datetime | None = None,
+    ) -> pa.Table:
+        """Return the ranges of time in which a localization head finds an action, sorted by URI and time.
+
+        They are those of the latest rows of the videos: there are none if another model made these.
+
+        Args:
+            uri: only those of this video, as its row names it.
+            columns: of the table `actions`; ``video_id``, ``uri`` and ``run_id`` are always there. By default all.
+            at: a run id or a time; later runs are left out.
+
+        Returns:
+            A table with ``label``, ``start_s``, ``end_s``, ``score`` and more. Ranges may overlap:
+                filter them by score.
+
+        Raises:
+            CatalogError: there is no such column or video, or a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> catalog.actions("/videos/yard.mp4", columns=["label"])["label"].to_pylist()
+            ['jump', 'wave']
+        """
+        from transforms.catalog.latest import latest_actions
+
+        names = _known_columns("actions", columns)
+        return latest_actions(self._stored, names, at, None if uri is None else _uri_of(uri))
+
     def failures(self, *, at: str | datetime | None = None) -> pa.Table:
         """Return the row of each video whose newest outcome is a failure, sorted by URI.
 
@@ -645,15 +678,16 @@ class Catalog:
             return self._engines[bundle.fingerprint]
 
 
-def _known_columns(table: Literal["videos", "frames", "thumbnails"], columns: Sequence[str] | None) -> list[str] | None:
+def _known_columns(
+    table: Literal["videos", "frames", "thumbnails", "actions"], columns: Sequence[str] | None
+) -> list[str] | None:
     """The columns to read, without those that are made and always there."""
     from transforms.catalog import schemas
     from transforms.catalog.runs import CatalogError
 
     if columns is None:
         return None
-    schema = {"videos": schemas.videos_schema(1), "frames": schemas.frames_schema(1), "thumbnails": schemas.THUMBNAILS}
-    names = schema[table].names
+    names = schemas.schema_of(table, 1).names
     made = ["run_id", "gone"] if table == "videos" else ["run_id"]
     for column in columns:
         if column not in names and column not in made:

@@ -61,6 +61,7 @@ class _Manifest:
     reach_frames: int = 0
     joint: bool | None = None
     rows_fingerprint: str = ""
+    longest_s: float = 0.0
 
 
 class Fingerprints(NamedTuple):
@@ -99,6 +100,7 @@ class ModelBundle:
         joint: Whether its embeddings are those of a joint model; None for a bundle of an earlier release, which does
             not say so.
         rows_fingerprint: See `Fingerprints.rows`. Of a GPU's bundle of an earlier release, that of the bundle.
+        longest_s: Length of the longest range of an action that its head finds; 0 if it finds none.
     """
 
     path: Path
@@ -112,6 +114,7 @@ class ModelBundle:
     reach_frames: int = 0
     joint: bool | None = None
     rows_fingerprint: str = ""
+    longest_s: float = 0.0
 
     @classmethod
     def open(cls, path: Path) -> "ModelBundle":
@@ -127,7 +130,7 @@ class ModelBundle:
         m = manifest
         return cls(
             path, m.fingerprint, m.spec, m.precision, m.engine, m.note, m.device, m.backbone, m.reach_frames, m.joint,
-            m.rows_fingerprint or m.fingerprint,
+            m.rows_fingerprint or m.fingerprint, m.longest_s,
         )  # fmt: skip
 
     @property
@@ -139,6 +142,11 @@ class ModelBundle:
     def has_head(self) -> bool:
         """Whether its scores are those of a head on a backbone."""
         return (self.path / "head.tflite").exists()
+
+    @property
+    def finds_ranges(self) -> bool:
+        """Whether its head finds ranges of actions (`models.visual.engines.ranges`)."""
+        return self.longest_s > 0
 
     @property
     def joint_preset(self) -> Path | None:
@@ -286,5 +294,6 @@ def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprints: Finge
         head.reach_frames if head else 0,
         recipe.joint_preset is not None,
         fingerprints.rows,
+        head.longest_s if head else 0.0,
     )
     (folder / MARKER).write_bytes(msgspec.json.encode(manifest))

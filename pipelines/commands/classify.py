@@ -12,6 +12,7 @@ from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
 from pipelines.commands.ending_options import ending_of, ending_options
 from pipelines.commands.label_options import label_options
+from pipelines.commands.task_option import sampling_of_task, task_option
 from pipelines.jobs.memory import return_freed_memory
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
@@ -135,6 +136,7 @@ class HintType(click.ParamType):
     show_default=True,
     help="<rate>fps, keyframes, every:<n> or count:<n>.",
 )
+@task_option("Choose the options for a task: for actions --sample 8fps, or the sampling that the head learned from.")
 @click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for each frame.")
 @label_options
 @click.option(
@@ -292,6 +294,9 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.beam_options import beam_options
 
         beam_options(context.args, command)
+    if chosen["task"]:
+        with cannot_run():
+            chosen["sampling"] = sampling_of_task(chosen)
     chosen["ending"] = ending_of(chosen, context.args)
     if chosen["dry_run"]:
         with cannot_run():

@@ -8,6 +8,7 @@ import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
 from pipelines.commands.model_to_read import model_to_read
+from pipelines.commands.task_option import head_of_task, is_sparse, task_option
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.quiet import import_tensorflow
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
 LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
 SIDE, CLIP_FRAMES = 64, 12
-MOVING_FPS = 4
-"""Frames per second from which people's actions show between frames: a step or a stroke takes about half a second."""
 
 
 @click.command("train", context_settings=PASSED_ON)
@@ -41,11 +40,13 @@ MOVING_FPS = 4
 @click.option("--output", required=True, metavar="FILE", help="The .keras file to write.")
 @click.option(
     "--head",
-    type=click.Choice(["linear", "mlp", "temporal"]),
+    type=click.Choice(["linear", "mlp", "temporal", "localization"]),
     default="temporal",
     show_default=True,
-    help="linear and mlp look at single frames, temporal also at what changes between frames.",
+    help="linear and mlp look at single frames, temporal also at what changes between frames; localization also finds "
+    "where actions start and end (rows with start_s,end_s).",
 )
+@task_option("Choose the head for a task: for actions localization if the labels name parts of videos, else temporal.")
 @click.option(
     "--archive",
     "archives",
@@ -102,6 +103,8 @@ def command(context: click.Context, **chosen: Any) -> None:
     options = start(context, chosen)
     with cannot_run():
         with_archive = _check(chosen)
+        if chosen["task"]:
+            chosen["head"] = head_of_task(chosen)
         if chosen["vocabulary"] is not None:
             _learn_vocabulary(chosen, options)
             return
@@ -253,6 +256,7 @@ def _print(summary: "TrainingSummary") -> None:
     from rich.markup import escape
 
     from pipelines.terminal.console import console, print_paragraph
+    from transforms.video.sampling import Sampling
 
     out = console()
     out.print(f"\n[bold]{escape(summary.output)}[/bold]: a {summary.kind} classifier of {len(summary.labels)} classes")
@@ -267,16 +271,8 @@ def _print(summary: "TrainingSummary") -> None:
         f"validation: {summary.val_accuracy:.1%} of {summary.validation_examples} examples right, "
         f"loss {summary.val_loss:.3f}; temperature {summary.temperature:.2f}",
     )
-    if summary.kind == "temporal" and _sparse(summary.sampling):
+    if summary.kind in ("temporal", "localization") and is_sparse(Sampling.parse(summary.sampling)):
         print_paragraph(
             out, "movement hardly shows between frames so far apart: for actions, classify with --sample 8fps first"
         )
     print_paragraph(out, "how good it is on videos it has not seen: reelbeam evaluate --labels\n")
-
-
-def _sparse(sampling: str) -> bool:
-    """Returns whether a sampling's frames are certainly too far apart to show movement."""
-    from transforms.video.sampling import Sampling
-
-    chosen = Sampling.parse(sampling)
-    return chosen.kind == "keyframes" or (chosen.kind == "rate" and chosen.value < MOVING_FPS)

@@ -30,6 +30,7 @@ FILE_ROWS: Final = {
     "thumbnails": 8192,
     "regions": 16_384,
     "videos": 16_384,
+    "actions": 1 << 17,
     "failures": 1 << 17,
     "gone": 1 << 17,
 }

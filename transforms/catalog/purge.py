@@ -3,8 +3,8 @@
 Parquet files are compressed, so a row can only be removed by writing its file again. Each step leaves a catalog that
 readers can read, with all rows of the other videos:
 
-1. Files of `frames`, `thumbnails` and `regions` are written again under new names, because readers keep the places of
-   their rows.
+1. Files of `frames`, `thumbnails`, `regions` and `actions` are written again under new names, because readers keep the
+   places of their rows.
 2. Files of the other tables are replaced.
 3. The run's files table and its record are replaced; now readers see the new files.
 4. The old files are deleted.
@@ -14,8 +14,8 @@ that a pack has replaced are removed whole, without the time that `reelbeam comp
 
 A purge that was killed is done again from the start: it notices what is done already.
 
-Memory grows with the number of videos, about 150 bytes each. Files of `frames`, `thumbnails` and `regions` are
-opened only in runs that have an outcome of a forgotten video.
+Memory grows with the number of videos, about 150 bytes each. Files of these tables are opened only in runs
+that have an outcome of a forgotten video.
 """
 
 import hashlib
@@ -176,7 +176,7 @@ class _RunPurge:
     def purge(self) -> bool:
         """Returns whether anything was changed."""
         before = self.catalog.file_rows(self.run_id)
-        tables = (*IN_PLACE, "frames", "thumbnails", "regions") if self.again or self._has_outcome(before) else IN_PLACE
+        tables = (*IN_PLACE, *schemas.VIDEO_TABLES) if self.again or self._has_outcome(before) else IN_PLACE
         checked = [self._file(row) if row.table in tables else row for row in before]
         after = [row for row in checked if row is not None]
         changed = after != before or self._names_an_archive() or (self.again and self._is_half_done())

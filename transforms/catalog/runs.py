@@ -36,7 +36,7 @@ PACK_VERSION: Final = 2
 MODELS_INDEXES: Final = "indexes"
 """Folder of the indexes of models that were named (`--model`), by the fingerprint of their rows."""
 
-TABLES: Final = ("frames", "videos", "thumbnails", "regions", "failures", "gone", "files")
+TABLES: Final = ("frames", "videos", "thumbnails", "regions", "actions", "failures", "gone", "files")
 
 NO_RUN: Final = "none"
 """Partition with one empty file of each table, so that every glob over a catalog finds a schema; no run has this id."""
@@ -613,6 +613,7 @@ class Catalog:
             "videos": schemas.videos_schema(config.embedding_size),
             "thumbnails": schemas.THUMBNAILS,
             "regions": schemas.REGIONS,
+            "actions": schemas.ACTIONS,
             "failures": schemas.FAILURES,
             "gone": schemas.GONE,
         }

@@ -17,7 +17,7 @@ VERSION: Final = 1
 ROW_GROUP_ROWS: Final = 1024
 """Rows of a Parquet row group: 5 MiB of embeddings of 1,280 float32, so that readers need little memory."""
 
-VideoTable = Literal["frames", "videos", "thumbnails", "regions"]
+VideoTable = Literal["frames", "videos", "thumbnails", "regions", "actions"]
 
 VIDEO_TABLES: Final[tuple[VideoTable, ...]] = get_args(VideoTable)
 """Tables that hold the rows of videos that have frames."""
@@ -182,6 +182,24 @@ thing in neighbouring frames. A video in which nothing was found has one row wit
 someone looked.
 """
 
+ACTIONS: Final = _versioned(
+    "actions",
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("label", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("score", pa.float64()),
+        ("model", pa.string()),
+        ("fingerprint", pa.string()),
+    ],
+)
+"""`actions`: one row for each range of a video in which a localization head finds an action.
+
+Ranges may overlap, also those of one label; ``score`` tells how sure each is. ``end_s`` is exclusive.
+"""
+
 DUPLICATES: Final = _versioned(
     "duplicates",
     [
@@ -230,6 +248,7 @@ def schema_of(table: str, embedding_size: int, embedding_dtype: str = "float32")
         "videos": lambda: videos_schema(embedding_size),
         "thumbnails": lambda: THUMBNAILS,
         "regions": lambda: REGIONS,
+        "actions": lambda: ACTIONS,
         "failures": lambda: FAILURES,
         "gone": lambda: GONE,
     }

@@ -39,17 +39,21 @@ CREATE TABLE frames (run INTEGER, video_id VARCHAR, pts BIGINT);
 CREATE TABLE thumbnails (run INTEGER, video_id VARCHAR, pts BIGINT, poster BOOLEAN);
 CREATE TABLE regions (run INTEGER, video_id VARCHAR, pts BIGINT, label VARCHAR);
 CREATE TABLE region_runs (run INTEGER, has_frames BOOLEAN, looked BOOLEAN);
+CREATE TABLE actions (run INTEGER, video_id VARCHAR);
 CREATE TABLE gone (run INTEGER, video_id VARCHAR);
 CREATE TABLE posters_wanted (run INTEGER, wanted INTEGER);
 CREATE TABLE seen (key INTEGER, video_id VARCHAR);
 """
 """Rows of the holder that is being checked, by the number of the run; and `_Seen`."""
 
-_OF_HOLDER: Final = ("videos", "failures", "frames", "thumbnails", "regions", "region_runs", "gone", "posters_wanted")
+_OF_HOLDER: Final = (
+    "videos", "failures", "frames", "thumbnails", "regions", "region_runs", "actions", "gone", "posters_wanted",
+)  # fmt: skip
 
 _EACH_ID: Final = """
 SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
-UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM regions UNION SELECT video_id FROM gone
+UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM regions UNION SELECT video_id FROM actions
+UNION SELECT video_id FROM gone
 ORDER BY video_id
 """
 
@@ -108,6 +112,8 @@ SELECT video_id, coalesce(posters, 0) AS posters, wanted
 FROM (shown FULL JOIN made USING (run, video_id)) JOIN posters_wanted USING (run)
 WHERE coalesce(posters, 0) <> wanted OR is_made IS NULL ORDER BY run, video_id
 """
+
+_ACTING: Final = "SELECT DISTINCT video_id FROM actions ANTI JOIN videos USING (run, video_id) ORDER BY video_id"
 
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
@@ -369,6 +375,9 @@ class _HolderCheck:
             yield from self._check_posters()
         if not self.damaged & {"videos", "frames", "regions"}:
             yield from self._check_regions()
+        if self._rows["actions"] and not self.damaged & {"videos", "actions"}:
+            for (video_id,) in self._database.execute(_ACTING):
+                yield Finding.of("action", self._name, f"video {video_id} has actions and no row in videos")
 
     def _check_file(self, row: schemas.FileRow) -> Iterator[Finding]:
         path, table = row.path, row.table
@@ -469,6 +478,14 @@ class _HolderCheck:
     def _take_regions(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
         self._keep("regions", batch, numbers, {"video_id": "video_id", "pts": "pts", "label": "label"})
         yield from check_rows(path, batch)
+
+    def _take_actions(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("actions", batch, numbers, {"video_id": "video_id"})
+        start_s, end_s, score = (batch[name].to_numpy() for name in ("start_s", "end_s", "score"))
+        wrong = ~((start_s >= 0) & (start_s < end_s) & np.isfinite(end_s) & (score > 0) & (score <= 1))
+        for row in batch.filter(pa.array(wrong)).to_pylist():
+            said = f"{row['label']} from {row['start_s']} s to {row['end_s']} s, score {row['score']}, is no range"
+            yield Finding.of("action", path, f"{row['uri']}: {said}")
 
     def _check_model(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
         for number in numbers.unique().to_pylist():

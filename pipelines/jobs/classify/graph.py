@@ -96,7 +96,9 @@ def run_job(
     sequences = None
     if bundle.reach_frames:
         chunks_folder = catalog.chunks_folder(run.run_id)
-        sequences = SequenceSettings(model_folder, chunks_folder, frames_folder, run.config)
+        sequences = SequenceSettings(
+            model_folder, chunks_folder, frames_folder, catalog.table_folder("actions", run.run_id), run.config
+        )
     candidates = catalog.candidates_folder(run.run_id) if run.config.has_thumbnails else ""
     found = catalog.found_folder(run.run_id) if run.config.regions else ""
     if run.config.only_regions:
