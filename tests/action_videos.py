@@ -93,12 +93,10 @@ def write(folder: Path, scene: str, label: str, number: int) -> Path:
 
 def pictures(rng: np.random.Generator, scene: str, label: str) -> np.ndarray:
     """Pictures uint8 [n, 120, 160, 3] of somebody who does what `label` says."""
-    wide, high = SIZE[0] * _FINER, SIZE[1] * _FINER
+    wide = SIZE[0] * _FINER
     background = _background(rng, scene)
-    skin = (int(rng.integers(70, 180)), int(rng.integers(100, 200)), int(rng.integers(140, 240)))
-    tall = high * rng.uniform(0.55, 0.85) * (1.0 if scene == "room" else 0.8)
-    figure = Figure(_colour(rng, 256), _colour(rng, 160), skin, int(rng.integers(5, 10)), tall)
-    floor = high * rng.uniform(0.88, 0.97) - 0.48 * tall
+    figure, floor = _somebody(rng, scene)
+    tall = figure.tall
     begin, towards = rng.uniform(0, 2 * math.pi), int(rng.choice([-1, 1]))
     gait = GAITS.get(label)
     cycles = rng.uniform(*(gait.cycles_hz if gait else CYCLES_HZ[label]))
@@ -112,9 +110,87 @@ def pictures(rng: np.random.Generator, scene: str, label: str) -> np.ndarray:
             pose = _moving(gait, (x - 0.4 * tall, floor), tall, phase, heading)
         else:
             pose = _standing(label, (start, floor), tall, phase, towards)
-        picture = background.copy()
-        _draw(picture, figure, pose)
-        shown.append(cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA))
+        shown.append(_shown(background, figure, pose))
+    return _with_noise(rng, shown)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a sequence: what somebody does, "" for standing still, and its start and end in seconds."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+def write_sequence(path: Path, scene: str, number: int) -> list[Part]:
+    """Writes a video of somebody who does one thing after another; returns what, without the pauses."""
+    rng = np.random.default_rng([SCENES.index(scene), len(CLASSES), number])
+    parts = sequence_parts(rng)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    videos.encode(path, RECIPE, parts[-1].end_s, SIZE, sequence_pictures(rng, scene, parts))
+    return [part for part in parts if part.label]
+
+
+def sequence_parts(rng: np.random.Generator, actions: int = 4) -> list[Part]:
+    """Draws actions of 1.5 to 5 s; between two of them, and at both ends, often a pause of 0.75 to 2.5 s."""
+    parts: list[Part] = []
+    for number in range(actions + 1):
+        lengths_s = [("", rng.uniform(0.75, 2.5))] if rng.uniform() < 0.7 else []
+        if number < actions:
+            # The same action twice in a row without a pause would be one action.
+            others = [label for label in CLASSES if not parts or label != parts[-1].label]
+            lengths_s.append((str(rng.choice(others)), rng.uniform(1.5, 5)))
+        for label, length_s in lengths_s:
+            start_s = parts[-1].end_s if parts else 0.0
+            frames = round(length_s * RECIPE.fps)
+            parts.append(Part(label, start_s, start_s + frames / float(RECIPE.fps)))
+    return parts
+
+
+def sequence_pictures(rng: np.random.Generator, scene: str, parts: list[Part]) -> np.ndarray:
+    """Pictures uint8 [n, 120, 160, 3] of one person before one background; nothing but the movement is cut."""
+    wide, fps = SIZE[0] * _FINER, float(RECIPE.fps)
+    background = _background(rng, scene)
+    figure, floor = _somebody(rng, scene)
+    tall, way, towards = figure.tall, rng.uniform(0, 2) * wide, int(rng.choice([-1, 1]))
+    shown = []
+    for part in parts:
+        begin, gait = rng.uniform(0, 2 * math.pi), GAITS.get(part.label)
+        cycles = rng.uniform(*(gait.cycles_hz if gait else CYCLES_HZ.get(part.label, (1, 1))))
+        speed = rng.uniform(*gait.widths_per_s) * wide / fps if gait else 0.0
+        for frame in range(round((part.end_s - part.start_s) * fps)):
+            phase, way = begin + 2 * math.pi * cycles * frame / fps, way + speed
+            x, heading = _to_and_fro(way, 0.7 * wide, towards)
+            hip = (0.15 * wide + x, floor)
+            if gait:
+                pose = _moving(gait, hip, tall, phase, heading)
+            else:
+                pose = _standing(part.label, hip, tall, phase, heading) if part.label else _waiting(hip)
+            shown.append(_shown(background, figure, pose))
+    return _with_noise(rng, shown)
+
+
+def _waiting(hip: Point) -> Pose:
+    return Pose(hip, ((-0.12, -0.08), (0.12, 0.08)), STANDING, front=True)
+
+
+def _somebody(rng: np.random.Generator, scene: str) -> tuple[Figure, float]:
+    """Returns a figure and the height of its hip."""
+    high = SIZE[1] * _FINER
+    skin = (int(rng.integers(70, 180)), int(rng.integers(100, 200)), int(rng.integers(140, 240)))
+    tall = high * rng.uniform(0.55, 0.85) * (1.0 if scene == "room" else 0.8)
+    figure = Figure(_colour(rng, 256), _colour(rng, 160), skin, int(rng.integers(5, 10)), tall)
+    return figure, high * rng.uniform(0.88, 0.97) - 0.48 * tall
+
+
+def _shown(background: np.ndarray, figure: Figure, pose: Pose) -> np.ndarray:
+    picture = background.copy()
+    _draw(picture, figure, pose)
+    return cv2.resize(picture, SIZE, interpolation=cv2.INTER_AREA)
+
+
+def _with_noise(rng: np.random.Generator, shown: list[np.ndarray]) -> np.ndarray:
     noise = rng.integers(-4, 5, (len(shown), SIZE[1], SIZE[0], 3), dtype=np.int16)
     return np.clip(np.stack(shown).astype(np.int16) + noise, 0, 255).astype(np.uint8)
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from models.heads.ranges import Range
 from transforms import storage
 from transforms.catalog import files_table, schemas
+from transforms.catalog.actions import action_rows
 from transforms.catalog.latest import outcomes_like
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
 from transforms.catalog.schemas import FileRecord
@@ -126,6 +128,7 @@ def commit_night(
     config: RunConfig = CONFIG,
     seed: int = 0,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
+    actions: Mapping[str, Sequence[Range]] | None = None,
 ) -> RunRecord:
     """Writes and commits one run.
 
@@ -138,9 +141,10 @@ def commit_night(
         config: of the run.
         seed: of the frames' numbers.
         changes: other values of columns of `videos` by uri.
+        actions: ranges of actions by uri.
     """
     run = catalog.start_run(config, ["/videos"], NIGHT + timedelta(days=len(catalog.run_ids())))
-    record = write_night(catalog, run, ok or {}, failed, gone, skipped, seed, changes or {})
+    record = write_night(catalog, run, ok or {}, failed, gone, skipped, seed, changes or {}, actions or {})
     catalog.commit(record, unfenced)
     return record
 
@@ -154,6 +158,7 @@ def write_night(
     skipped: int = 0,
     seed: int = 0,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
+    actions: Mapping[str, Sequence[Range]] | None = None,
 ) -> RunRecord:
     """Writes a started run's files, all but the commit, whose record is returned."""
     config = run.config
@@ -175,6 +180,9 @@ def write_night(
         rows = [row for uri, count in sorted(ok.items()) for row in thumbnail_rows(uri, count, config, seed)]
         rows = [{**row, **_fingerprint((changes or {}).get(row["uri"], {}))} for row in rows]
         written.append(write_part(catalog, run, "thumbnails", rows, schemas.THUMBNAILS))
+    acted = [row for video in videos for row in action_rows(video, (actions or {}).get(video["uri"], ()), config.model)]
+    if acted:
+        written.append(write_part(catalog, run, "actions", acted, schemas.ACTIONS))
     others = failed if isinstance(failed, Mapping) else {}
     failures = [failure_row(uri, config, **others.get(uri, {})) for uri in failed]
     if failed:

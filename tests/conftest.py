@@ -89,7 +89,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from tests.placeholder_heads import make_head  # takes TensorFlow along
 
     folder = tmp_path_factory.mktemp("heads")
-    return {kind: make_head(folder / f"{kind}.keras", kind) for kind in ("linear", "temporal")}
+    return {kind: make_head(folder / f"{kind}.keras", kind) for kind in ("linear", "temporal", "localization")}
 
 
 @pytest.fixture(scope="session")

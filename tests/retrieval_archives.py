@@ -19,6 +19,7 @@ from models.retrieval.build import (
     with_candidates,
 )
 from models.retrieval.manifest import Manifest, ShardInfo, publish_manifest
+from models.retrieval.merging import MOST_SMALL, merge_small
 from models.retrieval.rows import VideoFrames
 from models.retrieval.shards import ShardWriter, shard_frames
 
@@ -82,11 +83,12 @@ def index_night(
     kind: KindChoice = "auto",
     source: Source = SOURCE,
     frames_per_shard: int | None = None,
+    most_small: int = MOST_SMALL,
 ) -> Manifest:
-    """One night of the index job in this process: write, draft, finish, publish."""
+    """One night of the index job in this process: write, draft, merge small shards, finish, publish."""
     first = base.next_video if base else 0
     shards = write_shards(root, night, source, videos, first_number=first, frames_per_shard=frames_per_shard)
     drafted = draft(root, night, "2026-01-01T00:00:00Z", source, shards, base=base, removed=removed, kind=kind)
-    manifest = finish(root, drafted)
+    manifest = finish(root, merge_small(root, drafted, most_small)[0])
     publish_manifest(root, manifest)
     return manifest

@@ -5,7 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.catalog.latest import latest_failures, latest_frames, latest_thumbnails, latest_videos
+from transforms.catalog.latest import (
+    latest_actions,
+    latest_failures,
+    latest_frames,
+    latest_thumbnails,
+    latest_videos,
+)
 from transforms.catalog.runs import Catalog
 
 OF_THE_RUN = {"run_id", "processed_at", "first_seen", "last_seen"}
@@ -19,6 +25,7 @@ def contents(root: Path) -> dict[str, list[dict[str, Any]]]:
         "videos": latest_videos(catalog),
         "failures": latest_failures(catalog),
         "thumbnails": latest_thumbnails(catalog),
+        "actions": latest_actions(catalog),
         "frames": pa.concat_tables(frames).sort_by([("uri", "ascending"), ("pts", "ascending")]) if frames else None,
     }
     return {name: _rows(table) for name, table in tables.items()}

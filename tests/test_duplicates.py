@@ -226,6 +226,6 @@ def test_copies_of_real_clips(reelbeam: Reelbeam, shared: Path, tmp_path: Path) 
         assert done.code == 0, done.err
     scores = scores_of(api.open_catalog(catalog).duplicates(), everything)
     assert scores.asked.total() >= 40
-    # Which copies of a cropped one are found depends on the ids, which are those of paths: 0.875 to 0.93 measured.
-    assert scores.recall >= 0.8, scores.missed
+    # 0.93 measured, whatever the paths are: pairs of a cropped copy with another changed one are near the limit.
+    assert scores.recall >= 0.87, scores.missed
     assert scores.precision >= 0.9, scores.wrong

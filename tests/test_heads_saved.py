@@ -44,6 +44,7 @@ def head(kind: str = "linear") -> tuple[Any, SavedHead]:
         thresholds=(0.2, 0.5, 0.9),
         backbone=backbone(),
         reach_frames=architecture.reach_frames,
+        longest_s=3.0 if kind == "localization" else 0.0,
     )
     return model, about
 
@@ -57,6 +58,8 @@ def made(kind: str, tmp_path: Path) -> tuple[Any, SavedHead, ModelBundle]:
 def expected(model: Any, about: SavedHead, embeddings: np.ndarray) -> np.ndarray:
     """Scores of a video's frames by Keras alone, all at once, softmax in NumPy."""
     logits = np.asarray(model([embeddings[np.newaxis], np.ones((1, len(embeddings), 1), np.float32)]))[0]
+    if about.kind == "localization":
+        return 1 / (1 + np.exp(-logits[:, : len(LABELS)] / about.temperature))
     powers = np.exp(logits / about.temperature - (logits / about.temperature).max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -101,7 +104,7 @@ def test_stored_embeddings_get_the_scores_of_the_whole_video(kind: str, tmp_path
     for frames in (1, 2, 63, 64, 65, 150):
         embeddings = sequence(frames)
         assert np.allclose(engine.scores(embeddings), expected(model, about, embeddings), atol=1e-5), frames
-    assert bundle.reach_frames == (0 if kind != "temporal" else 2 + 1 + 2 + 4)
+    assert bundle.reach_frames == {"temporal": 2 + 1 + 2 + 4, "localization": 2 + 1 + 2 + 4 + 2}.get(kind, 0)
 
 
 def test_a_temporal_head_reaches_as_far_as_it_says() -> None:

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from models.heads import saved
 from models.heads.errors import HeadError, LabelsError
 from models.heads.training import TrainingSettings
-from pipelines.commands.train import _sparse
+from pipelines.commands.task_option import is_sparse
 from pipelines.jobs.train_head import HeadRequest, run_training
 from pipelines.jobs.work_folder import FORSAKEN_S, work_folder
 from pipelines.terminal.progress import show_epochs
@@ -22,6 +22,7 @@ from tests.conftest import Reelbeam, run_command
 from tests.own_classes import CLASSES, labels_of, make_archive, write_labels
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
+from transforms.video.sampling import Sampling
 
 pytestmark = pytest.mark.slow
 
@@ -193,7 +194,7 @@ def test_classes_that_do_not_exclude_each_other(tmp_path: Path, reelbeam: Reelbe
     [("1fps", True), ("2fps", True), ("keyframes", True), ("4fps", False), ("15/2fps", False), ("count:16", False)],
 )
 def test_which_frames_are_too_far_apart_for_movement(sampling: str, sparse: bool) -> None:
-    assert _sparse(sampling) is sparse
+    assert is_sparse(Sampling.parse(sampling)) is sparse
 
 
 @pytest.mark.parametrize(("head", "told"), [("temporal", True), ("mlp", False)])

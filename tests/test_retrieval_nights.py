@@ -1,5 +1,6 @@
 """An index that grew night by night answers as one that was built fresh."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.retrieval import merging
+from models.retrieval.build import encode, missing_candidates, with_candidates
 from models.retrieval.errors import MixedModelsError, NoIndexError, RetrievalError
-from models.retrieval.manifest import read_manifest, remove_unreferenced
+from models.retrieval.manifest import publish_manifest, read_manifest, remove_unreferenced
+from models.retrieval.merging import merge_small
 from models.retrieval.videos import VideoHit, VideoIndex
 from tests.retrieval_archives import SOURCE, index_night, made_up_video, write_shards
 
@@ -33,8 +37,8 @@ def answers(index: VideoIndex) -> list[list[VideoHit]]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(nights)
-def test_any_sequence_of_nights_answers_as_a_fresh_build(sequence):
+@given(nights, st.sampled_from([0, 1, 16]))
+def test_any_sequence_of_nights_answers_as_a_fresh_build(sequence, most_small):
     with TemporaryDirectory() as folder:
         root, alive, manifest = Path(folder) / "grown", {"always": 0}, None
         for number, (changed, leaving) in enumerate([({"always"}, set()), *sequence]):
@@ -42,7 +46,10 @@ def test_any_sequence_of_nights_answers_as_a_fresh_build(sequence):
             alive |= dict.fromkeys(changed, number)
             alive = {name: version for name, version in alive.items() if name not in gone}
             videos = [made_up_video(name, number) for name in sorted(changed)]
-            manifest = index_night(root, f"n{number}", videos, base=manifest, removed=tuple(gone))
+            manifest = index_night(
+                root, f"n{number}", videos, base=manifest, removed=tuple(gone), most_small=most_small
+            )
+            assert len(manifest.shards) <= most_small + 1
         fresh = [made_up_video(name, version) for name, version in sorted(alive.items(), reverse=True)]
         index_night(Path(folder) / "fresh", "n0", fresh, frames_per_shard=10)
         grown_index, fresh_index = VideoIndex.open(root), VideoIndex.open(Path(folder) / "fresh")
@@ -91,6 +98,36 @@ def test_what_is_added_counts_in_an_approximate_index_too(tmp_path):
             assert score_of[names[number]] - 0.05 < score <= score_of[names[number]]
         only = np.array([number for number, name in pairs_of(approximate) if name in most])
         assert {names[number] for _, number in approximate.rank(direction, 60, only, added)} == most
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivfpq"])
+def test_merging_small_shards_changes_no_answer_and_leaves_readers_alone(tmp_path, kind):
+    manifest = index_night(tmp_path, "n0", [made_up_video(f"v{n}", 0, 60) for n in range(30)], kind=kind)
+    for night in range(1, 5):
+        videos = [made_up_video(f"v{n}", night, 60) for n in range(5 * night, 5 * night + 10)]
+        manifest = index_night(tmp_path, f"n{night}", videos, base=manifest, kind=kind, removed=(f"v{night}",))
+    grown = VideoIndex.open(tmp_path)
+    before = answers(grown)
+    merged, written = merge_small(tmp_path, replace(manifest, index_id="m"), most_small=1)
+    assert len(grown.manifest.shards) > 2 and merged.shards == tuple(written) and len(written) == 1
+    assert merged.hidden == () and len(grown.manifest.hidden) > 0
+    assert not any(level.candidates for level in merged.levels.values()), "their codes are made again"
+    tasks = missing_candidates(merged)
+    for task in tasks:
+        encode(tmp_path, task)
+    publish_manifest(tmp_path, with_candidates(merged, tasks))
+    assert answers(VideoIndex.open(tmp_path)) == before
+    remove_unreferenced(tmp_path)
+    assert answers(VideoIndex.open(tmp_path)) == before == answers(grown)
+
+
+def test_full_shards_stay_and_merged_ones_are_no_larger_than_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "shard_frames", lambda size: 100)
+    videos = [made_up_video(f"v{n}", 0, frames) for n, frames in enumerate([80, 30, 20, 40, 45, 10, 49, 60])]
+    manifest = index_night(tmp_path, "n0", videos, frames_per_shard=1)
+    merged, written = merge_small(tmp_path, replace(manifest, index_id="m"), most_small=5)
+    assert [shard.frames for shard in merged.shards] == [80, 60, 90, 55, 49]
+    assert [shard.frames for shard in written] == [90, 55, 49]
 
 
 def pairs_of(index: VideoIndex) -> list[tuple[int, str]]:

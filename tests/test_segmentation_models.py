@@ -194,7 +194,9 @@ def test_what_does_not_convert_runs_in_tensorflow(tmp_path: Path) -> None:
         @tf.function(input_signature=[tf.TensorSpec((None, 16, 24, 3), tf.float32)])
         def serve(self, images: Any) -> Any:
             red, blue = images[..., :1], images[..., 2:]
-            return tf.concat([tf.fill(tf.shape(red), 5.0) + 1e-6 * tf.math.igamma(red + 1, red + 2), red / 20, blue / 20], -1)
+            return tf.concat(
+                [tf.fill(tf.shape(red), 5.0) + 1e-6 * tf.math.igamma(red + 1, red + 2), red / 20, blue / 20], -1
+            )
 
     model = Model()
     tf.saved_model.save(model, str(tmp_path / "saved"), signatures={"serving_default": model.serve})

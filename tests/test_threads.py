@@ -77,8 +77,8 @@ def test_a_labeller_that_workers_share_labels_each_video_as_it_does_alone(head: 
 
     labeller = SequenceLabeller(head.path, 2, Hedging(floor=0.1))
     videos = [rows(number, video) for number, video in enumerate(made_up_videos(60, size))]
-    alone = [labeller.label(video)[0] for video in videos]
-    found = [rows for rows, _ in at_once(labeller.label, videos)]
+    alone = [labeller.label(video).rows for video in videos]
+    found = [labelled.rows for labelled in at_once(labeller.label, videos)]
     assert found == alone
     assert [labeller.pooled(video) for video in found] == [labeller.pooled(video) for video in alone]
 

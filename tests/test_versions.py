@@ -311,6 +311,8 @@ def test_two_models_in_one_catalog(archive: Path, tmp_path: Path, reelbeam: Reel
     assert reelbeam(*index, "--model", "efficientnet_lite0").json["added"] == 2
     assert reelbeam(*index, "--model", "efficientnet_lite0").json["added"] == 0
     assert reelbeam(*index).json["added"] == 0, "the other index is still there"
+    for model in ((), ("--model", "efficientnet_lite0")):
+        assert reelbeam("duplicates", "--catalog", catalog, "--json", *model).json["videos"] == 2
     assert_whole(catalog)
     ours, theirs = reelbeam(*search, *asked).json, reelbeam(*search, *asked, "--model", "efficientnet_lite0").json
     assert {hit["uri"] for hit in ours} == {hit["uri"] for hit in theirs}

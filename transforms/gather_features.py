@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
+from numpy.typing import NDArray
 
 from models.heads.feature_set import FeatureSet, label_names
 from models.heads.labels_table import Example
@@ -19,7 +20,8 @@ from transforms.catalog.labelled_videos import LabelledVideo, frames_of, labelle
 class GatherFeatures(beam.PTransform):
     """Turns (number, batch of `LabelledVideo`s) into (number, number of frames of each example).
 
-    It writes the frames' embeddings to ``part-<number>.npy``. A retry writes the same file.
+    It writes the frames' embeddings to ``part-<number>.npy`` and their times to ``times-<number>.npy``. A retry writes
+    the same files.
     """
 
     def __init__(self, folder: str) -> None:
@@ -38,13 +40,17 @@ class _GatherBatch(beam.DoFn):
 
     def process(self, batch: tuple[int, tuple[LabelledVideo, ...]]) -> Iterator[tuple[int, list[int]]]:
         number, videos = batch
-        parts = [
-            embeddings_of(rows["embedding"])[frames_of(example, rows["time_s"].to_numpy())]
-            for labelled, rows in labelled_rows(videos, ["embedding"])
-            for example in labelled.examples
-        ]
+        parts, times_s = [], []
+        for labelled, rows in labelled_rows(videos, ["embedding"]):
+            embeddings, all_times_s = embeddings_of(rows["embedding"]), rows["time_s"].to_numpy()
+            for example in labelled.examples:
+                inside = frames_of(example, all_times_s)
+                parts.append(embeddings[inside])
+                times_s.append(all_times_s[inside])
         with storage.atomic_writer(part_path(self._folder, number), kind="features") as file:
             np.save(file, np.concatenate(parts))
+        with storage.atomic_writer(times_path(self._folder, number), kind="features") as file:
+            np.save(file, np.concatenate(times_s))
         lengths = [len(part) for part in parts]
         with storage.atomic_writer(lengths_path(self._folder, number), kind="features") as file:
             file.write(json.dumps(lengths).encode())
@@ -55,6 +61,11 @@ class _GatherBatch(beam.DoFn):
 def part_path(folder: str, number: int) -> str:
     """Returns the path of a batch's embeddings."""
     return storage.join(folder, f"part-{number:05d}.npy")
+
+
+def times_path(folder: str, number: int) -> str:
+    """Returns the path of the times of a batch's frames."""
+    return storage.join(folder, f"times-{number:05d}.npy")
 
 
 def lengths_path(folder: str, number: int) -> str:
@@ -87,3 +98,20 @@ def gathered(folder: str, batches: list[tuple[LabelledVideo, ...]], into: Path) 
     embeddings = np.memmap(into, np.float32, "r", shape=(int(offsets[-1]), size))
     several = any(len(example.labels) > 1 for example in examples)
     return FeatureSet(embeddings, offsets, tuple(examples), label_names(examples), several)
+
+
+def gathered_times(folder: str, batches: int) -> NDArray[np.float64]:
+    """Returns the time of each frame of `gathered`, in seconds after its video's first, float64 [frames].
+
+    Args:
+        folder: folder of the files.
+        batches: number of batches that the transform was given.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    parts = []
+    for number in range(batches):
+        with storage.open_read(times_path(folder, number)) as file:
+            parts.append(np.load(file))
+    return np.concatenate(parts)

@@ -1,6 +1,6 @@
 """PoolVideos: makes one row of each video, in the table `videos` or `failures`, from the outcomes of its segments.
 
-It also writes the few thumbnails of each video that stay.
+It also writes the few thumbnails of each video that stay, and its regions, linked over time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,6 +17,7 @@ from transforms.catalog import schemas
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.chunks import SegmentOutcome, unpack_outcomes, worker_name
 from transforms.catalog.pooling import PoolSettings, failure_row, pool_videos
+from transforms.catalog.regions import region_rows
 from transforms.catalog.thumbnails import Chosen, thumbnail_rows
 
 BATCH_ROWS = 64
@@ -26,8 +27,8 @@ BATCH_ROWS = 64
 class PoolVideos(beam.PTransform):
     """Turns {"outcomes": (list, packed outcomes), "failures": (list, `ProbeFailure`)} into rows of the table `files`.
 
-    `list` is the number of a todo list. Each list becomes one part file of `videos`, one of `thumbnails` and one of
-    `failures`, if it has rows for them. The number names the files.
+    `list` is the number of a todo list. Each list becomes one part file of `videos`, one of `thumbnails`, one of
+    `regions` and one of `failures`, if it has rows for them. The number names the files.
     """
 
     def __init__(
@@ -38,6 +39,9 @@ class PoolVideos(beam.PTransform):
         failures_folder: str,
         attempt: Attempt = UNFENCED,
         thumbnails_folder: str = "",
+        regions_folder: str = "",
+        *,
+        only_regions: bool = False,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -46,6 +50,8 @@ class PoolVideos(beam.PTransform):
         self.failures_folder = failures_folder
         self.attempt = attempt
         self.thumbnails_folder = thumbnails_folder
+        self.regions_folder = regions_folder
+        self.only_regions = only_regions
 
     def expand(self, inputs: dict[str, beam.PCollection]) -> beam.PCollection:
         """Applies the transform."""
@@ -59,12 +65,21 @@ class _PoolTodoList(beam.DoFn):
         self._videos_folder = transform.videos_folder
         self._failures_folder = transform.failures_folder
         self._thumbnails_folder = transform.thumbnails_folder
+        self._regions_folder = transform.regions_folder
+        self._only_regions = transform.only_regions
         self._attempt = transform.attempt
         self._videos = Metrics.counter("pool", "videos_pooled")
 
     def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[schemas.FileRow]:
         number, groups = element
         name = f"part-{number:05d}.parquet"
+        if self._regions_folder:
+            yield from self._write_regions(name, unpack_outcomes(groups["outcomes"]))
+        if self._only_regions:
+            # The videos have their rows; one that fails now stays as it is, without regions.
+            for failed in groups["failures"]:
+                Metrics.counter("failures", failed.failure.reason).inc()
+            return
         failures = [failure_row(failure, self._settings) for failure in groups["failures"]]
         chosen: list[Chosen] = []
         videos = self._pooled(unpack_outcomes(groups["outcomes"]), failures, chosen)
@@ -79,6 +94,12 @@ class _PoolTodoList(beam.DoFn):
             failures.sort(key=lambda row: row["uri"])
             rows = _batches(iter(failures), schemas.FAILURES)
             yield self._write(storage.join(self._failures_folder, name), rows, schemas.FAILURES)
+
+    def _write_regions(self, name: str, outcomes: list[SegmentOutcome]) -> Iterator[schemas.FileRow]:
+        rows = region_rows(outcomes, self._settings)
+        first = next(rows, None)
+        if first is not None:
+            yield self._write(storage.join(self._regions_folder, name), chain([first], rows), schemas.REGIONS)
 
     def _pooled(
         self, outcomes: list[SegmentOutcome], failures: list[dict[str, Any]], chosen: list[Chosen]

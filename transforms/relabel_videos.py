@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
+from models.heads.ranges import Range
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.actions import action_rows, actions_table
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.chunks import chunk_path, worker_name
@@ -56,6 +58,7 @@ class RelabelSettings:
         frames_folder: folder of the run's frames files.
         videos_folder: folder of the run's part files of `videos`.
         failures_folder: folder of the run's part files of `failures`.
+        actions_folder: folder of the run's part files of `actions`.
         progress_folder: folder to which workers report progress.
         config: what decides the rows.
         processed_at_s: when the run started, seconds since 1970 (UTC).
@@ -67,6 +70,7 @@ class RelabelSettings:
     frames_folder: str
     videos_folder: str
     failures_folder: str
+    actions_folder: str
     progress_folder: str
     config: RunConfig
     processed_at_s: float
@@ -171,11 +175,12 @@ class _RelabelBatch(beam.DoFn):
 def paths_of(batch: RelabelBatch, settings: RelabelSettings) -> dict[str, str]:
     """Maps each table to the batch's file, in the order in which they are written.
 
-    The file of `failures` is not written if no video fails.
+    The files of `failures` and `actions` are not written if they would have no rows.
     """
     return {
         "frames": chunk_path(settings.frames_folder, batch.name),
         "failures": storage.join(settings.failures_folder, f"part-{batch.name}.parquet"),
+        "actions": storage.join(settings.actions_folder, f"part-{batch.name}.parquet"),
         "videos": storage.join(settings.videos_folder, f"part-{batch.name}.parquet"),
     }
 
@@ -201,12 +206,15 @@ def relabel_batch(
     paths = paths_of(batch, settings)
     bundle = labeller.bundle
     pooled: dict[str, dict[str, Any]] = {}
+    ranges: dict[str, list[Range]] = {}
 
     def frames() -> Iterator[pa.RecordBatch]:
         reader = FrameReader()
         for video in batch.videos:
             stored = reader.usable_rows(video.rows)
-            rows = labeller.label(stored)[0] if len(stored) else stored
+            rows = stored
+            if len(stored):
+                rows, _, ranges[video.video_id] = labeller.label(stored)
             if len(rows):
                 pooled[video.video_id] = labeller.pooled(rows) | _of_those_left(rows, video)
             yield from rows.to_batches()
@@ -220,6 +228,9 @@ def relabel_batch(
     if lost:
         table = pa.Table.from_pylist(lost, schemas.FAILURES)
         records.append(schemas.write_table(paths["failures"], table, schemas.FAILURES, fence=fence))
+    actions = [row for one in left for row in action_rows(one, ranges[one["video_id"]], settings.config.model)]
+    if actions:
+        records.append(schemas.write_table(paths["actions"], actions_table(actions), schemas.ACTIONS, fence=fence))
     changed = {"model": settings.config.model, "model_fingerprint": bundle.fingerprint, "processed_at": now}
     changed = {} if settings.keeps_labels else changed
     changed |= {"reuse": None, "reused_from": None}  # they tell of another run

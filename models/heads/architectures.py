@@ -14,7 +14,7 @@ import numpy as np
 from models.heads.errors import HeadError
 from models.heads.out_of_distribution import Scenes, Statistics
 
-Kind = Literal["linear", "mlp", "temporal"]
+Kind = Literal["linear", "mlp", "temporal", "localization"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -36,6 +36,7 @@ class Architecture:
 
     Attributes:
         kind: ``linear`` and ``mlp`` look at one frame at a time; ``temporal`` also looks at what changes around it.
+            ``localization`` is a temporal head that also scores where ranges start and end.
         hidden: Units of the fully connected layer, or channels of a temporal head's convolutions.
         dropout: Share of units dropped while training.
         window_frames: Frames of the window whose mean a temporal head subtracts to see movement; an odd number.
@@ -56,18 +57,25 @@ class Architecture:
             raise HeadError(f"window_frames is {self.window_frames}; it must be an odd number from 3 on")
 
     @property
+    def is_temporal(self) -> bool:
+        """Whether it looks at the frames around a frame."""
+        return self.kind in ("temporal", "localization")
+
+    @property
     def reach_frames(self) -> int:
         """Largest distance, in frames, at which a frame changes the scores of another one."""
-        if self.kind != "temporal":
+        if not self.is_temporal:
             return 0
         half = _KERNEL_FRAMES // 2
-        return self.window_frames // 2 + 1 + half + half * _DILATION_FRAMES
+        around = half if self.kind == "localization" else 0
+        return self.window_frames // 2 + 1 + half + half * _DILATION_FRAMES + around
 
 
 def build(architecture: Architecture, classes: int, statistics: Statistics, seed: int) -> Any:
     """Build an untrained head for training: a Keras model with a list of logits as outputs, each of which gets a loss.
 
-    The first output holds the head's own logits; a temporal head has two more, those of its two views alone.
+    The first output holds the head's own logits; a temporal head has two more, those of its two views alone. A
+    localization head has a fourth, [n, T, 2]: the logits of a range that starts, and of one that ends, at a frame.
 
     Args:
         architecture: The architecture of the head.
@@ -83,7 +91,7 @@ def build(architecture: Architecture, classes: int, statistics: Statistics, seed
     present = keras.Input((None, 1), name="present")
     variance = np.full(len(mean), statistics.scale**2, np.float32)
     x = keras.layers.Normalization(mean=mean, variance=variance, name="standardise")(embeddings)
-    if architecture.kind == "temporal":
+    if architecture.is_temporal:
         outputs = _temporal(x, present, architecture, classes, statistics.scale / statistics.movement)
     else:
         if architecture.kind == "mlp":
@@ -96,6 +104,8 @@ def build(architecture: Architecture, classes: int, statistics: Statistics, seed
 def finished(learner: Any, architecture: Architecture, scenes: Scenes | None) -> Any:
     """Return a trained head as it is used: a model with one output, which shares the weights of `learner`.
 
+    The output of a localization head is [n, T, L + 2]: the classes' logits, then those of the boundaries.
+
     Args:
         learner: A trained model that `build` made.
         architecture: The architecture of the head.
@@ -105,15 +115,20 @@ def finished(learner: Any, architecture: Architecture, scenes: Scenes | None) ->
     import keras
 
     logits = learner.outputs[0]
-    if architecture.kind == "temporal" and scenes is not None:
+    if architecture.is_temporal and scenes is not None:
         x, present = learner.get_layer("standardise").output, learner.inputs[1]
         trust = _in_distribution(_window_mean(x * present, present, architecture), scenes)
         logits = learner.get_layer("moving").output + trust * learner.get_layer("still").output
+    if architecture.kind == "localization":
+        logits = keras.layers.Concatenate()([logits, learner.outputs[3]])
     return keras.Model(learner.inputs, logits, name=learner.name)
 
 
 def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, enlarge: float) -> list[Any]:
     """Return [logits, logits of the movement view, logits of the frame view] of a temporal head.
+
+    A localization head has the logits of its boundaries as well; they come from the movement view, so that they carry
+    over to other scenes.
 
     The frame view is what a frame shows. The movement view is what departs from the mean of the window (the scene) and
     what changes from frame to frame, after two convolutions over time. The logits are the sum of the two.
@@ -139,11 +154,21 @@ def _temporal(x: Any, present: Any, architecture: Architecture, classes: int, en
         )(moving)  # fmt: skip
         # Padding frames are zero after each layer, as in the convolution's own padding.
         moving = keras.layers.Multiply()([moving, present])
+    boundaries = _boundaries(moving, present, hidden) if architecture.kind == "localization" else []
     moving = keras.layers.Dropout(architecture.dropout)(moving)
     still = keras.layers.Dropout(architecture.dropout)(keras.layers.Activation("relu")(seen))
     by_movement = keras.layers.Dense(classes, name="moving")(moving)
     by_frame = keras.layers.Dense(classes, name="still")(still)
-    return [by_frame + by_movement, by_movement, by_frame]
+    return [by_frame + by_movement, by_movement, by_frame, *boundaries]
+
+
+def _boundaries(moving: Any, present: Any, hidden: int) -> list[Any]:
+    """Return [logits [n, T, 2]] of the start and the end of a range at each frame."""
+    import keras
+
+    around = keras.layers.Conv1D(hidden, _KERNEL_FRAMES, padding="same", activation="relu", name="around")(moving)
+    around = keras.layers.Multiply()([around, present])
+    return [keras.layers.Dense(2, name="boundaries")(around)]
 
 
 def _in_distribution(scene: Any, scenes: Scenes) -> Any:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.heads.errors import LabelsError
+from models.heads.ranges import Range
 from models.suggestions import suggest
 
 SPLITS: Final = ("train", "val", "test")
@@ -108,6 +109,51 @@ def examples_of(rows: Iterable[LabelRow], uris: Iterable[str]) -> list[Example]:
     examples = [example for uri in sorted(by_uri) for example in _examples_of_video(uri, by_uri[uri])]
     _check_splits(examples)
     return examples
+
+
+@dataclass(frozen=True)
+class WholeVideo:
+    """A video with the ranges that are labelled in it.
+
+    Attributes:
+        example: The whole video, with the classes of all its ranges.
+        ranges: The ranges, by start and end.
+    """
+
+    example: Example
+    ranges: tuple[Range, ...]
+
+
+def has_parts(rows: Iterable[LabelRow]) -> bool:
+    """Tell whether a table labels parts of videos, with ``start_s`` or ``end_s``."""
+    return any(row.start_s > 0 or math.isfinite(row.end_s) for row in rows)
+
+
+def whole_videos(rows: Iterable[LabelRow], uris: Iterable[str]) -> list[WholeVideo]:
+    """Build whole videos with their labelled ranges from rows, sorted by uri.
+
+    What no row covers of a video is background: a video with one labelled range has to have all of them labelled.
+
+    Args:
+        rows: Rows of the table.
+        uris: The uris of all videos that have features.
+
+    Raises:
+        LabelsError: A row's video is unknown or ambiguous, or a group or a video has two splits.
+    """
+    by_uri: dict[str, list[LabelRow]] = defaultdict(list)
+    for row, uri in _matched(list(rows), uris):
+        by_uri[uri].append(row)
+    videos = [_whole(uri, by_uri[uri]) for uri in sorted(by_uri)]
+    _check_splits([video.example for video in videos])
+    return videos
+
+
+def _whole(uri: str, rows: Sequence[LabelRow]) -> WholeVideo:
+    labels = tuple(sorted({row.label for row in rows}))
+    example = Example(uri, 0.0, math.inf, labels, _only(rows, "split"), _only(rows, "group") or uri)
+    ranges = sorted({(row.start_s, row.end_s, row.label) for row in rows})
+    return WholeVideo(example, tuple(Range(label, start_s, end_s) for start_s, end_s, label in ranges))
 
 
 def check_classes(examples: Sequence[Example]) -> None:

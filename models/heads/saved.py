@@ -30,7 +30,7 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of ``reelbeam.json``.
 
     Attributes:
-        kind: ``linear``, ``mlp``, ``temporal``, ``vocabulary`` for one that was made from words (see
+        kind: ``linear``, ``mlp``, ``temporal``, ``localization``, ``vocabulary`` for one that was made from words (see
             `models.vocabulary`), or ``network`` for one that takes pictures.
         labels: Names of the classes, in the order of the logits.
         multi_label: Whether classes are independent (sigmoid) or exclude each other (softmax).
@@ -40,13 +40,14 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
         backbone: The model whose embeddings a head takes; None for a network.
         reach_frames: Largest distance, in frames, at which a frame changes the scores of another one.
         preprocessing: Of a network's pictures.
+        longest_s: Length of the longest range that a localization head finds; 0 for other heads.
         training: Facts about the training, for people.
         content: sha256, in hex, of everything that decides the weights of a head that was made from words alone. It
             stands for the file's bytes, which also hold the time of writing. Empty for others.
         format_version: Version of this layout.
     """
 
-    kind: Literal["linear", "mlp", "temporal", "vocabulary", "network"]
+    kind: Literal["linear", "mlp", "temporal", "localization", "vocabulary", "network"]
     labels: tuple[str, ...]
     multi_label: bool = False
     temperature: float = 1.0
@@ -55,6 +56,7 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
     backbone: Backbone | None = None
     reach_frames: int = 0
     preprocessing: Preprocessing | None = None
+    longest_s: float = 0.0
     training: dict[str, Any] = {}
     content: str = ""
     format_version: int = FORMAT_VERSION
@@ -129,7 +131,10 @@ def read(path: Path) -> SavedHead:
 
 
 def scores_function(model: Any, about: SavedHead) -> Callable[[Any, Any], Any]:
-    """Return the function from (embeddings [n, T, D], present [n, T, 1]) to scores [n, T, L], on TensorFlow tensors."""
+    """Return the function from (embeddings [n, T, D], present [n, T, 1]) to scores [n, T, L], on TensorFlow tensors.
+
+    A localization head gives [n, T, L + 2]; the last two are the scores of a range that starts and of one that ends.
+    """
 
     def scores(embeddings: Any, present: Any) -> Any:
         return to_scores(model([embeddings, present], training=False), about)
@@ -141,6 +146,9 @@ def to_scores(logits: Any, about: SavedHead) -> Any:
     """Turn logits into calibrated scores between 0 and 1."""
     import tensorflow as tf
 
+    if about.kind == "localization":
+        classes = tf.sigmoid(logits[..., :-2] / about.temperature)
+        return tf.concat([classes, tf.sigmoid(logits[..., -2:])], axis=-1)
     return tf.sigmoid(logits / about.temperature) if about.multi_label else tf.nn.softmax(logits / about.temperature)
 
 

@@ -26,7 +26,7 @@ CLIP_FRAMES = 64
 EVALUATED_FRAMES = 512
 """Number of frames, from the beginning of a validation example, that its scores are computed from."""
 
-LEARNING_RATES: dict[Kind, float] = {"linear": 1e-2, "mlp": 1e-3, "temporal": 1e-3}
+LEARNING_RATES: dict[Kind, float] = {"linear": 1e-2, "mlp": 1e-3, "temporal": 1e-3, "localization": 1e-3}
 """A linear head is convex. With a tenth of its rate it took 60 epochs where the others took 10."""
 
 VIEW_LOSS = 0.5
@@ -42,7 +42,7 @@ hundred steps. The mean is what is evaluated and kept: it depends less on random
 step.
 """
 
-WARM_UP_EPOCHS: dict[Kind, int] = {"linear": 1, "mlp": 1, "temporal": 30}
+WARM_UP_EPOCHS: dict[Kind, int] = {"linear": 1, "mlp": 1, "temporal": 30, "localization": 20}
 """Warm-up epochs: no weights are kept before, because a temporal head overfits to appearance before it learns movement,
 and until then its validation loss is worse than at the start.
 """
@@ -100,10 +100,12 @@ def train_head(
 
     Raises:
         LabelsError: The examples cannot be split.
-        HeadError: Training gives no finite numbers.
+        HeadError: Training gives no finite numbers, or the head is a localization head (see `train_localization`).
     """
     import tensorflow as tf
 
+    if settings.architecture.kind == "localization":
+        raise HeadError("a localization head learns from whole videos with labelled ranges")
     targets = features.targets
     train_indices, val_indices = split_examples(
         features.examples, features.content_keys(), targets, features.labels, settings.validation_share, settings.seed
@@ -150,7 +152,7 @@ def _fitted(
 
     architecture = settings.architecture
     parts = windows(features, train_indices, architecture.window_frames, settings.seed)
-    statistics = _statistics(features, train_indices, settings.seed, typical_movement(parts))
+    statistics = statistics_of(features, train_indices, settings.seed, typical_movement(parts))
     model = build(architecture, len(features.labels), statistics, settings.seed)
     rate = settings.learning_rate or LEARNING_RATES[architecture.kind]
     losses = len(model.outputs)
@@ -185,21 +187,21 @@ def average_momentum(steps: int) -> float:
     return min(AVERAGE_MOMENTUM, 1 - 2 / max(steps, 2))
 
 
-def example_logits(model: Any, features: FeatureSet, indices: Indices) -> list[Floats]:
-    """Compute the logits float32 [T, L] of the frames of each example, of at most `EVALUATED_FRAMES` frames."""
+def example_logits(model: Any, features: FeatureSet, indices: Indices, most: int = EVALUATED_FRAMES) -> list[Floats]:
+    """Compute the logits float32 [T, L] of the frames of each example, of at most its first `most` frames."""
     result: list[Floats] = []
     for index in indices:
-        sequence = features.sequence(int(index))[:EVALUATED_FRAMES]
+        sequence = features.sequence(int(index))[:most]
         # Lengths are powers of two, so that the model is traced only a few times.
-        padded = 1 << max(3, int(np.ceil(np.log2(len(sequence)))))
-        embeddings, present = _padded([sequence], padded)
+        length = 1 << max(3, int(np.ceil(np.log2(len(sequence)))))
+        embeddings, present = padded([sequence], length)
         given = model.predict_on_batch([embeddings, present])
         logits = given[0] if isinstance(given, list) else given  # a head in training gives those of its views too
         result.append(np.asarray(logits)[0, : len(sequence)])
     return result
 
 
-def _statistics(features: FeatureSet, train_indices: Indices, seed: int, movement: float) -> Statistics:
+def statistics_of(features: FeatureSet, train_indices: Indices, seed: int, movement: float) -> Statistics:
     """Compute the statistics of the training frames, from a sample if there are many."""
     frames = np.concatenate([np.arange(features.offsets[i], features.offsets[i + 1]) for i in train_indices])
     if len(frames) > SAMPLED_FRAMES:
@@ -251,13 +253,14 @@ def _clips(features: FeatureSet, train_indices: Indices, settings: TrainingSetti
                 part = int(rng.integers(int(len(sequence) * MIN_CROP_SHARE), len(sequence) + 1))
                 length = min(frames, part)
             first = int(rng.integers(0, max(1, len(sequence) - length + 1)))
-            embeddings, present = _padded([sequence[first : first + length]], frames)
+            embeddings, present = padded([sequence[first : first + length]], frames)
             weight = example_weight(targets[index], weights)
             share = present[0, :, 0] * (frames / present.sum() * weight)
             yield (embeddings[0], present[0]), np.tile(targets[index], (frames, 1)), share
 
 
-def _padded(sequences: list[NDArray[np.float32]], frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def padded(sequences: list[NDArray[np.float32]], frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return sequences [T, D] of different lengths as [n, frames, D], and where they are, [n, frames, 1]."""
     embeddings = np.zeros((len(sequences), frames, sequences[0].shape[1]), np.float32)
     present = np.zeros((len(sequences), frames, 1), np.float32)
     for row, sequence in enumerate(sequences):

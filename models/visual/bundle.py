@@ -6,6 +6,7 @@ model.tflite      the same for LiteRT, if the bundle is for a CPU and the graph 
 classifier.npz    kernel [D, L] and bias [L] of the last layer, if it is linear in the embedding
 head.tflite       the head alone, for stored embeddings, if the scores are those of a head on a backbone
 backbone.npz      kernel, bias and labels of the backbone's own last layer, if that is linear
+feature_map.tflite  model.tflite with the last feature map as a third output, if regions were asked for
 joint/            the whole preset of a joint model, whose text tower reads the words of a search
 
 Precision here means that of the arithmetic (float32, bfloat16, float16). The precision of a class, the share of its
@@ -44,6 +45,10 @@ JOINT = "joint"
 """Name of the folder in a bundle that holds a joint model's preset; complete if it has the file `SUMS`."""
 
 
+FEATURE_MAP = "feature_map.tflite"
+"""Name of the graph in a bundle that also returns the last feature map; see `models.visual.feature_map`."""
+
+
 @dataclass(frozen=True)
 class _Manifest:
     fingerprint: str
@@ -56,6 +61,7 @@ class _Manifest:
     reach_frames: int = 0
     joint: bool | None = None
     rows_fingerprint: str = ""
+    longest_s: float = 0.0
 
 
 class Fingerprints(NamedTuple):
@@ -94,6 +100,7 @@ class ModelBundle:
         joint: Whether its embeddings are those of a joint model; None for a bundle of an earlier release, which does
             not say so.
         rows_fingerprint: See `Fingerprints.rows`. Of a GPU's bundle of an earlier release, that of the bundle.
+        longest_s: Length of the longest range of an action that its head finds; 0 if it finds none.
     """
 
     path: Path
@@ -107,6 +114,7 @@ class ModelBundle:
     reach_frames: int = 0
     joint: bool | None = None
     rows_fingerprint: str = ""
+    longest_s: float = 0.0
 
     @classmethod
     def open(cls, path: Path) -> "ModelBundle":
@@ -122,7 +130,7 @@ class ModelBundle:
         m = manifest
         return cls(
             path, m.fingerprint, m.spec, m.precision, m.engine, m.note, m.device, m.backbone, m.reach_frames, m.joint,
-            m.rows_fingerprint or m.fingerprint,
+            m.rows_fingerprint or m.fingerprint, m.longest_s,
         )  # fmt: skip
 
     @property
@@ -134,6 +142,11 @@ class ModelBundle:
     def has_head(self) -> bool:
         """Whether its scores are those of a head on a backbone."""
         return (self.path / "head.tflite").exists()
+
+    @property
+    def finds_ranges(self) -> bool:
+        """Whether its head finds ranges of actions (`models.visual.engines.ranges`)."""
+        return self.longest_s > 0
 
     @property
     def joint_preset(self) -> Path | None:
@@ -281,5 +294,6 @@ def _build(recipe: Recipe, itself: Backbone, target: Target, fingerprints: Finge
         head.reach_frames if head else 0,
         recipe.joint_preset is not None,
         fingerprints.rows,
+        head.longest_s if head else 0.0,
     )
     (folder / MARKER).write_bytes(msgspec.json.encode(manifest))

@@ -1,5 +1,6 @@
 """Exports a loaded model: a frozen graph for TensorFlow, and the same for LiteRT if it converts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from models.visual.engines.mixed_precision import to_mixed_precision
 from models.visual.engines.target import Target
 from models.visual.errors import ModelError, first_line
 from models.visual.loaded import LoadedModel
+from models.visual.spec import VisualSpec
 
 EngineName = Literal["litert", "tensorflow"]
 
@@ -68,12 +70,8 @@ def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported
     import tensorflow as tf
 
     frozen = _frozen(model, batch=1)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    if target.precision == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
     try:
-        blob = converter.convert()
+        blob = convert(frozen, target.precision)
         results = _run_litert(blob, picture := _picture(model))
     except Exception as error:  # the converter and the interpreter raise many types
         return _tensorflow_instead(model, target, f"does not convert ({first_line(error)})")
@@ -82,6 +80,18 @@ def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported
         return _tensorflow_instead(model, target, "gives other numbers")
     (folder / "model.tflite").write_bytes(blob)
     return Exported("litert")
+
+
+def convert(frozen: Any, precision: str) -> bytes:
+    """Convert a function without variables to LiteRT; it raises many types of errors."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    if precision == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    blob: bytes = converter.convert()
+    return blob
 
 
 def _tensorflow_instead(model: LoadedModel, target: Target, why: str) -> Exported:
@@ -116,20 +126,30 @@ def _picture(model: LoadedModel) -> NDArray[np.float32]:
 
 def _frozen(model: LoadedModel, batch: int | None) -> Any:
     """Turn the model into one function without variables: this folds batch norms, and LiteRT requires it."""
+    return freeze(model.spec, model.function, (EMBEDDING, SCORES), batch)
+
+
+def freeze(
+    spec: VisualSpec, function: Callable[[Any], tuple[Any, ...]], names: tuple[str, ...], batch: int | None
+) -> Any:
+    """Turn a function of pictures into one without variables, whose outputs are float32 and have these names.
+
+    Raises:
+        ModelError: The function does not take batches of the size.
+    """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    p = model.spec.preprocessing
+    p = spec.preprocessing
     signature = tf.TensorSpec((batch, p.height, p.width, p.channels), tf.float32, name=INPUT)
 
     @tf.function(input_signature=[signature])
-    def run(images: Any) -> tuple[Any, Any]:
-        embedding, scores = model.function(images)
-        embedding, scores = tf.cast(embedding, tf.float32), tf.cast(scores, tf.float32)
-        return tf.identity(embedding, EMBEDDING), tf.identity(scores, SCORES)
+    def run(images: Any) -> tuple[Any, ...]:
+        outputs = zip(function(images), names, strict=True)
+        return tuple(tf.identity(tf.cast(output, tf.float32), name) for output, name in outputs)
 
     try:
         return convert_variables_to_constants_v2(run.get_concrete_function())
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        what = f"{model.spec.name} does not take batches of any size of pictures of {p.height}x{p.width}x{p.channels}"
+        what = f"{spec.name} does not take batches of any size of pictures of {p.height}x{p.width}x{p.channels}"
         raise ModelError(f"{what}: {first_line(error)}") from error

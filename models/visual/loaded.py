@@ -18,12 +18,13 @@ class SequenceHead(NamedTuple):
 
     Attributes:
         function: (embeddings [n, T, D], present [n, T, 1]) tensors -> scores [n, T, L], of a video's frames in order of
-            time.
+            time; [n, T, L + 2] with the scores of starts and ends if `longest_s` is above 0.
         reach_frames: Largest distance, in frames, at which a frame changes the scores of another one; 0 for a head that
             looks at one frame at a time.
         backbone: The model whose embeddings it takes.
         backbone_labels: The backbone's own classes.
         backbone_classifier: The backbone's own last layer, if that is linear: queries in words still use its labels.
+        longest_s: Length of the longest range that it finds; 0 for a head that finds none.
     """
 
     function: Callable[[Any, Any], Any]
@@ -31,6 +32,7 @@ class SequenceHead(NamedTuple):
     backbone: Backbone
     backbone_labels: tuple[str, ...]
     backbone_classifier: Classifier | None
+    longest_s: float = 0.0
 
 
 class LoadedModel(NamedTuple):
@@ -43,9 +45,12 @@ class LoadedModel(NamedTuple):
         classifier: Its last layer; None if that is not linear in the embedding.
         head: The classifier on a backbone's embeddings that gives the scores; None for other models. `function` then
             scores a picture as if it were a whole video.
+        with_map: The same as `function`, with a third tensor: the last feature map [n, rows, columns, D], whose
+            mean over rows and columns is the embedding. None if the embedding is no such mean.
     """
 
     spec: VisualSpec
     function: Callable[[Any], tuple[Any, Any]]
     classifier: Classifier | None
     head: SequenceHead | None = None
+    with_map: Callable[[Any], tuple[Any, Any, Any]] | None = None

@@ -36,6 +36,28 @@ def scaled_size(height: int, width: int, p: Preprocessing) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def seen_part(height: int, width: int, p: Preprocessing) -> tuple[float, float, float, float]:
+    """Return the part of a whole upright picture that a model's input shows.
+
+    Args:
+        height: Of the picture, in square pixels.
+        width: Of the picture.
+        p: The preprocessing.
+
+    Returns:
+        (x, y, width, height) in fractions of the whole picture. With ``pad`` the input shows more than the picture: x
+        or y is then below 0.
+    """
+    high, wide = scaled_size(height, width, p)
+    y, x = _first(high, p.height), _first(wide, p.width)
+    return x / wide, y / high, p.width / wide, p.height / high
+
+
+def _first(scaled: int, taken: int) -> int:
+    """Return the first row or column of a scaled picture that `_crop` and `_pad` take; below 0 for a margin."""
+    return (scaled - taken) // 2 if scaled >= taken else -((taken - scaled) // 2)
+
+
 def finish(scaled: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint8]:
     """Crop or pad a scaled picture, and convert its colour and filter it.
 

@@ -1,6 +1,7 @@
 """`reelbeam classify`: runs the nightly job."""
 
 import logging
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
 from pipelines.commands.ending_options import ending_of, ending_options
 from pipelines.commands.label_options import label_options
+from pipelines.commands.task_option import sampling_of_task, task_option
 from pipelines.jobs.memory import return_freed_memory
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
@@ -134,6 +136,7 @@ class HintType(click.ParamType):
     show_default=True,
     help="<rate>fps, keyframes, every:<n> or count:<n>.",
 )
+@task_option("Choose the options for a task: for actions --sample 8fps, or the sampling that the head learned from.")
 @click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for each frame.")
 @label_options
 @click.option(
@@ -163,6 +166,15 @@ class HintType(click.ParamType):
     default=160,
     show_default=True,
     help="Height of thumbnails in pixels.",
+)
+@click.option(
+    "--regions",
+    is_flag=False,
+    flag_value="maps",
+    default="",
+    metavar="[FOLDER]",
+    help="Also write where in each sampled frame its labels are: by the model's own activation maps, or by the "
+    "segmentation model in FOLDER. Other rows do not depend on it.",
 )
 @click.option(
     "--decode-workers",
@@ -282,6 +294,9 @@ def command(context: click.Context, **chosen: Any) -> None:
         from pipelines.beam_options import beam_options
 
         beam_options(context.args, command)
+    if chosen["task"]:
+        with cannot_run():
+            chosen["sampling"] = sampling_of_task(chosen)
     chosen["ending"] = ending_of(chosen, context.args)
     if chosen["dry_run"]:
         with cannot_run():
@@ -359,6 +374,8 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
         log(logging.WARNING, bundle.note)
     hedging = read_hedging(bundle, head or chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
     request = _request(chosen, bundle.fingerprints, bundle.spec.embedding_size, hedging)
+    if chosen["regions"]:
+        request = _with_regions(request, chosen, bundle, head)
     catalog = Catalog(request.catalog)
     night = run_night(request, bundle, beam_arguments, Watchers(watch, partial(log_outcomes, catalog)))
     if not night.parts:
@@ -372,6 +389,16 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
     else:
         print_summary(summary)
     _exit_if_too_many_failed(record.counts, chosen["max_failed"])
+
+
+def _with_regions(request: Any, chosen: dict[str, Any], bundle: "ModelBundle", head: str) -> Any:
+    from pipelines.jobs.region_models import open_regions
+    from transforms.catalog.bundles import local_model
+
+    model, weights = (head, None) if head else (local_model(chosen["model"]), chosen["weights"])
+    with stderr_to_devnull(not chosen["verbose"]):
+        way = open_regions(chosen["regions"], bundle, model, weights)
+    return replace(request, config=way.in_config(request.config))
 
 
 def _exit_if_too_many_failed(counts: "Counts", limit: float | None) -> None:

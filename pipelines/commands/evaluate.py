@@ -137,6 +137,8 @@ def _print(figures: dict[str, Any], report: str | None) -> None:
         shares = (f"{one[key]:.1%}" for key in ("precision", "recall", "f1"))
         table.add_row(escape(label), str(one["support"]), *shares, f"{one['threshold']:.3f}")
     print_table(out, table)
+    if "ranges" in figures:
+        _print_ranges(figures["ranges"])
     gap = figures["largest_gap"]
     if gap is not None:
         best, worst = escape(gap["best"]), escape(gap["worst"])
@@ -144,6 +146,23 @@ def _print(figures: dict[str, Any], report: str | None) -> None:
     if report is not None:
         out.print("  report: ", end="")
         out.out(f"{report}/report.html\n")
+
+
+def _print_ranges(figures: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pipelines.terminal.console import console, print_paragraph, print_table
+
+    out = console()
+    print_paragraph(out, f"when: {figures['labelled']} labelled ranges in {figures['videos']} videos")
+    table = Table(box=None, padding=(0, 2))
+    for title in ("average precision", "ranges", *(f"IoU {limit}" for limit in figures["map"])):
+        table.add_column(title, justify="left" if title == "average precision" else "right")
+    for label, one in figures["per_class"].items():
+        table.add_row(escape(label), str(one["labelled"]), *(f"{value:.1%}" for value in one["ap"].values()))
+    table.add_row("mean", str(figures["labelled"]), *(f"{value:.1%}" for value in figures["map"].values()))
+    print_table(out, table)
 
 
 @command.command("retrieval")

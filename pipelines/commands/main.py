@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "Train a classifier of your own classes.",
     "relabel": "Give a whole catalog the labels of such a classifier; nothing is decoded.",
     "evaluate": "Measure how good a classifier or the search is.",
+    "regions": "Find where things are in the pictures of videos.",
     "upgrade": "Add to a catalog what earlier releases did not write.",
     "search": "Search in words of any language, with an image or with a video.",
     "describe": "Write a description and a dialogue for every video.",

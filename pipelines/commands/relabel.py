@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
 @click.option("--model", metavar="FILE", help="A head that `reelbeam train` saved.")
 @click.option("--vocabulary", metavar="CSV", help="Your own words as classes instead: columns name, other_names, ...")
+@click.option(
+    "--rows-of",
+    metavar="NAME",
+    show_default="that of the newest run",
+    help="The model whose rows get labels, if the catalog holds those of several: a name that `reelbeam status` lists.",
+)
 @label_options
 @monitoring_options
 @job_options
@@ -59,6 +65,7 @@ def _request(chosen: dict[str, Any]) -> tuple["RelabelRequest", str | None]:
     if vocabulary is None:
         model, trust = chosen["model"], None
     else:
-        catalog = Catalog.open(root)
+        catalog = Catalog.open(root, chosen["rows_of"])
         model, trust = head_of_words(vocabulary, catalog_bundle(catalog, newest_config(catalog)))
-    return RelabelRequest(root, model, chosen["label_accuracy"], chosen["hierarchy"], vocabulary), trust
+    rows_of = chosen["rows_of"]
+    return RelabelRequest(root, model, chosen["label_accuracy"], chosen["hierarchy"], vocabulary, rows_of), trust

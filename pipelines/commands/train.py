@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.commands.beam_command import PASSED_ON, job_options, start
+from pipelines.commands.model_to_read import model_to_read
+from pipelines.commands.task_option import head_of_task, is_sparse, task_option
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.quiet import import_tensorflow
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
 LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
 SIDE, CLIP_FRAMES = 64, 12
-MOVING_FPS = 4
-"""Frames per second from which people's actions show between frames: a step or a stroke takes about half a second."""
 
 
 @click.command("train", context_settings=PASSED_ON)
@@ -45,16 +45,19 @@ MOVING_FPS = 4
     metavar="FOLDER",
     help="Train a segmentation model on FOLDER/images, FOLDER/masks and FOLDER/labels.csv.",
 )
+@model_to_read
 @click.option(
     "--output", required=True, metavar="FILE", help="The .keras file to write; with --masks the folder of the model."
 )
 @click.option(
     "--head",
-    type=click.Choice(["linear", "mlp", "temporal"]),
+    type=click.Choice(["linear", "mlp", "temporal", "localization"]),
     default="temporal",
     show_default=True,
-    help="linear and mlp look at single frames, temporal also at what changes between frames.",
+    help="linear and mlp look at single frames, temporal also at what changes between frames; localization also finds "
+    "where actions start and end (rows with start_s,end_s).",
 )
+@task_option("Choose the head for a task: for actions localization if the labels name parts of videos, else temporal.")
 @click.option(
     "--archive",
     "archives",
@@ -118,6 +121,8 @@ def command(context: click.Context, **chosen: Any) -> None:
             _segment(chosen)
             return
         with_archive = _check(chosen)
+        if chosen["task"]:
+            chosen["head"] = head_of_task(chosen)
         if chosen["vocabulary"] is not None:
             _learn_vocabulary(chosen, options)
             return
@@ -175,6 +180,8 @@ def _check(chosen: dict[str, Any]) -> bool:
     if chosen["archives"]:
         if given("head") is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError("--head goes with --catalog; with --archive choose an --architecture")
+        if chosen["model"] is not None:
+            raise click.UsageError("--model goes with --catalog: it chooses whose rows to read")
         return True
     for name in NETWORK_ONLY:
         if chosen[name] is not None:
@@ -238,7 +245,9 @@ def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":
         wanted_precision=chosen["wanted_precision"],
         seed=chosen["seed"],
     )
-    request = HeadRequest(absolute(chosen["catalog"]), chosen["labels"], absolute(chosen["output"]), settings)
+    request = HeadRequest(
+        absolute(chosen["catalog"]), chosen["labels"], absolute(chosen["output"]), settings, chosen["model"]
+    )
     return run_training(request, options, show_epochs)
 
 
@@ -248,7 +257,11 @@ def _learn_vocabulary(chosen: dict[str, Any], options: Any) -> None:
 
     import_tensorflow(verbose=chosen["verbose"])
     request = VocabularyRequest(
-        absolute(chosen["catalog"]), chosen["vocabulary"], chosen["labels"], absolute(chosen["output"])
+        absolute(chosen["catalog"]),
+        chosen["vocabulary"],
+        chosen["labels"],
+        absolute(chosen["output"]),
+        chosen["model"],
     )
     summary = run_vocabulary_training(request, options)
     if chosen["as_json"]:
@@ -278,6 +291,7 @@ def _print(summary: "TrainingSummary") -> None:
     from rich.markup import escape
 
     from pipelines.terminal.console import console, print_paragraph
+    from transforms.video.sampling import Sampling
 
     out = console()
     out.print(f"\n[bold]{escape(summary.output)}[/bold]: a {summary.kind} classifier of {len(summary.labels)} classes")
@@ -292,16 +306,8 @@ def _print(summary: "TrainingSummary") -> None:
         f"validation: {summary.val_accuracy:.1%} of {summary.validation_examples} examples right, "
         f"loss {summary.val_loss:.3f}; temperature {summary.temperature:.2f}",
     )
-    if summary.kind == "temporal" and _sparse(summary.sampling):
+    if summary.kind in ("temporal", "localization") and is_sparse(Sampling.parse(summary.sampling)):
         print_paragraph(
             out, "movement hardly shows between frames so far apart: for actions, classify with --sample 8fps first"
         )
     print_paragraph(out, "how good it is on videos it has not seen: reelbeam evaluate --labels\n")
-
-
-def _sparse(sampling: str) -> bool:
-    """Returns whether a sampling's frames are certainly too far apart to show movement."""
-    from transforms.video.sampling import Sampling
-
-    chosen = Sampling.parse(sampling)
-    return chosen.kind == "keyframes" or (chosen.kind == "rate" and chosen.value < MOVING_FPS)

@@ -13,8 +13,9 @@ from models.heads import saved
 from models.heads.errors import HeadError, LabelsError
 from models.heads.evaluation import Predictions, evaluate
 from models.heads.hierarchy import parse_hierarchy, roll_up
-from models.heads.labels_table import Example
+from models.heads.labels_table import Example, has_parts
 from models.visual.bundle import ModelBundle, prepare
+from pipelines.jobs.evaluate_ranges import evaluate_ranges
 from pipelines.jobs.work_folder import work_folder
 from transforms import storage
 from transforms.catalog.bundles import copy_bundle, local_model
@@ -64,6 +65,8 @@ class Evaluation:
 def run_evaluation(request: EvaluationRequest, options: PipelineOptions) -> Evaluation:
     """Scores the labelled parts and judges the scores; parts whose split is ``train`` are left out.
 
+    If the table labels parts of videos, the ranges that a localization head finds are judged as well.
+
     Raises:
         CatalogError, LabelsError, HeadError, ModelError: see there.
     """
@@ -98,6 +101,8 @@ def run_evaluation(request: EvaluationRequest, options: PipelineOptions) -> Eval
         "note": _note(about, config),
         **evaluate(predictions, request.wanted_precision),
     }
+    if bundle.finds_ranges and has_parts(rows):
+        figures["ranges"] = evaluate_ranges(catalog, rows, bundle, options)
     if parents is not None:
         figures["hierarchy"] = evaluate(_rolled_up(predictions, parents), request.wanted_precision)
     return Evaluation(figures, predictions, examples, [one.middle_s for one in scored])

@@ -33,6 +33,7 @@ class RelabelRequest:
         label_accuracy: wanted share of right best labels.
         hierarchy: path of a table of broader names; None for none.
         vocabulary: path of the words that the head was made from, for the record; None for a head that was trained.
+        rows_of: whose rows get labels, as of `Catalog`; those of the newest run by default.
     """
 
     catalog: str
@@ -40,6 +41,7 @@ class RelabelRequest:
     label_accuracy: float = ACCURACY
     hierarchy: str | None = None
     vocabulary: str | None = None
+    rows_of: str | None = None
 
 
 _KNOWN: Final = "CREATE TABLE known (video_id VARCHAR, fingerprint VARCHAR, run_id VARCHAR)"
@@ -111,8 +113,9 @@ def run_relabel(
         StorageError: a file of the catalog cannot be read or written.
     """
     began = time.monotonic()
-    catalog = Catalog.open(request.catalog)
-    bundle = head_for(catalog, newest_config(catalog), request.model)
+    catalog = Catalog.open(request.catalog, request.rows_of)
+    stored = newest_config(catalog)
+    bundle = head_for(catalog, stored, request.model)
     hedging = read_hedging(bundle, request.model, request.label_accuracy, request.hierarchy)
     with CatalogLock(catalog.root, "reelbeam relabel") as lock:
         finish_forgetting(catalog, lock.check)
@@ -120,7 +123,7 @@ def run_relabel(
         assert newest is not None
         # Nothing is decoded: readers find the thumbnails in the runs that decoded the videos.
         config = replace(
-            newest.config,
+            stored,
             model=request.vocabulary or request.model,
             model_fingerprint=bundle.fingerprint,
             rows_fingerprint=bundle.fingerprints.other_rows,

@@ -51,6 +51,7 @@ def write_again(
         frames_folder=catalog.table_folder("frames", run.run_id),
         videos_folder=catalog.table_folder("videos", run.run_id),
         failures_folder=catalog.table_folder("failures", run.run_id),
+        actions_folder=catalog.table_folder("actions", run.run_id),
         progress_folder=work,
         config=run.config,
         processed_at_s=datetime.fromisoformat(run.started_at).timestamp(),

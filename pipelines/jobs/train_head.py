@@ -3,22 +3,26 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from models.heads.early_stopping import Epoch, Watcher
+from models.heads.errors import LabelsError
 from models.heads.feature_set import FeatureSet
-from models.heads.labels_table import check_classes
+from models.heads.labels_table import LabelRow, check_classes, has_parts
+from models.heads.localization_training import LabelledVideos, train_localization
 from models.heads.saved import SavedHead, check_name, save
+from models.heads.trained import Trained
 from models.heads.training import TrainingSettings, train_head
 from pipelines.jobs.work_folder import work_folder
 from transforms.catalog.bundles import written_locally
 from transforms.catalog.labelled_videos import (
+    BATCH_VIDEOS,
     LabelledVideo,
     batches,
     catalog_bundle,
@@ -26,9 +30,10 @@ from transforms.catalog.labelled_videos import (
     labelled_videos,
     newest_config,
     read_labels,
+    videos_with_ranges,
 )
 from transforms.catalog.runs import Catalog
-from transforms.gather_features import GatherFeatures, gathered
+from transforms.gather_features import GatherFeatures, gathered, gathered_times
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class HeadRequest:
     labels: str
     output: str
     settings: TrainingSettings
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,35 +125,74 @@ def run_training(request: HeadRequest, options: PipelineOptions, watch: Watch) -
     began = time.monotonic()
     check_name(request.output)
     rows = read_labels(request.labels)
-    catalog = Catalog.open(request.catalog)
+    catalog = Catalog.open(request.catalog, request.model)
     config = newest_config(catalog)
     bundle = catalog_bundle(catalog, config)
-    videos = [learnable(video) for video in labelled_videos(catalog, rows)]
-    videos = [video for video in videos if video.examples]
-    check_some(videos)
-    check_classes([example for video in videos for example in video.examples])
     with TemporaryDirectory(prefix="reelbeam-train-") as local, work_folder(catalog, "training") as shared:
-        features = gather(videos, shared, Path(local) / "features.f32", options)
-        with watch() as watcher:
-            trained = train_head(features, request.settings, watcher)
+        learn = _learn_ranges if request.settings.architecture.kind == "localization" else _learn_classes
+        learned = learn(catalog, rows, _Work(request, shared, Path(local) / "features.f32", options, watch))
         about = SavedHead(
             kind=request.settings.architecture.kind,
-            labels=features.labels,
-            multi_label=features.multi_label,
-            temperature=trained.temperature,
-            thresholds=trained.thresholds,
+            labels=learned.features.labels,
+            multi_label=learned.features.multi_label,
+            temperature=learned.trained.temperature,
+            thresholds=learned.trained.thresholds,
             sampling=config.sampling,
             backbone=bundle.backbone,
             reach_frames=request.settings.architecture.reach_frames,
+            longest_s=learned.longest_s,
             training={
-                **trained.about(features.lengths),
+                **learned.trained.about(learned.features.lengths),
                 "seed": request.settings.seed,
                 "architecture": asdict(request.settings.architecture),
             },
         )
         with written_locally(request.output) as path:
-            save(trained.model, about, path)
-        return TrainingSummary.of(request.output, about.kind, about, trained.curve, time.monotonic() - began)
+            save(learned.trained.model, about, path)
+        return TrainingSummary.of(request.output, about.kind, about, learned.trained.curve, time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The request, where features are gathered, and how."""
+
+    request: HeadRequest
+    shared: str
+    local: Path
+    options: PipelineOptions
+    watch: Watch
+
+
+class _Learned(NamedTuple):
+    trained: Trained
+    features: FeatureSet
+    longest_s: float = 0.0
+
+
+def _learn_classes(catalog: Catalog, rows: Sequence[LabelRow], work: _Work) -> _Learned:
+    videos = [learnable(video) for video in labelled_videos(catalog, rows)]
+    videos = [video for video in videos if video.examples]
+    check_some(videos)
+    check_classes([example for video in videos for example in video.examples])
+    features = gather(videos, work.shared, work.local, work.options)
+    with work.watch() as watcher:
+        return _Learned(train_head(features, work.request.settings, watcher), features)
+
+
+def _learn_ranges(catalog: Catalog, rows: Sequence[LabelRow], work: _Work) -> _Learned:
+    if not has_parts(rows):
+        raise LabelsError(
+            f"{work.request.labels} labels whole videos only: a localization head learns from parts, "
+            "with start_s and end_s; or train a temporal head"
+        )
+    videos = [one for one in videos_with_ranges(catalog, rows) if one[1].example.split != "test"]
+    check_some([labelled for labelled, _ in videos])
+    features = gather([labelled for labelled, _ in videos], work.shared, work.local, work.options)
+    features = replace(features, multi_label=True)  # a frame may be in several ranges or in none
+    times_s = gathered_times(work.shared, -(-len(videos) // BATCH_VIDEOS))
+    whole = LabelledVideos(features, times_s, tuple(video.ranges for _, video in videos))
+    with work.watch() as watcher:
+        return _Learned(train_localization(whole, work.request.settings, watcher), features, whole.longest_s)
 
 
 def gather(videos: list[LabelledVideo], folder: str, into: Path, options: PipelineOptions) -> FeatureSet:

@@ -36,6 +36,7 @@ class VocabularyRequest:
     vocabulary: str
     labels: str
     output: str
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def run_vocabulary_training(request: VocabularyRequest, options: PipelineOptions
     check_name(request.output)
     vocabulary, rows = read_vocabulary(request.vocabulary), read_labels(request.labels)
     _check_labels(rows, vocabulary, request.vocabulary)
-    catalog = Catalog.open(request.catalog)
+    catalog = Catalog.open(request.catalog, request.model)
     config = newest_config(catalog)
     bundle = catalog_bundle(catalog, config)
     videos = [video for video in map(learnable, labelled_videos(catalog, rows)) if video.examples]

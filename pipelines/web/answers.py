@@ -210,7 +210,7 @@ class Citation(Described):
     end_s: float | None
     """Seconds after the first frame; null if the length is unknown."""
     kind: str
-    """Which rows: `label`, `best_label`, `search`, `technical`, `words`, `near` or `duplicate`."""
+    """Which rows: `label`, `best_label`, `action`, `search`, `technical`, `words`, `near` or `duplicate`."""
     text: str
     """What the row says."""
     score: float | None

@@ -158,6 +158,7 @@ class Pages:
             strip=stored or drawn,
             is_stored=bool(stored),
             ranges=[one for one in row["label_ranges"] or [] if one["ranges"]],
+            acted=snapshot.acted(row["video_id"]),
             length_s=row["duration_s"] or 0.0,
             like=_like(snapshot, row),
             words=words,
@@ -279,7 +280,7 @@ def _picture(video_id: str, start_s: float | None = None, end_s: float | None = 
 def _cited(dialogue: Dialogue, uri: str) -> list[Citation]:
     """Returns the citations of an answer that are moments of a video, not what is true of all of it."""
     cited = dialogue.answer.citations if dialogue.answer is not None else ()
-    return [one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "search")]
+    return [one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "action", "search")]
 
 
 def _curve(times_s: Sequence[float], scores: Sequence[float], length_s: float) -> str:

@@ -14,7 +14,7 @@ from models.computed_once import computed_once
 from models.errors import ReelbeamError
 from models.retrieval.errors import NoIndexError
 from transforms.archive.roots import Roots
-from transforms.catalog.latest import latest_failures, latest_videos
+from transforms.catalog.latest import latest_failures, latest_videos, shown_actions
 from transforms.catalog.night_report import NightReport, commonest_labels, night_report
 from transforms.catalog.proxies import find_proxy, proxy_heights
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
@@ -163,6 +163,18 @@ class Snapshot:
     def thumbnails(self) -> ThumbnailStore:
         """The stored pictures of all videos."""
         return ThumbnailStore(self.readable(), self.run_id)
+
+    @computed_once
+    def actions(self) -> pa.Table:
+        """The rows of `actions` of all videos that are sure enough to be shown."""
+        return shown_actions(self.readable(), self.run_id)
+
+    def acted(self, video_id: str) -> list[dict[str, Any]]:
+        """Returns the ranges of a video's actions by label, in the form of ``label_ranges``."""
+        found: dict[str, list[dict[str, float]]] = {}
+        for row in self.actions.filter(pc.equal(self.actions["video_id"], video_id)).to_pylist():
+            found.setdefault(row["label"], []).append({"start_s": row["start_s"], "end_s": row["end_s"]})
+        return [{"label": label, "ranges": ranges} for label, ranges in found.items()]
 
     @computed_once
     def facets(self) -> Facets:

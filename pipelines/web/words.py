@@ -33,6 +33,7 @@ CHINESE: Final[dict[str, str]] = {
     "More like this moment": "更多与此刻相似的",
     "Videos like it": "相似的视频",
     "What is seen when": "何时看到什么",
+    "What is done when": "何时做什么",
     "How well each moment fits": "每一刻的符合程度",
     "Ask about this video": "就这个视频提问",
     "When does the dog appear?": "狗什么时候出现？",

@@ -3,7 +3,7 @@
 Nights are real ones, by `classify` and now and then `index`, over an archive that keeps its size: every fifth night a
 video is changed, fails, goes or comes back, the others find nothing new. So whatever grows, grows with the nights and
 not with the archive. At some nights the commands that people wait for are measured as whole processes: CPU seconds, the least of some tries, since a
-shared machine only ever adds to them.
+shared machine only ever adds to them. At the end their ratios after the last and the first of these nights are printed.
 """
 
 import os
@@ -36,6 +36,7 @@ OPTIONS = ("--model", "placeholder", "--decode-workers", "1")
 def main(nights: int, measure_at: str, tries: int, keep: Path | None) -> None:
     """Run many nights and print the CPU seconds of the commands after some of them."""
     wanted = {int(night) for night in measure_at.split(",")}
+    done: list[tuple[int, dict[str, float]]] = []
     with TemporaryDirectory() as folder, closing(ForkingCli()) as cli:
         home = keep or Path(folder)
         archive, catalog = home / "archive", home / "catalog"
@@ -50,7 +51,11 @@ def main(nights: int, measure_at: str, tries: int, keep: Path | None) -> None:
             if night % INDEX_EVERY == 0 or night == 10:
                 _run(cli, "index", "--catalog", catalog)
             if night in wanted:
-                _measure(night, archive, catalog, tries, home / "measured")
+                done.append((night, _measure(night, archive, catalog, tries, home / "measured")))
+    if len(done) > 1:
+        (early, first_s), (late, last_s) = done[0], done[-1]
+        ratios = "  ".join(f"{name} {last_s[name] / first_s[name]:.2f}" for name in first_s)
+        click.echo(f"CPU after {late} nights over that after {early}: {ratios}")
 
 
 def _run(cli: ForkingCli, *arguments: object, **watching: object) -> None:
@@ -85,8 +90,8 @@ def _change(archive: Path, films: list[Path], night: int) -> None:
     os.utime(path, (10**9 + night, 10**9 + night))
 
 
-def _measure(night: int, archive: Path, stored: Path, tries: int, catalog: Path) -> None:
-    """Measures on a copy, because the clock of the measured commands is not that of the nights."""
+def _measure(night: int, archive: Path, stored: Path, tries: int, catalog: Path) -> dict[str, float]:
+    """Measures on a copy, because the clock of the measured commands is not that of the nights; returns CPU seconds."""
     shutil.copytree(stored, catalog)
     measured: dict[str, tuple[object, ...]] = {
         "classify": ("classify", "--archive", archive, "--catalog", catalog, *OPTIONS),
@@ -99,6 +104,7 @@ def _measure(night: int, archive: Path, stored: Path, tries: int, catalog: Path)
     shown = "  ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
     click.echo(f"after {night} nights: {shown}  files {files}")
     shutil.rmtree(catalog)
+    return seconds
 
 
 def _command(*arguments: object) -> None:

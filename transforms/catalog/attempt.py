@@ -30,7 +30,7 @@ class Attempt:
         Raises:
             StorageError: the work folder cannot be written.
         """
-        stays = tuple(storage.join(work_folder, name) for name in ("run.json", "chunks/", "thumbnails/"))
+        stays = tuple(storage.join(work_folder, name) for name in ("run.json", "chunks/", "thumbnails/", "regions/"))
         storage.delete(file.path for file in storage.list_files(work_folder) if not file.path.startswith(stays))
         attempt = cls(_path(work_folder), secrets.token_hex(8))
         storage.write_atomically(attempt.path, attempt.token.encode())

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from models.atomic_folder import made_folder
 from models.cache import cache_folder
 from models.pretrained.sums import SUMS
-from models.visual.bundle import JOINT, MARKER
+from models.visual.bundle import FEATURE_MAP, JOINT, MARKER
 from models.visual.errors import ModelError
 from models.visual.sidecar import sidecar_path
 from transforms import storage
@@ -29,23 +29,35 @@ def copy_bundle(source: str, target: str) -> None:
     _copy_folder(source, target, MARKER)
 
 
+def copy_feature_map(source: str, target: str) -> None:
+    """Copies a bundle's graph that also returns feature maps, unless it is there or the bundle has none.
+
+    Raises:
+        StorageError: it cannot be read or written.
+    """
+    file, copied = storage.join(source, FEATURE_MAP), storage.join(target, FEATURE_MAP)
+    if storage.exists(file) and not storage.exists(copied):
+        _copy(file, copied)
+
+
 def _copy_folder(source: str, target: str, marker: str) -> None:
     """Copies the files of a folder unless its marker is there, the marker last; leaves out what was copied before."""
     if storage.exists(storage.join(target, marker)):
         return
     for file in sorted(storage.list_files(source), key=lambda file: file.path.endswith(f"/{marker}")):
         relative = file.path.removeprefix(source).lstrip("/")
-        if marker == MARKER and relative.startswith(f"{JOINT}/"):
+        if marker == MARKER and (relative.startswith(f"{JOINT}/") or relative == FEATURE_MAP):
             continue
         _copy(file.path, storage.join(target, relative))
 
 
-def local_bundle(folder: str, *, whole: bool = False) -> Path:
+def local_bundle(folder: str, *, whole: bool = False, feature_map: bool = False) -> Path:
     """Returns a local folder to open a bundle from; a bundle in an object store is copied into this machine's cache.
 
     Args:
         folder: the bundle, a path or URI.
         whole: with the preset of a joint model, which reading words needs and workers do not.
+        feature_map: with the graph that also returns feature maps, if the bundle has it.
 
     Raises:
         StorageError: it cannot be copied.
@@ -57,6 +69,8 @@ def local_bundle(folder: str, *, whole: bool = False) -> Path:
         copy_bundle(folder, str(target))
     else:
         _copy_folder(folder, str(target), MARKER)
+    if feature_map:
+        copy_feature_map(folder, str(target))
     return target
 
 

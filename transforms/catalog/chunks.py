@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ from transforms.decoder.pool import DecoderPool, outcome
 from transforms.decoder.settings import DecoderSettings
 from transforms.video.decode import DecodeReport
 from transforms.video.failures import Failure, VideoError
+from transforms.video.regions import FoundRegion
 from transforms.video.segments import Chunk, Segment
 
 _LOG = logging.getLogger("reelbeam.extract")
@@ -58,6 +59,7 @@ class ExtractSettings:
         decoders: how decoder children are run.
         batch_size: frames the worker's engine takes at once; None for the engine's own choice.
         candidates_folder: folder of the thumbnails of all frames, a file beside each chunk file; "" for no thumbnails.
+        found_folder: the same for the regions of all frames; "" for no regions.
     """
 
     bundle: str
@@ -66,6 +68,7 @@ class ExtractSettings:
     decoders: DecoderSettings
     batch_size: int | None = None
     candidates_folder: str = ""
+    found_folder: str = ""
 
     @property
     def thumbnail_height(self) -> int:
@@ -169,7 +172,7 @@ class ChunkExtractor:
 
     def __init__(self, settings: ExtractSettings) -> None:
         self.settings = settings
-        self.bundle = ModelBundle.open(local_bundle(settings.bundle))
+        self.bundle = ModelBundle.open(local_bundle(settings.bundle, feature_map=bool(settings.found_folder)))
         self._engine: Engine | None = None
         infers = self.bundle.engine == "litert"
         if not infers:
@@ -182,6 +185,7 @@ class ChunkExtractor:
             settings.decoders,
             settings.thumbnail_height,
             file_systems=storage.options_in_force(),
+            regions=settings.config.regions if settings.found_folder else "",
         )
         self.pool = DecoderPool(child)
 
@@ -228,10 +232,14 @@ class ChunkExtractor:
         rows = [self._usable(gathered.results[i], gathered.features[i]) for i in order]
         outcomes = tuple(_outcomes(pending.chunk, rows))
         table = self._table(outcomes, rows)
+        # Before the chunk file, so that these files exist wherever a resumed run finds the chunk file.
         if self.settings.candidates_folder:
-            # Before the chunk file, so that this file exists wherever a resumed run finds the chunk file.
             path = chunk_path(self.settings.candidates_folder, pending.chunk.chunk_id)
             schemas.write_table(path, _candidates(outcomes, rows), schemas.THUMBNAILS, fence=fence)
+        if self.settings.found_folder:
+            path = chunk_path(self.settings.found_folder, pending.chunk.chunk_id)
+            found = _found_regions(outcomes, rows, self.settings.config)
+            schemas.write_table(path, found, schemas.REGIONS, fence=fence)
         record = schemas.write_table(
             self._path(pending.chunk),
             table,
@@ -315,8 +323,13 @@ class ChunkExtractor:
     def _result(self, future: "Future[SegmentResult]") -> SegmentResult:
         result = outcome(future, "decode")
         try:
+            settings = self.settings
             return check_result(
-                result, self.bundle.spec, self.settings.config.top_labels, self.settings.thumbnail_height
+                result,
+                self.bundle.spec,
+                settings.config.top_labels,
+                settings.thumbnail_height,
+                regions=bool(settings.found_folder),
             )
         except VideoError:
             self.pool.remove_pictures(result)
@@ -344,7 +357,9 @@ class ChunkExtractor:
         if keep.all():
             return _Rows(result, features, 0)
         thumbnails = tuple(compress(result.thumbnails, keep))
-        kept = replace(result, pts=result.pts[keep], time_s=result.time_s[keep], thumbnails=thumbnails)
+        regions = tuple(compress(result.regions, keep))
+        pts, time_s = result.pts[keep], result.time_s[keep]
+        kept = replace(result, pts=pts, time_s=time_s, thumbnails=thumbnails, regions=regions)
         embeddings, labels, scores = features
         return _Rows(kept, FrameFeatures(embeddings[keep], labels[keep], scores[keep]), int((~keep).sum()))
 
@@ -508,6 +523,42 @@ def _candidates(outcomes: Sequence[SegmentOutcome], rows: Sequence[_Rows]) -> pa
         ],
         schemas.THUMBNAILS,
     )
+
+
+def _found_regions(outcomes: Sequence[SegmentOutcome], rows: Sequence[_Rows], config: RunConfig) -> pa.Table:
+    """Returns the regions of all frames as rows of `regions` without tracks, in the order of the chunk's rows."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "video_id": outcome.segment.video.video_id,
+                "uri": outcome.segment.video.uri,
+                "fingerprint": outcome.segment.video.fingerprint,
+                "pts": pts,
+                "time_s": time_s,
+                "regions_model": config.regions_model,
+                "regions_fingerprint": config.regions_fingerprint,
+                **_region_columns(region),
+            }
+            for outcome, (result, _, _) in zip(outcomes, rows, strict=True)
+            for pts, time_s, regions in zip(result.pts, result.time_s, result.regions, strict=True)
+            for region in regions
+        ],
+        schemas.REGIONS,
+    )
+
+
+def _region_columns(region: FoundRegion) -> dict[str, Any]:
+    x, y = region.centroid
+    return {
+        "label": region.label,
+        "score": region.score,
+        "share": region.share,
+        "box": region.box._asdict(),
+        "centroid": {"x": x, "y": y},
+        "mask": {"size": region.size, "counts": region.counts},
+        "seen": region.seen._asdict(),
+        "track": None,
+    }
 
 
 def _stats(rows: Sequence[_Rows], retried: int, infer_msec: float) -> ChunkStats:

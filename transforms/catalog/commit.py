@@ -18,20 +18,27 @@ import pyarrow as pa
 from models.visual.bundle import ModelBundle
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.bundles import copy_bundle
+from transforms.catalog.bundles import copy_bundle, copy_feature_map
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.nights import LABELS
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
 from transforms.storage import Fence
 
 
-def publish(bundle: ModelBundle, catalog: Catalog) -> str:
+def publish(bundle: ModelBundle, catalog: Catalog, *, feature_map: bool = False) -> str:
     """Copies the model into the catalog, where workers and searches open it.
 
     The folder is named by the model's fingerprint, so that several runs may do so at once.
+
+    Args:
+        bundle: the model.
+        catalog: the catalog.
+        feature_map: with the graph that also returns feature maps, if the bundle has it.
     """
     folder = catalog.model_folder(bundle.fingerprint)
     copy_bundle(str(bundle.path), folder)
+    if feature_map:
+        copy_feature_map(str(bundle.path), folder)
     return folder
 
 

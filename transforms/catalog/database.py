@@ -1,6 +1,6 @@
 """A DuckDB database in bounded memory: it spills to a temporary folder, which is deleted when it is closed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class BoundedDatabase:
     def __init__(self) -> None:
         self._spool = Spool()
         self.folder = self._spool.path
+        self._filled: set[str] = set()
         self._database = duckdb.connect(
             config={
                 "memory_limit": MEMORY_LIMIT,
@@ -68,10 +69,17 @@ class BoundedDatabase:
         rows = pa.table(dict(columns))
         if not len(rows):
             return
+        self._filled.add(table)
         self._database.register("arriving", rows)
         more = "".join(f", ${name} AS {name}" for name in constants)
         self.execute(f"INSERT INTO {table} BY NAME SELECT *{more} FROM arriving", constants)
         self._database.unregister("arriving")
+
+    def clear(self, tables: Iterable[str]) -> None:
+        """Removes the rows that were inserted into some tables."""
+        for table in self._filled.intersection(tables):
+            self.execute(f"TRUNCATE {table}")
+        self._filled.difference_update(tables)
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs a statement; returns all rows of its result."""

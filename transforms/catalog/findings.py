@@ -12,8 +12,8 @@ class Finding(NamedTuple):
         code: the kind of damage: ``record`` (run record unreadable or contradicting itself), ``files_table``,
             ``missing``, ``size``, ``checksum``, ``unreadable``, ``schema``, ``rows``, ``orphan``, ``no_run``,
             ``outcome``, ``counts``, ``model``, ``frames``, ``duplicate``, ``not_finite``, ``not_unit``,
-            ``thumbnail``, ``index``, ``duplicates``, ``dialogues`` or ``forgotten`` (a forgotten video has rows, or a file
-            names it).
+            ``thumbnail``, ``region``, ``action``, ``index``, ``duplicates``, ``dialogues`` or ``forgotten`` (a
+            forgotten video has rows, or a file names it).
         path: path of the file or folder, relative to the catalog.
         message: what is wrong with it, in one line.
     """

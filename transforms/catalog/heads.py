@@ -62,4 +62,4 @@ def frames_labelled_by(
         return empty.replace_schema_metadata(None).append_column("run_id", pa.array([], pa.string()))
     rows = pa.concat_tables(parts).sort_by("time_s")
     rows = rows.filter(pa.array(are_usable(rows))).combine_chunks()
-    return SequenceLabeller(head.path, top_labels, hedging).label(rows)[0]
+    return SequenceLabeller(head.path, top_labels, hedging).label(rows).rows

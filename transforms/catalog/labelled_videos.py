@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.heads.errors import HeadError, LabelsError
-from models.heads.labels_table import Example, LabelRow, examples_of, parse_labels
+from models.heads.labels_table import Example, LabelRow, WholeVideo, examples_of, parse_labels, whole_videos
 from models.visual.bundle import ModelBundle
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
@@ -86,6 +86,18 @@ def labelled_videos(catalog: Catalog, rows: Sequence[LabelRow]) -> list[Labelled
         for example in examples_of(rows, live.uris()):
             by_uri.setdefault(example.uri, []).append(example)
         return [LabelledVideo(video, tuple(by_uri[video.uri])) for video in live.having("uri", by_uri)]
+
+
+def videos_with_ranges(catalog: Catalog, rows: Sequence[LabelRow]) -> list[tuple[LabelledVideo, WholeVideo]]:
+    """Returns the videos that a table of labels names, each as one example with its ranges, as `labelled_videos` does.
+
+    Raises:
+        LabelsError: the catalog does not have a video, or has no features of it.
+    """
+    with LiveVideos(catalog) as live:
+        by_uri = {whole.example.uri: whole for whole in whole_videos(rows, live.uris())}
+        wholes = [(video, by_uri[video.uri]) for video in live.having("uri", by_uri)]
+    return [(LabelledVideo(video, (whole.example,)), whole) for video, whole in wholes]
 
 
 def batches(videos: Sequence[Any], size: int = BATCH_VIDEOS) -> Iterator[tuple[Any, ...]]:

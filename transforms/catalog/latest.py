@@ -210,7 +210,7 @@ def latest_frames(
     """
     names = _with_keys(columns, "video_id")
     if uri is not None:
-        yield from _frames_of_video(catalog, names, at, uri)
+        yield from _rows_of_video(catalog, "frames", names, at, uri)
         return
     runs = runs_to_read(catalog, at)
     require_whole(catalog, at)
@@ -218,8 +218,8 @@ def latest_frames(
         yield from _rows_of(catalog, "frames", won, names)
 
 
-def _frames_of_video(
-    catalog: Catalog, columns: Sequence[str] | None, at: str | datetime | None, uri: str
+def _rows_of_video(
+    catalog: Catalog, table: str, columns: Sequence[str] | None, at: str | datetime | None, uri: str
 ) -> Iterator[pa.Table]:
     video_id = storage.video_id_of(storage.path_of_uri(uri))
     runs = runs_to_read(catalog, at)
@@ -227,10 +227,53 @@ def _frames_of_video(
     for won in _winners(catalog, runs):
         run_id = won.run_of(video_id)
         if run_id is not None:
-            parts = catalog.read_files("frames", run_id, columns, video_id=video_id)
+            parts = catalog.read_files(table, run_id, columns, video_id=video_id)
             yield from (part for part in parts if len(part))
             return
     raise CatalogError(f"{storage.printable(uri)} is no video of {catalog.root}")
+
+
+SHOWN_SCORE: Final = 0.3
+"""Least score of the actions that pages show and answers cite; the table holds less sure ones too."""
+
+
+def shown_actions(catalog: Catalog, at: str | datetime | None = None, uri: str | None = None) -> pa.Table:
+    """Returns the rows of `latest_actions` with at least `SHOWN_SCORE`; arguments and errors are those of it."""
+    rows = latest_actions(catalog, ["label", "start_s", "end_s", "score"], at, uri)
+    return rows.filter(pc.greater_equal(rows["score"], SHOWN_SCORE))
+
+
+def latest_actions(
+    catalog: Catalog,
+    columns: Sequence[str] | None = None,
+    at: str | datetime | None = None,
+    uri: str | None = None,
+) -> pa.Table:
+    """Returns the rows of `actions` of the videos of `latest_videos`, with ``run_id``, sorted by uri, start and end.
+
+    Only a localization head finds actions: there are none if the newest run's model is another.
+
+    Args:
+        catalog: the catalog.
+        columns: columns of `actions`, besides ``video_id`` and ``uri``, which are always there; by default all.
+        at: a run id or a time; later runs are left out.
+        uri: only the actions of this video.
+
+    Raises:
+        CatalogError: a file is missing or damaged, or no run has seen a video with this URI.
+    """
+    names = _with_keys(columns, "video_id", "uri") or schemas.ACTIONS.names
+    read = list(dict.fromkeys([*names, "start_s", "end_s", "label"]))
+    if uri is not None:
+        parts = _rows_of_video(catalog, "actions", read, at, uri)
+    else:
+        runs = runs_to_read(catalog, at)
+        require_whole(catalog, at)
+        parts = (part for won in _winners(catalog, runs) for part in _rows_of(catalog, "actions", won, read))
+    none = schemas.ACTIONS.empty_table().select(read).replace_schema_metadata(None)
+    table = pa.concat_tables([none.append_column("run_id", pa.array([], pa.string())), *parts])
+    order = [(name, "ascending") for name in ("uri", "start_s", "end_s", "label")]
+    return table.sort_by(order).select([*names, "run_id"])
 
 
 def latest_thumbnails(

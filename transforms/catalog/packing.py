@@ -25,7 +25,15 @@ from transforms.catalog.schemas import FileRecord, FileRow
 REPLACED_STAY: Final = timedelta(days=1)
 """Time for which the files that a pack replaces stay: a reader that has listed them goes on reading them."""
 
-FILE_ROWS: Final = {"frames": 8192, "thumbnails": 8192, "videos": 16_384, "failures": 1 << 17, "gone": 1 << 17}
+FILE_ROWS: Final = {
+    "frames": 8192,
+    "thumbnails": 8192,
+    "regions": 16_384,
+    "videos": 16_384,
+    "actions": 1 << 17,
+    "failures": 1 << 17,
+    "gone": 1 << 17,
+}
 """Rows of a packed file, about, by table: 42 MB of 1,280 float32 in `frames`, which readers hold one file of."""
 
 _PLAN: Final = "compaction.json"

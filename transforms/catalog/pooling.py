@@ -64,6 +64,7 @@ class PoolSettings:
         thresholds: for each label the score from which it is seen in a frame.
         processed_at_s: when the run started, seconds since 1970 (UTC).
         candidates_folder: folder of the thumbnails of all frames; "" for no thumbnails.
+        found_folder: folder of the regions of all frames; "" for no regions.
     """
 
     frames_folder: str
@@ -71,6 +72,7 @@ class PoolSettings:
     thresholds: dict[str, float]
     processed_at_s: float
     candidates_folder: str = ""
+    found_folder: str = ""
 
 
 class Pooled(NamedTuple):

@@ -3,7 +3,8 @@
 Parquet files are compressed, so a row can only be removed by writing its file again. Each step leaves a catalog that
 readers can read, with all rows of the other videos:
 
-1. Files of `frames` and `thumbnails` are written again under new names, because readers keep the places of their rows.
+1. Files of `frames`, `thumbnails`, `regions` and `actions` are written again under new names, because readers keep the
+   places of their rows.
 2. Files of the other tables are replaced.
 3. The run's files table and its record are replaced; now readers see the new files.
 4. The old files are deleted.
@@ -13,7 +14,7 @@ that a pack has replaced are removed whole, without the time that `reelbeam comp
 
 A purge that was killed is done again from the start: it notices what is done already.
 
-Memory grows with the number of videos, about 150 bytes each. Files of `frames` and `thumbnails` are opened only in runs
+Memory grows with the number of videos, about 150 bytes each. Files of these tables are opened only in runs
 that have an outcome of a forgotten video.
 """
 
@@ -175,7 +176,7 @@ class _RunPurge:
     def purge(self) -> bool:
         """Returns whether anything was changed."""
         before = self.catalog.file_rows(self.run_id)
-        tables = (*IN_PLACE, "frames", "thumbnails") if self.again or self._has_outcome(before) else IN_PLACE
+        tables = (*IN_PLACE, *schemas.VIDEO_TABLES) if self.again or self._has_outcome(before) else IN_PLACE
         checked = [self._file(row) if row.table in tables else row for row in before]
         after = [row for row in checked if row is not None]
         changed = after != before or self._names_an_archive() or (self.again and self._is_half_done())
@@ -207,9 +208,12 @@ class _RunPurge:
         return self.catalog.run(self.run_id).files_sha256
 
     def _has_outcome(self, rows: Iterable[FileRow]) -> bool:
-        """Tells whether a forgotten video has a row in `videos` or `failures`; without one it has none in `frames`."""
+        """Tells whether a forgotten video has a row in `videos`, `failures` or `regions`.
+
+        Without one it has none in `frames`; a run of `reelbeam regions` has rows of `regions` alone.
+        """
         for row in rows:
-            if row.table in ("videos", "failures"):
+            if row.table in ("videos", "failures", "regions"):
                 with self.catalog.opened(self.catalog.path(row.path), row.table) as parquet:
                     if self._ids_of(parquet):
                         return True

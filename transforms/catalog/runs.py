@@ -36,7 +36,7 @@ PACK_VERSION: Final = 2
 MODELS_INDEXES: Final = "indexes"
 """Folder of the indexes of models that were named (`--model`), by the fingerprint of their rows."""
 
-TABLES: Final = ("frames", "videos", "thumbnails", "failures", "gone", "files")
+TABLES: Final = ("frames", "videos", "thumbnails", "regions", "actions", "failures", "gone", "files")
 
 NO_RUN: Final = "none"
 """Partition with one empty file of each table, so that every glob over a catalog finds a schema; no run has this id."""
@@ -73,6 +73,11 @@ class RunConfig:
         content_hash: which hashes of the files' content are taken (see `transforms.video.content_hash`); decides no
             rows but their column of that name. Runs of earlier releases took none.
         rows_fingerprint: see `models.visual.bundle.Fingerprints`; empty if it is the model's fingerprint.
+        regions: ``maps`` if the run finds regions by the classifier's activation maps, or the folder of a segmentation
+            model; empty if it finds none. Decides no rows of other tables. Runs of earlier releases found none.
+        regions_model: name of what finds them.
+        regions_fingerprint: of what finds them, see `models.regions.segmenter.Segmenter`.
+        only_regions: whether the run only finds regions in videos that earlier runs decoded (`reelbeam regions`).
     """
 
     model: str
@@ -88,6 +93,10 @@ class RunConfig:
     hedging: Hedging = DEFAULT
     content_hash: Mode = "none"
     rows_fingerprint: str = ""
+    regions: str = ""
+    regions_model: str = ""
+    regions_fingerprint: str = ""
+    only_regions: bool = False
 
     @property
     def has_thumbnails(self) -> bool:
@@ -382,6 +391,10 @@ class Catalog:
         """Returns the folder of an unfinished run's thumbnails of all frames, from which pooling chooses."""
         return storage.join(self.work_folder(run_id), "thumbnails")
 
+    def found_folder(self, run_id: str) -> str:
+        """Returns the folder of an unfinished run's regions of all frames, which pooling links over time."""
+        return storage.join(self.work_folder(run_id), "regions")
+
     def files_table(self, run_id: str) -> str:
         """Returns the path of a run's `files` table."""
         return storage.join(self.table_folder("files", run_id), "part-00000.parquet")
@@ -599,6 +612,8 @@ class Catalog:
             "frames": schemas.frames_schema(config.embedding_size, config.embedding_dtype),
             "videos": schemas.videos_schema(config.embedding_size),
             "thumbnails": schemas.THUMBNAILS,
+            "regions": schemas.REGIONS,
+            "actions": schemas.ACTIONS,
             "failures": schemas.FAILURES,
             "gone": schemas.GONE,
         }

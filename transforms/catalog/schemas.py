@@ -17,7 +17,7 @@ VERSION: Final = 1
 ROW_GROUP_ROWS: Final = 1024
 """Rows of a Parquet row group: 5 MiB of embeddings of 1,280 float32, so that readers need little memory."""
 
-VideoTable = Literal["frames", "videos", "thumbnails"]
+VideoTable = Literal["frames", "videos", "thumbnails", "regions", "actions"]
 
 VIDEO_TABLES: Final[tuple[VideoTable, ...]] = get_args(VideoTable)
 """Tables that hold the rows of videos that have frames."""
@@ -151,6 +151,55 @@ THUMBNAILS: Final = _versioned(
 )
 """`thumbnails`: a few frames of each video as WebP files, in order of time; ``poster`` is true for one of them."""
 
+_POINT = pa.struct([("x", pa.float64()), ("y", pa.float64())])
+_PART = pa.struct([("x", pa.float64()), ("y", pa.float64()), ("width", pa.float64()), ("height", pa.float64())])
+
+REGIONS: Final = _versioned(
+    "regions",
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("fingerprint", pa.string()),
+        ("pts", pa.int64()),
+        ("time_s", pa.float64()),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+        ("share", pa.float64()),
+        ("box", _PART),
+        ("centroid", _POINT),
+        ("mask", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
+        ("seen", _PART),
+        ("track", pa.int32()),
+        ("regions_model", pa.string()),
+        ("regions_fingerprint", pa.string()),
+    ],
+)
+"""`regions`: one row for each label and sampled frame, in order of time and then of score.
+
+``share`` is that of the whole upright picture, ``box``, ``centroid`` and ``seen`` are fractions of it. ``seen`` is what
+the model saw, and what ``mask``, COCO's run lengths, covers. ``track`` numbers the regions of a video that are the same
+thing in neighbouring frames. A video in which nothing was found has one row without a label: so it is known that
+someone looked.
+"""
+
+ACTIONS: Final = _versioned(
+    "actions",
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("label", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("score", pa.float64()),
+        ("model", pa.string()),
+        ("fingerprint", pa.string()),
+    ],
+)
+"""`actions`: one row for each range of a video in which a localization head finds an action.
+
+Ranges may overlap, also those of one label; ``score`` tells how sure each is. ``end_s`` is exclusive.
+"""
+
 DUPLICATES: Final = _versioned(
     "duplicates",
     [
@@ -198,6 +247,8 @@ def schema_of(table: str, embedding_size: int, embedding_dtype: str = "float32")
         "frames": lambda: frames_schema(embedding_size, embedding_dtype),
         "videos": lambda: videos_schema(embedding_size),
         "thumbnails": lambda: THUMBNAILS,
+        "regions": lambda: REGIONS,
+        "actions": lambda: ACTIONS,
         "failures": lambda: FAILURES,
         "gone": lambda: GONE,
     }

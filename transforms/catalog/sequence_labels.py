@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.heads.ranges import Range
 from models.visual.bundle import ModelBundle
 from models.visual.engines.head import HeadEngine
+from models.visual.engines.ranges import RangeEngine
 from models.visual.features import Features
 from models.visual.hedging import Hedger, Hedging
 from transforms.catalog.best_labels import with_best_labels
@@ -17,6 +19,20 @@ from transforms.catalog.chunks import label_lists
 from transforms.catalog.frames import are_usable, embeddings_of
 from transforms.catalog.pooling import Fold, FrameRows
 from transforms.decoder.child import top
+
+
+class Labelled(NamedTuple):
+    """What a head says of one video's frames.
+
+    Attributes:
+        rows: the rows of `frames` with usable scores, with the labels.
+        keep: for each given row whether it is among them, bool [T].
+        ranges: ranges of actions, in order of time; only a localization head finds some.
+    """
+
+    rows: pa.Table
+    keep: NDArray[np.bool_]
+    ranges: list[Range]
 
 
 class SequenceLabeller:
@@ -31,28 +47,30 @@ class SequenceLabeller:
     def __init__(self, bundle: Path, top_labels: int, hedging: Hedging) -> None:
         self.bundle = ModelBundle.open(bundle)
         self._engine = HeadEngine(self.bundle)
+        self._ranges = RangeEngine(self.bundle, self._engine) if self.bundle.finds_ranges else None
         self._top_labels = top_labels
         self._hedger = Hedger(self.bundle.spec.labels, hedging)
         self._names = pa.array(self.bundle.spec.labels, pa.string())
 
-    def label(self, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
+    def label(self, rows: pa.Table) -> Labelled:
         """Labels the frames of one video.
 
         Args:
             rows: all its usable rows of `frames`, T of them in order of time.
 
         Returns:
-            The rows whose new scores are finite, with the head's labels and best labels in place of theirs; and for
-            each given row whether it is among them, bool [T].
+            The rows whose new scores are finite, with the head's labels and best labels in place of theirs.
         """
         embeddings = embeddings_of(rows["embedding"])
-        features = top(Features(embeddings, self._engine.scores(embeddings)), self._top_labels)
+        outputs = self._engine.outputs(embeddings)
+        features = top(Features(embeddings, outputs[:, : len(self.bundle.spec.labels)]), self._top_labels)
         index = rows.schema.get_field_index("labels")
         kind = rows.schema.field("labels").type
         labelled = rows.set_column(index, rows.schema.field("labels"), label_lists(features, self._names, kind))
         keep = are_usable(labelled)
         left = labelled if keep.all() else labelled.filter(pa.array(keep))
-        return with_best_labels(left, self._hedger), keep
+        ranges = _ranges(self._ranges, outputs, rows) if self._ranges is not None else []
+        return Labelled(with_best_labels(left, self._hedger), keep, ranges)
 
     def pooled(self, rows: pa.Table) -> dict[str, Any]:
         """Returns the columns of a video with these rows of `frames` that labels decide (see `pooled_labels`)."""
@@ -74,15 +92,29 @@ class StoredLabels:
         self.bundle = ModelBundle.open(bundle)
         self._top_labels = top_labels
         self._hedger = Hedger(self.bundle.spec.labels, hedging)
+        self._engine = HeadEngine(self.bundle) if self.bundle.finds_ranges else None
 
-    def label(self, rows: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
-        """Returns the rows of `frames` of one video with best labels; arguments as of `SequenceLabeller.label`."""
-        return with_best_labels(rows, self._hedger), np.ones(len(rows), bool)
+    def label(self, rows: pa.Table) -> Labelled:
+        """Returns the rows of `frames` of one video with best labels; arguments as of `SequenceLabeller.label`.
+
+        Ranges of actions are found anew; they are those of the earlier run, because frames and head are the same.
+        """
+        ranges: list[Range] = []
+        if self._engine is not None:
+            outputs = self._engine.outputs(embeddings_of(rows["embedding"]))
+            ranges = _ranges(RangeEngine(self.bundle, self._engine), outputs, rows)
+        return Labelled(with_best_labels(rows, self._hedger), np.ones(len(rows), bool), ranges)
 
     def pooled(self, rows: pa.Table) -> dict[str, Any]:
         """Returns the best label of a video with these rows of `frames`, as the columns of `videos`."""
         found = pooled_labels(rows, self.bundle.spec.threshold_of(), self._top_labels, self._hedger)
         return {name: found[name] for name in ("best_label", "best_label_score")}
+
+
+def _ranges(engine: RangeEngine, outputs: NDArray[np.float32], rows: pa.Table) -> list[Range]:
+    """Returns the ranges of a video; frames for which the head gives no finite numbers are left out."""
+    finite = np.isfinite(outputs).all(axis=1)
+    return engine.of_outputs(outputs[finite], rows["time_s"].to_numpy()[finite])
 
 
 def pooled_labels(rows: pa.Table, thresholds: Mapping[str, float], top_labels: int, hedger: Hedger) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class TakeOverSettings:
             "frames": schemas.frames_schema(size, self.config.embedding_dtype),
             "videos": schemas.videos_schema(size),
             "thumbnails": schemas.THUMBNAILS,
+            "regions": schemas.REGIONS,
+            "actions": schemas.ACTIONS,
         }[table]
 
 
@@ -180,7 +182,8 @@ def _changes(name: NewName, table: VideoTable, settings: TakeOverSettings) -> di
     """Returns the columns that a row under the new name has other values in."""
     identity = identity_of(name.video)
     if table != "videos":
-        return {column: identity[column] for column in settings.schema(table).names if column in identity}
+        known = {**identity, "model": settings.config.model}
+        return {column: known[column] for column in settings.schema(table).names if column in known}
     return {
         **identity,
         "model": settings.config.model,

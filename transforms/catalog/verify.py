@@ -24,6 +24,7 @@ from transforms.catalog.tombstones import FOLDER, Tombstones
 from transforms.catalog.verify_dialogues import verify_dialogues
 from transforms.catalog.verify_duplicates import verify_duplicates
 from transforms.catalog.verify_index import verify_index
+from transforms.catalog.verify_regions import check_rows
 from transforms.video.thumbnails import size_of
 
 UNIT_TOLERANCE: Final = 1e-3
@@ -36,15 +37,24 @@ CREATE TABLE videos (run INTEGER, video_id VARCHAR, frames BIGINT);
 CREATE TABLE failures (run INTEGER, video_id VARCHAR);
 CREATE TABLE frames (run INTEGER, video_id VARCHAR, pts BIGINT);
 CREATE TABLE thumbnails (run INTEGER, video_id VARCHAR, pts BIGINT, poster BOOLEAN);
+CREATE TABLE regions (run INTEGER, video_id VARCHAR, pts BIGINT, label VARCHAR);
+CREATE TABLE region_runs (run INTEGER, has_frames BOOLEAN, looked BOOLEAN);
+CREATE TABLE actions (run INTEGER, video_id VARCHAR);
 CREATE TABLE gone (run INTEGER, video_id VARCHAR);
 CREATE TABLE posters_wanted (run INTEGER, wanted INTEGER);
 CREATE TABLE seen (key INTEGER, video_id VARCHAR);
 """
 """Rows of the holder that is being checked, by the number of the run; and `_Seen`."""
 
+_OF_HOLDER: Final = (
+    "videos", "failures", "frames", "thumbnails", "regions", "region_runs", "actions", "gone", "posters_wanted",
+)  # fmt: skip
+
 _EACH_ID: Final = """
 SELECT video_id FROM videos UNION SELECT video_id FROM failures UNION SELECT video_id FROM frames
-UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM gone ORDER BY video_id
+UNION SELECT video_id FROM thumbnails UNION SELECT video_id FROM regions UNION SELECT video_id FROM actions
+UNION SELECT video_id FROM gone
+ORDER BY video_id
 """
 
 _TWO_ROWS: Final = """
@@ -79,6 +89,22 @@ SELECT video_id FROM thumbnails GROUP BY run, video_id HAVING count(DISTINCT pts
 ORDER BY run, video_id
 """
 
+_REGIONS_FRAMELESS: Final = """
+SELECT video_id, min(pts) FROM regions SEMI JOIN (FROM region_runs WHERE has_frames) USING (run)
+ANTI JOIN frames USING (run, video_id, pts) WHERE label IS NOT NULL GROUP BY run, video_id ORDER BY run, video_id
+"""
+
+_TWO_REGIONS: Final = """
+SELECT DISTINCT video_id FROM (
+    SELECT run, video_id FROM regions WHERE label IS NOT NULL GROUP BY run, video_id, pts, label HAVING count(*) > 1)
+ORDER BY video_id
+"""
+
+_NOT_LOOKED_AT: Final = """
+SELECT video_id FROM videos SEMI JOIN (FROM region_runs WHERE looked) USING (run)
+ANTI JOIN regions USING (run, video_id) ORDER BY run, video_id
+"""
+
 _OTHER_POSTERS: Final = """
 WITH shown AS (SELECT run, video_id, count_if(poster) AS posters FROM thumbnails GROUP BY run, video_id),
 made AS (SELECT DISTINCT run, video_id, true AS is_made FROM videos)
@@ -86,6 +112,8 @@ SELECT video_id, coalesce(posters, 0) AS posters, wanted
 FROM (shown FULL JOIN made USING (run, video_id)) JOIN posters_wanted USING (run)
 WHERE coalesce(posters, 0) <> wanted OR is_made IS NULL ORDER BY run, video_id
 """
+
+_ACTING: Final = "SELECT DISTINCT video_id FROM actions ANTI JOIN videos USING (run, video_id) ORDER BY video_id"
 
 
 def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: None) -> list[Finding]:
@@ -113,16 +141,10 @@ def verify(catalog: Catalog, progress: Callable[[str], Any] = lambda run_id: Non
                 findings += _verify_pack(catalog, packs[holder_id], seen, tombstones)
             else:
                 findings += _verify_run(catalog, holder_id, seen, tombstones)
-            _clear(database)
+            database.clear(_OF_HOLDER)
         findings += verify_index(catalog, database)
         findings += verify_dialogues(catalog, database, "seen" if seen.whole else None)
     return [*findings, *verify_duplicates(catalog)]
-
-
-def _clear(database: BoundedDatabase) -> None:
-    """Removes the rows of the last holder."""
-    for table in ("videos", "failures", "frames", "thumbnails", "gone", "posters_wanted"):
-        database.execute(f"TRUNCATE {table}")
 
 
 def _tombstones(catalog: Catalog, findings: list[Finding]) -> Tombstones:
@@ -351,6 +373,11 @@ class _HolderCheck:
             yield from self._check_thumbnail_frames() if self._rows["thumbnails"] else ()
         if not self.damaged & {"videos", "thumbnails"}:
             yield from self._check_posters()
+        if not self.damaged & {"videos", "frames", "regions"}:
+            yield from self._check_regions()
+        if self._rows["actions"] and not self.damaged & {"videos", "actions"}:
+            for (video_id,) in self._database.execute(_ACTING):
+                yield Finding.of("action", self._name, f"video {video_id} has actions and no row in videos")
 
     def _check_file(self, row: schemas.FileRow) -> Iterator[Finding]:
         path, table = row.path, row.table
@@ -448,6 +475,18 @@ class _HolderCheck:
                 said = f"{row['uri']} at {row['time_s']:.3f} s is no picture of {row['width']} x {row['height']} pixels"
                 yield Finding.of("thumbnail", path, said)
 
+    def _take_regions(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("regions", batch, numbers, {"video_id": "video_id", "pts": "pts", "label": "label"})
+        yield from check_rows(path, batch)
+
+    def _take_actions(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
+        self._keep("actions", batch, numbers, {"video_id": "video_id"})
+        start_s, end_s, score = (batch[name].to_numpy() for name in ("start_s", "end_s", "score"))
+        wrong = ~((start_s >= 0) & (start_s < end_s) & np.isfinite(end_s) & (score > 0) & (score <= 1))
+        for row in batch.filter(pa.array(wrong)).to_pylist():
+            said = f"{row['label']} from {row['start_s']} s to {row['end_s']} s, score {row['score']}, is no range"
+            yield Finding.of("action", path, f"{row['uri']}: {said}")
+
     def _check_model(self, path: str, batch: pa.RecordBatch, numbers: pa.Array) -> Iterator[Finding]:
         for number in numbers.unique().to_pylist():
             config = self._records[number].config
@@ -460,12 +499,13 @@ class _HolderCheck:
         """Checks that every video has one outcome in a run."""
         for (video_id,) in self._database.execute(_TWO_ROWS):
             yield Finding.of("outcome", self._name, f"video {video_id} has two rows")
-        if not self.damaged & {"videos", "failures", "gone"}:
+        if self._rows["failures"] and not self.damaged & {"videos", "failures", "gone"}:
             for (video_id,) in self._database.execute(_TWO_OUTCOMES):
                 yield Finding.of("outcome", self._name, f"video {video_id} is both in videos and in failures")
 
     def _check_counts(self) -> Iterator[Finding]:
-        failed, gone = (self._by_run(query) for query in (_FAILED, _GONE))
+        failed = self._by_run(_FAILED) if self._rows["failures"] else {}
+        gone = self._by_run(_GONE) if self._rows["gone"] else {}
         for number, record in enumerate(self._records):
             found = {status: self._statuses[number, status] for status in STATUSES}
             found |= {"failed": failed.get(number, 0), "gone": gone.get(number, 0)}
@@ -502,6 +542,31 @@ class _HolderCheck:
             yield Finding.of("thumbnail", self._name, f"video {video_id} has no frame at pts {pts}")
         for (video_id,) in self._database.execute(_TOO_MANY):
             yield Finding.of("thumbnail", self._name, f"video {video_id} has too many thumbnails or some twice")
+
+    def _check_regions(self) -> Iterator[Finding]:
+        """Checks that regions are of frames, once for each label, and that a run looked at every video it decoded."""
+        self._database.insert("region_runs", self._region_runs())
+        for video_id, pts in self._database.execute(_REGIONS_FRAMELESS):
+            yield Finding.of("region", self._name, f"video {video_id} has no frame at pts {pts}")
+        for (video_id,) in self._database.execute(_TWO_REGIONS):
+            yield Finding.of("region", self._name, f"video {video_id} has two regions of a label in one frame")
+        for (video_id,) in self._database.execute(_NOT_LOOKED_AT):
+            yield Finding.of("region", self._name, f"video {video_id} has no row in regions")
+
+    def _region_runs(self) -> dict[str, pa.Array]:
+        """Returns which runs have the frames of their regions, and which looked for regions in all their videos.
+
+        A run of `reelbeam regions` has no frames. Rows that were taken over may come without regions.
+        """
+        counts = [record.counts for record in self._records]
+        configs = [record.config for record in self._records]
+        took_over = [bool(one.moved + one.copied) for one in counts]
+        looked = [bool(one.regions) and not taken for one, taken in zip(configs, took_over, strict=True)]
+        return {
+            "run": pa.array(range(len(configs)), pa.int32()),
+            "has_frames": pa.array([not one.only_regions for one in configs]),
+            "looked": pa.array(looked),
+        }
 
     def _check_posters(self) -> Iterator[Finding]:
         """Checks that every video has one poster; a run without thumbnails has none."""

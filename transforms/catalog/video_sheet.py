@@ -1,6 +1,6 @@
 """What the catalog knows of one video: the data of `reelbeam report --video`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,12 +20,14 @@ class VideoSheet:
         row: its latest row of `videos` without the embedding; None if its newest outcome is a failure.
         failure: its row of `failures`; None if its newest outcome is none.
         thumbnails: its rows of `thumbnails` in order of time.
+        actions: its rows of `actions` that are sure enough to be shown, in order of time.
     """
 
     uri: str
     row: dict[str, Any] | None
     failure: dict[str, Any] | None
     thumbnails: list[dict[str, Any]]
+    actions: list[dict[str, Any]] = field(default_factory=list)
 
 
 def video_sheet(catalog: Catalog, uri: str) -> VideoSheet:
@@ -42,7 +44,8 @@ def video_sheet(catalog: Catalog, uri: str) -> VideoSheet:
     columns = [name for name in schemas.videos_schema(1).names if name != "embedding"]
     row = _row(latest.latest_videos(catalog, columns), video_id)
     if row is not None:
-        return VideoSheet(row["uri"], row, None, latest.latest_thumbnails(catalog, uri=uri).to_pylist())
+        thumbnails, actions = latest.latest_thumbnails(catalog, uri=uri), latest.shown_actions(catalog, uri=uri)
+        return VideoSheet(row["uri"], row, None, thumbnails.to_pylist(), actions.to_pylist())
     failure = _row(latest.latest_failures(catalog), video_id)
     if failure is None:
         raise CatalogError(f"{storage.printable(uri)} is no video of {catalog.root}")

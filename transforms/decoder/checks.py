@@ -1,16 +1,19 @@
 """Checks the types and shapes of what a decoder child returned, because hostile input may have corrupted the child."""
 
+from itertools import chain
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.visual.spec import VisualSpec
+from models.visual.spec import MAX_SIDE_PIXELS, VisualSpec
 from transforms.decoder.child import FrameFeatures, SegmentResult
 from transforms.video.content_hash import ContentHash
 from transforms.video.decode import DecodeReport
 from transforms.video.failures import Failure, VideoError
 from transforms.video.probe import VideoInfo
+from transforms.video.regions import FoundRegion, decoded
 from transforms.video.thumbnails import WIDEST, Thumbnail
 
 
@@ -41,7 +44,9 @@ def check_hash(content: Any) -> ContentHash | Failure:
     return content
 
 
-def check_result(result: Any, spec: VisualSpec, top_labels: int, thumbnail_height: int = 0) -> SegmentResult:
+def check_result(
+    result: Any, spec: VisualSpec, top_labels: int, thumbnail_height: int = 0, *, regions: bool = False
+) -> SegmentResult:
     """Checks what `child.run_segment` returned, and returns it.
 
     Args:
@@ -49,6 +54,7 @@ def check_result(result: Any, spec: VisualSpec, top_labels: int, thumbnail_heigh
         spec: of the model that the child was started with.
         top_labels: number of labels per frame that the child was started with.
         thumbnail_height: height of thumbnails that the child was started with; 0 for none.
+        regions: whether it was started to find regions.
 
     Raises:
         VideoError: ``decoder_crash``, the value cannot be a result of that function.
@@ -66,6 +72,7 @@ def check_result(result: Any, spec: VisualSpec, top_labels: int, thumbnail_heigh
     else:
         _check_pictures(result.pictures, count, spec)
     _check_thumbnails(result.thumbnails, count if thumbnail_height else 0, thumbnail_height)
+    _check_regions(result.regions, count if regions else 0)
     return result
 
 
@@ -93,6 +100,24 @@ def _check_thumbnails(thumbnails: Any, count: int, highest: int) -> None:
         _require(isinstance(one, Thumbnail) and isinstance(one.image, bytes), "no thumbnail")
         sizes = ((one.width, WIDEST * highest), (one.height, highest))
         _require(all(isinstance(side, int) and 0 < side <= most for side, most in sizes), "a thumbnail of another size")
+
+
+def _check_regions(regions: Any, count: int) -> None:
+    _require(isinstance(regions, tuple) and len(regions) == count, "not the regions of every frame")
+    for one in chain.from_iterable(regions):
+        _require(isinstance(one, FoundRegion) and isinstance(one.label, str), "no region")
+        places = (one.score, one.share, *one.box, *one.centroid)
+        _require(all(isinstance(value, float) and 0 <= value <= 1 for value in places), "a region of another size")
+        _require(min(one.size) > 0 and max(one.size) <= MAX_SIDE_PIXELS, "a mask of another size")
+        _require(all(map(isfinite, one.seen)), "a mask of another place")
+        _require(_has_mask(one), "a region without a mask")
+
+
+def _has_mask(one: FoundRegion) -> bool:
+    try:
+        return bool(decoded(one.size, one.counts).any())
+    except ValueError:
+        return False
 
 
 def _is_failure(value: Any) -> bool:

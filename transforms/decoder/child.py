@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import numpy as np
@@ -37,6 +37,10 @@ from transforms.video.segments import Segment
 from transforms.video.source import NO_MEMORY
 from transforms.video.thumbnails import Thumbnail, Thumbnailer
 
+if TYPE_CHECKING:
+    from transforms.decoder.regions import RegionFinder
+    from transforms.video.regions import FoundRegion
+
 NO_MEMORY_TO_DECODE = "decoding needs more memory than a decoder may take"
 
 
@@ -53,6 +57,7 @@ class ChildSettings:
         thumbnail_height: height in pixels of the thumbnails that it makes of all frames; 0 for none.
         spool: folder for pictures, if the child does not run the model; the pool sets it.
         file_systems: options of Beam's file systems (see `storage.use_options`).
+        regions: how regions are found, if the child runs the model (see `transforms.decoder.regions`); "" for none.
     """
 
     bundle: str | None
@@ -63,6 +68,7 @@ class ChildSettings:
     thumbnail_height: int = 0
     spool: str = ""
     file_systems: dict[str, Any] = field(default_factory=dict)
+    regions: str = ""
 
 
 class FrameFeatures(NamedTuple):
@@ -95,6 +101,7 @@ class SegmentResult:
         infer_msec: milliseconds spent in the model.
         failure: what stopped it early; None if nothing did.
         thumbnails: of the n frames; empty if the child makes none.
+        regions: those of each of the n frames; empty if the child finds none.
     """
 
     pts: NDArray[np.int64]
@@ -107,12 +114,14 @@ class SegmentResult:
     infer_msec: float
     failure: Failure | None
     thumbnails: tuple[Thumbnail, ...] = ()
+    regions: tuple[tuple["FoundRegion", ...], ...] = ()
 
 
 class _State(NamedTuple):
     settings: ChildSettings
     spec: VisualSpec
     engine: Engine | None
+    finder: "RegionFinder | None" = None
 
 
 _state: _State | None = None
@@ -135,10 +144,18 @@ def start(settings: ChildSettings) -> None:
     storage.use_options(settings.file_systems)
     if settings.bundle is not None:
         bundle = ModelBundle.open(Path(settings.bundle))
-        engine = open_engine(bundle, device="cpu") if settings.infers else None
-        _state = _State(settings, bundle.spec, engine)
+        finder = _open_finder(bundle, settings.regions) if settings.regions else None
+        engine = open_engine(bundle, device="cpu") if settings.infers and finder is None else None
+        _state = _State(settings, bundle.spec, engine, finder)
     if settings.decoders.memory_bytes:
         limit_memory(settings.decoders.memory_bytes)
+
+
+def _open_finder(bundle: ModelBundle, regions: str) -> "RegionFinder":
+    # Imported here, because children that find no regions need nothing of it.
+    from transforms.decoder.regions import RegionFinder
+
+    return RegionFinder(bundle, regions)
 
 
 def probe_video(path: str, segment_s: Fraction | None = None) -> VideoInfo | Failure:
@@ -197,7 +214,7 @@ def run_segment(segment: Segment, path: str, pictures: str = "0.frames") -> Segm
     """
     assert _state is not None, "start() has not run in this process"
     fault_point("decoder.before_segment")
-    collector = _Inferring(_state) if _state.engine is not None else _Spooling(_state, pictures)
+    collector = _collector(_state, pictures)
     report = DecodeReport()
     pts: list[int] = []
     time_s: list[float] = []
@@ -228,9 +245,16 @@ def run_segment(segment: Segment, path: str, pictures: str = "0.frames") -> Segm
         infer_msec=collector.infer_msec,
         failure=failure,
         thumbnails=tuple(collector.thumbnails),
+        regions=tuple(collector.regions),
     )
     planned = segment.video.fingerprint
     return result if not planned or planned == fingerprint.current(path) else _of_changed_file(result, _state)
+
+
+def _collector(state: _State, pictures: str) -> "_Collector":
+    if state.finder is not None:
+        return _Finding(state)
+    return _Inferring(state) if state.engine is not None else _Spooling(state, pictures)
 
 
 def _of_changed_file(result: SegmentResult, state: _State) -> SegmentResult:
@@ -244,6 +268,7 @@ def _of_changed_file(result: SegmentResult, state: _State) -> SegmentResult:
         features=None if result.features is None else empty_features(state.spec, state.settings.top_labels),
         failure=Failure("decode", "changed", REASONS["changed"]),
         thumbnails=(),
+        regions=(),
     )
 
 
@@ -272,6 +297,7 @@ class _Collector:
         self.state = state
         self.rotation = 0
         self.thumbnails: list[Thumbnail] = []
+        self.regions: list[tuple[FoundRegion, ...]] = []
         self._painter = Painter(state.spec.preprocessing)
         height = state.settings.thumbnail_height
         self._thumbnailer = Thumbnailer(height, state.spec.preprocessing) if height else None
@@ -291,13 +317,13 @@ class _Collector:
         bounds.in_force().check_picture("decode", one.frame.width, one.frame.height)
         upright = self._painter.upright(one.frame, one.pixel_aspect, one.is_field)
         thumbnail = None if self._thumbnailer is None else self._thumbnailer.make(one, upright)
-        self.keep(finish(upright, self.state.spec.preprocessing))
+        self.keep(finish(upright, self.state.spec.preprocessing), one)
         if thumbnail is not None:
             self.thumbnails.append(thumbnail)
         fault_point("decoder.after_picture")
 
-    def keep(self, picture: NDArray[np.uint8]) -> None:
-        """Keeps a picture uint8 [height, width, channels], or its features."""
+    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
+        """Keeps a picture uint8 [height, width, channels] of a frame, or its features."""
         raise NotImplementedError
 
     def features(self) -> FrameFeatures | None:
@@ -316,7 +342,7 @@ class _Inferring(_Collector):
         super().__init__(state)
         self._rows: list[FrameFeatures] = []
 
-    def keep(self, picture: NDArray[np.uint8]) -> None:
+    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
         assert self.state.engine is not None
         began = time.perf_counter()
         self._rows.append(top(self.state.engine.infer(picture[np.newaxis]), self.state.settings.top_labels))
@@ -328,6 +354,18 @@ class _Inferring(_Collector):
         return FrameFeatures(*(np.concatenate(column) for column in zip(*self._rows, strict=True)))
 
 
+class _Finding(_Inferring):
+    """Runs the model on each picture and finds its regions."""
+
+    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
+        assert self.state.finder is not None
+        began = time.perf_counter()
+        looked = self.state.finder.look(one, picture)
+        self._rows.append(top(looked.features, self.state.settings.top_labels))
+        self.regions.append(looked.regions)
+        self.infer_msec += (time.perf_counter() - began) * 1000
+
+
 class _Spooling(_Collector):
     """Writes the pictures to a file in the spool folder."""
 
@@ -337,7 +375,7 @@ class _Spooling(_Collector):
         with _spool_errors(self._path):
             self._file = open(self._path, "xb")  # noqa: SIM115 - closed in pictures()
 
-    def keep(self, picture: NDArray[np.uint8]) -> None:
+    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
         with _spool_errors(self._path):
             self._file.write(picture.tobytes())
 

@@ -12,7 +12,7 @@ from transforms.dialogue.questions import COMPARED, Bound, Intent, Question
 from transforms.dialogue.wording import clock, phrase, property_of, value_of
 from transforms.storage import printable
 
-Kind = Literal["label", "best_label", "search", "technical", "words", "near", "duplicate", "count"]
+Kind = Literal["label", "best_label", "action", "search", "technical", "words", "near", "duplicate", "count"]
 
 VIDEOS_NAMED: Final = 10
 """Videos that a sentence names; all of them are cited."""
@@ -34,8 +34,9 @@ class Citation:
         uri: the video.
         start_s: where in it, in seconds after its first frame; 0 for what is true of the whole video.
         end_s: the end of that range; the video's duration for the whole; None if that is unknown.
-        kind: which rows say so: ``label`` and ``best_label`` (of frames, or of the video), ``search`` (the index),
-            ``technical`` (columns of `videos`), ``words`` (name, title, subtitles), ``near`` (stored embeddings),
+        kind: which rows say so: ``label`` and ``best_label`` (of frames, or of the video), ``action`` (the table
+            `actions`), ``search`` (the index), ``technical`` (columns of `videos`), ``words`` (name, title, subtitles),
+            ``near`` (stored embeddings),
             ``duplicate`` (the table of duplicates).
         text: what the row says.
         score: the row's score, or relevance; None where it has none.
@@ -189,7 +190,7 @@ def _of_stretch(to: Answerer, question: Question, kind: str, uri: str, one: Stre
 
 def cited(uri: str, one: Stretch) -> Citation:
     """Returns the citation of a time range."""
-    kinds: dict[str, Kind] = {"label": "label", "best_label": "best_label", "search": "search"}
+    kinds: dict[str, Kind] = {kind: kind for kind in ("label", "best_label", "action", "search")}
     return Citation(uri, one.start_s, one.end_s, kinds[one.kind], one.name, one.score)
 
 
@@ -431,7 +432,7 @@ def _meeting(to: Answerer, question: Question) -> list[tuple[str, list[Citation]
 
 def _listed(question: Question, found: Sequence[tuple[str, list[Citation]]]) -> Said:
     videos = ", ".join(shown(uri) for uri, _ in found[:VIDEOS_NAMED]) + (", ..." if len(found) > VIDEOS_NAMED else "")
-    seen = all(one.kind in ("search", "best_label", "label") for _, cites in found for one in cites)
+    seen = all(one.kind in ("search", "best_label", "label", "action") for _, cites in found for one in cites)
     kind = ("which" if seen else "meet") + ("_one" if len(found) == 1 else "")
     text = phrase(kind, question.language, count=len(found), thing=question.thing, videos=videos)
     return Said(text, tuple(one for _, cites in found for one in cites), found[0][0])

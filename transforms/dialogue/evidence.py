@@ -13,7 +13,7 @@ from models.computed_once import computed_once
 from models.retrieval.errors import NoIndexError
 from transforms.archive.subtitles import name_words
 from transforms.catalog.duplicates import read_duplicates, read_record
-from transforms.catalog.latest import latest_frames, latest_videos, runs_to_read
+from transforms.catalog.latest import latest_frames, latest_videos, runs_to_read, shown_actions
 from transforms.catalog.runs import Catalog
 from transforms.dialogue.things import Things
 from transforms.retrieval.filters import Filters
@@ -47,7 +47,7 @@ class Stretch:
         end_s: time at which its last frame ends.
         name: the label, or broader name, with the highest score in it.
         score: the highest score of a frame in it.
-        kind: the rows that say so: ``label``, ``best_label`` or ``search``.
+        kind: the rows that say so: ``label``, ``best_label``, ``action`` or ``search``.
     """
 
     start_s: float
@@ -206,6 +206,8 @@ class Evidence:
     def stretches(self, uri: str, thing: str) -> list[Stretch]:
         """Returns the time ranges in which a video shows a thing, in order of time.
 
+        If the thing is an action that is found in the video, its ranges are those of the table `actions`.
+
         If the thing is a label, or a broader name of labels, a frame counts if a range of the video's row holds it, or
         if the labels' scores in it add up to the floor of best labels. A range of frames counts if one of them reaches
         the floor, or if the search finds the video relevant. Otherwise the ranges are those of the search.
@@ -219,6 +221,9 @@ class Evidence:
             RetrievalError: the index is damaged.
         """
         labels = self.things.labels_of(thing)
+        acted = [one for one in self.acted(uri) if one.name in labels]
+        if acted:
+            return acted
         found = list(_runs(self.frames(uri), self._score_in(uri, labels))) if labels else []
         if found and all(one.score >= self.floor for one in found):
             return found
@@ -228,6 +233,19 @@ class Evidence:
         relevance = hits[0].relevance or 0.0
         by_search = [Stretch(one.start_s, one.end_s, thing, relevance, "search") for one in hits[0].ranges]
         return found or sorted(by_search, key=lambda one: one.start_s)
+
+    def acted(self, uri: str) -> list[Stretch]:
+        """Returns the ranges of a video's actions that are sure enough, in order of time.
+
+        Raises:
+            CatalogError: a file is missing or damaged.
+        """
+        rows = self._actions.filter(pc.equal(self._actions["uri"], uri)).to_pylist()
+        return [Stretch(row["start_s"], row["end_s"], row["label"], row["score"], "action") for row in rows]
+
+    @computed_once
+    def _actions(self) -> pa.Table:
+        return shown_actions(self._catalog, self._at)
 
     def _score_in(self, uri: str, labels: frozenset[str]) -> Callable[[Frame], tuple[str, float] | None]:
         """Returns a function that gives the best of some labels in a frame and the sum of their scores."""

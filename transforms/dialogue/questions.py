@@ -219,7 +219,8 @@ def _when(text: str) -> Question | None:
     found = re.match(r"(?:until )?(?:when|where|what time|at (?:what|which) (?:time|moment|point|second))\b(.*)", text)
     if found is None:
         return None
-    thing = thing_in(re.sub(r"\b(?:first|last)\b", " ", found[1]))
+    somebody = r"\b(?:do|does|did) (?:she|he|they|someone|somebody|anyone|anybody)\b"
+    thing = thing_in(re.sub(rf"\b(?:first|last)\b|{somebody}", " ", found[1]))
     return Question("when", "en", thing, last=bool(re.search(r"\blast\b", text)))
 
 

@@ -9,7 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-from models.visual.preprocess import finish, resize, scaled_size
+from models.visual.preprocess import finish, resize, scaled_size, seen_part
 from models.visual.spec import Preprocessing
 from transforms.video import side_data
 from transforms.video.colour import SCALER_MATRICES, Coding, Matrix, picture
@@ -79,6 +79,14 @@ class Painter:
         except (av.FFmpegError, ValueError) as error:
             raise _cannot_convert(frame, error) from error
         return orientation.apply(scaled)
+
+    def seen_part(
+        self, frame: VideoFrame, pixel_aspect: Fraction | None = None, is_field: bool = False
+    ) -> tuple[float, float, float, float]:
+        """Returns the part of the upright picture that `paint` shows, as `models.visual.preprocess.seen_part`."""
+        high, wide = Fraction(frame.height * (2 if is_field else 1)), frame.width * (pixel_aspect or Fraction(1))
+        upright = (wide, high) if Orientation.of(frame).transposed else (high, wide)
+        return seen_part(max(1, round(upright[0])), max(1, round(upright[1])), self.preprocessing)
 
     def video_frame(
         self, frame: VideoFrame, pixel_aspect: Fraction | None = None, is_field: bool = False

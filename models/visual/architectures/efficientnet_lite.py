@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from models.visual.architectures.keras_parts import with_feature_map
 from models.visual.architectures.torch_weights import read_state_dict
 from models.visual.errors import ModelError
 from models.visual.labels import imagenet_labels
@@ -62,7 +63,14 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
     """
     model = build(name, weights)
     kernel, bias = model.get_layer("scores").get_weights()
-    return LoadedModel(spec(name), lambda images: tuple(model(images, training=False)), (kernel, bias))
+    mapped = with_feature_map(model)
+    assert mapped is not None
+    return LoadedModel(
+        spec(name),
+        lambda images: tuple(model(images, training=False)),
+        (kernel, bias),
+        with_map=lambda images: tuple(mapped(images, training=False)),
+    )
 
 
 def build(name: str, weights: Path | None = None) -> Any:

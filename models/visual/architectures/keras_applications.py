@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from models.pretrained.store import WEIGHTS_FILE, require
 from models.pretrained.sums import check_sums
-from models.visual.architectures.keras_parts import load_weights, take_apart
+from models.visual.architectures.keras_parts import load_weights, take_apart, with_feature_map
 from models.visual.labels import imagenet_labels
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing, VisualSpec
@@ -66,7 +66,13 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
         embedding_size=int(parts.model.outputs[0].shape[-1]),
         labels=imagenet_labels(),
     )
-    return LoadedModel(spec, lambda images: tuple(parts.model(prepare(images), training=False)), parts.classifier)
+    mapped = with_feature_map(parts.model)
+    return LoadedModel(
+        spec,
+        lambda images: tuple(parts.model(prepare(images), training=False)),
+        parts.classifier,
+        with_map=(lambda images: tuple(mapped(prepare(images), training=False))) if mapped is not None else None,
+    )
 
 
 def build(name: str, weights: Path | None = None) -> Any:

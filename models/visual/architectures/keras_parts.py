@@ -75,6 +75,24 @@ def take_apart(model: Any, embedding_layer: str | None = None) -> Parts:
     return Parts(keras.Model(model.inputs[0], [embedding, scores]), _weights(last) if feeds else None)
 
 
+def with_feature_map(model: Any) -> Any | None:
+    """Return a Keras model with the outputs (embedding, scores, feature map [n, rows, columns, D]).
+
+    None if the embedding is not the plain mean of a feature map: only then has a region of the map a share in a score.
+
+    Args:
+        model: A Keras model with the outputs (embedding, scores).
+    """
+    import keras
+
+    made = model.outputs[0]._keras_history.operation
+    while isinstance(made, keras.layers.Dropout | keras.layers.Flatten | keras.layers.Reshape):
+        made = made.input._keras_history.operation
+    if not isinstance(made, keras.layers.GlobalAveragePooling2D) or made.data_format != "channels_last":
+        return None
+    return keras.Model(model.inputs, [*model.outputs, made.input])
+
+
 def _named(model: Any, layer: str) -> Any:
     try:
         return model.get_layer(layer).output

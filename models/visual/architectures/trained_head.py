@@ -45,23 +45,40 @@ def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
     if embed != wanted:
         raise ModelError(f"{path} takes embeddings of {wanted} numbers and {about.backbone.model} gives {embed}")
     head = SequenceHead(
-        scores_function(model, about), about.reach_frames, about.backbone, backbone.spec.labels, backbone.classifier
-    )
+        scores_function(model, about), about.reach_frames, about.backbone, backbone.spec.labels, backbone.classifier,
+        about.longest_s,
+    )  # fmt: skip
     spec = VisualSpec(
         path.stem, backbone.spec.preprocessing, embed, about.labels, VisualSpec.seen_threshold, about.thresholds
     )
-    return LoadedModel(spec, _on_pictures(backbone, head), linear_classifier(model, about), head)
+    with_map = _with_map(backbone, head, len(about.labels)) if backbone.with_map is not None else None
+    function = _on_pictures(backbone, head, len(about.labels))
+    return LoadedModel(spec, function, linear_classifier(model, about), head, with_map)
 
 
-def _on_pictures(backbone: LoadedModel, head: SequenceHead) -> Callable[[Any], tuple[Any, Any]]:
+def _on_pictures(backbone: LoadedModel, head: SequenceHead, classes: int) -> Callable[[Any], tuple[Any, Any]]:
     def function(images: Any) -> tuple[Any, Any]:
-        import tensorflow as tf
-
         embedding, _ = backbone.function(images)
-        alone = embedding[:, tf.newaxis, :]
-        return embedding, head.function(alone, tf.ones_like(alone[:, :, :1]))[:, 0]
+        return embedding, _scores_alone(head, embedding, classes)
 
     return function
+
+
+def _with_map(backbone: LoadedModel, head: SequenceHead, classes: int) -> Callable[[Any], tuple[Any, Any, Any]]:
+    def function(images: Any) -> tuple[Any, Any, Any]:
+        assert backbone.with_map is not None
+        embedding, _, feature_map = backbone.with_map(images)
+        return embedding, _scores_alone(head, embedding, classes), feature_map
+
+    return function
+
+
+def _scores_alone(head: SequenceHead, embedding: Any, classes: int) -> Any:
+    """Score each embedding [n, D] as if it were a whole video; scores of starts and ends are left out."""
+    import tensorflow as tf
+
+    alone = embedding[:, tf.newaxis, :]
+    return head.function(alone, tf.ones_like(alone[:, :, :1]))[:, 0, :classes]
 
 
 def _network(path: Path, about: SavedHead, model: Any) -> LoadedModel:

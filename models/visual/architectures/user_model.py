@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.visual.architectures.keras_parts import take_apart
+from models.visual.architectures.keras_parts import take_apart, with_feature_map
 from models.visual.errors import ModelError, first_line
 from models.visual.loaded import LoadedModel
 from models.visual.sidecar import Sidecar, read_sidecar, sidecar_path
@@ -85,7 +85,11 @@ def _load_keras(path: Path, sidecar: Sidecar) -> LoadedModel:
     embedding, scores = parts.model.outputs
     spec = _spec(_Form(tuple(inputs[0].shape), embedding.shape[-1], scores.shape[-1], path, sidecar))
     run = normalised(lambda images: tuple(parts.model(images, training=False)), spec.preprocessing)
-    return LoadedModel(spec, run, parts.classifier)
+    mapped = with_feature_map(parts.model)
+    with_map = None
+    if mapped is not None:
+        with_map = normalised(lambda images: tuple(mapped(images, training=False)), spec.preprocessing)
+    return LoadedModel(spec, run, parts.classifier, with_map=with_map)
 
 
 def _load_saved_model(path: Path, sidecar: Sidecar) -> LoadedModel:
@@ -136,14 +140,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def normalised(call: Callable[[Any], Any], p: Preprocessing) -> Callable[[Any], tuple[Any, Any]]:
+def normalised(call: Callable[[Any], Any], p: Preprocessing) -> Callable[[Any], Any]:
     """Return `call` with (x - mean) / std applied to its input."""
 
-    def function(images: Any) -> tuple[Any, Any]:
+    def function(images: Any) -> Any:
         import tensorflow as tf
 
-        embedding, scores = call((images - tf.constant(p.mean)) / tf.constant(p.std))
-        return embedding, scores
+        return call((images - tf.constant(p.mean)) / tf.constant(p.std))
 
     return function
 

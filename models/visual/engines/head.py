@@ -30,13 +30,22 @@ class HeadEngine:
         self.spec = bundle.spec
         self._reach = bundle.reach_frames
         self._block = block_frames(bundle.reach_frames)
+        self._width = len(bundle.spec.labels) + (2 if bundle.finds_ranges else 0)
         self._run = ConvertedHead(bundle.path / FILE)
 
     def scores(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
         """Score the frames of one video, float32 [T, L], given all its embeddings [T, D] in order of time."""
+        return self.outputs(embeddings)[:, : len(self.spec.labels)]
+
+    def outputs(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return all that the head gives: the scores, and of a localization head [T, L + 2] with those of boundaries.
+
+        Args:
+            embeddings: Float [T, D], all of a video's in order of time.
+        """
         count, size = embeddings.shape
         reach, block = self._reach, self._block
-        result = np.empty((count, len(self.spec.labels)), np.float32)
+        result = np.empty((count, self._width), np.float32)
         window = np.zeros((1, block + 2 * reach, size), np.float32)
         present = np.zeros((1, block + 2 * reach, 1), np.float32)
         for first in range(0, count, block):

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.visual.bundle import ModelBundle
+from models.visual.bundle import FEATURE_MAP, ModelBundle
 from models.visual.engines.interpreters import Interpreters
+from models.visual.errors import ModelError
 from models.visual.features import Features
 
 
@@ -38,3 +39,36 @@ class LiteRtEngine:
                 interpreter.invoke()
                 embeddings[i], scores[i] = (interpreter.get_tensor(index)[0] for index in self._outputs)
         return Features(embeddings, scores)
+
+
+class FeatureMapEngine:
+    """Runs the graph of a bundle that also returns the last feature map. Thread-safe.
+
+    Its features are those of `LiteRtEngine`, bit for bit.
+
+    Attributes:
+        spec: Of the model.
+    """
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        """Open the graph.
+
+        Raises:
+            ModelError: The bundle has none (see `models.visual.feature_map.add_feature_map`).
+        """
+        file = bundle.path / FEATURE_MAP
+        if not file.exists():
+            raise ModelError(f"the model in {bundle.path} has no graph with a feature map")
+        self.spec = bundle.spec
+        self._interpreters = Interpreters(file)
+        with self._interpreters.lend() as interpreter:
+            self._input = interpreter.get_input_details()[0]["index"]
+            self._outputs = [output["index"] for output in interpreter.get_output_details()]
+
+    def infer(self, image: NDArray[np.uint8]) -> tuple[Features, NDArray[np.float32]]:
+        """Compute the features of one picture uint8 [height, width, channels], and its map [rows, columns, D]."""
+        with self._interpreters.lend() as interpreter:
+            interpreter.set_tensor(self._input, image[np.newaxis].astype(np.float32))
+            interpreter.invoke()
+            embedding, scores, feature_map = (interpreter.get_tensor(index) for index in self._outputs)
+        return Features(embedding, scores), feature_map[0]

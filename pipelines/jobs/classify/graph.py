@@ -66,8 +66,10 @@ def build(
         catalog.table_folder("failures", run.run_id),
         attempt,
         catalog.table_folder("thumbnails", run.run_id),
+        catalog.table_folder("regions", run.run_id) if run.config.regions else "",
+        only_regions=run.config.only_regions,
     )
-    written = [frames_files, parts]
+    written = [parts] if run.config.only_regions else [frames_files, parts]
     if known_videos:
         same = TakeOverSettings(catalog.root, run.run_id, run.config, pool.processed_at_s, damaged)
         written.append(planned[TAKEN_OVER] | TakeOverVideos(same, attempt))
@@ -94,11 +96,20 @@ def run_job(
     sequences = None
     if bundle.reach_frames:
         chunks_folder = catalog.chunks_folder(run.run_id)
-        sequences = SequenceSettings(model_folder, chunks_folder, frames_folder, run.config)
+        sequences = SequenceSettings(
+            model_folder, chunks_folder, frames_folder, catalog.table_folder("actions", run.run_id), run.config
+        )
     candidates = catalog.candidates_folder(run.run_id) if run.config.has_thumbnails else ""
-    extract = ExtractSettings(model_folder, chunks_folder, run.config, request.decoders, request.batch_size, candidates)
+    found = catalog.found_folder(run.run_id) if run.config.regions else ""
+    if run.config.only_regions:
+        # What the frames gave is stored; it is computed again, because the model looks at a picture once.
+        chunks_folder = frames_folder = catalog.chunks_folder(run.run_id)
+        sequences = None
+    extract = ExtractSettings(
+        model_folder, chunks_folder, run.config, request.decoders, request.batch_size, candidates, found
+    )
     started_s = datetime.fromisoformat(run.started_at).timestamp()
-    pool = PoolSettings(frames_folder, run.config, bundle.spec.threshold_of(), started_s, candidates)
+    pool = PoolSettings(frames_folder, run.config, bundle.spec.threshold_of(), started_s, candidates, found)
     pipeline = beam.Pipeline(options=options)
     attempt, hints = start.attempt, request.extract_hints
     written = build(

@@ -232,7 +232,7 @@ class _NightRun:
 
     def _run_job(self, queue: TodoQueue, part: Part, counts: Counts) -> tuple[dict[str, Any], str] | None:
         """Runs the job of a part; runs it again without the known videos of a damaged file where one ended it."""
-        publish(self._bundle, self._catalog)
+        publish(self._bundle, self._catalog, feature_map=bool(self._request.config.regions))
         lost = LostRows(self._catalog)
         while True:
             try:
