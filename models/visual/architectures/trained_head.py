@@ -1,6 +1,7 @@
 """A classifier that this project trained, as a visual model; see `models.heads.saved`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,12 @@ def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
     head = SequenceHead(
         scores_function(model, about), about.reach_frames, about.backbone, backbone.spec.labels, backbone.classifier
     )
-    spec = VisualSpec(
-        path.stem, backbone.spec.preprocessing, embed, about.labels, VisualSpec.seen_threshold, about.thresholds
-    )
+    spec = replace(backbone.spec, name=path.stem, labels=about.labels, **_thresholds(about))
     return LoadedModel(spec, _on_pictures(backbone, head), linear_classifier(model, about), head)
+
+
+def _thresholds(about: SavedHead) -> dict[str, Any]:
+    return {"seen_threshold": VisualSpec.seen_threshold, "thresholds": about.thresholds}
 
 
 def _on_pictures(backbone: LoadedModel, head: SequenceHead) -> Callable[[Any], tuple[Any, Any]]:
@@ -74,8 +77,8 @@ def _network(path: Path, about: SavedHead, model: Any) -> LoadedModel:
         about.preprocessing,
         int(embedding.shape[-1]),
         about.labels,
-        VisualSpec.seen_threshold,
-        about.thresholds,
+        clip=about.clip,
+        **_thresholds(about),
     )
 
     def function(images: Any) -> tuple[Any, Any]:
