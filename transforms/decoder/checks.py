@@ -1,5 +1,6 @@
 """Checks the types and shapes of what a decoder child returned, because hostile input may have corrupted the child."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,8 @@ def _check_features(features: Any, count: int, spec: VisualSpec, k: int) -> None
 
 
 def _check_pictures(path: Any, count: int, spec: VisualSpec) -> None:
-    p = spec.preprocessing
     size_bytes = Path(path).stat().st_size if isinstance(path, str) and Path(path).is_file() else -1
-    _require(size_bytes == count * p.height * p.width * p.channels, "not a picture for every frame")
+    _require(size_bytes == count * math.prod(spec.input_shape), "not a picture for every frame")
 
 
 def _check_thumbnails(thumbnails: Any, count: int, highest: int) -> None:

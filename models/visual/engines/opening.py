@@ -33,8 +33,8 @@ def open_engine(bundle: ModelBundle, *, device: Device = "auto", batch_size: int
     Args:
         bundle: The model.
         device: ``gpu`` and ``cpu`` force a device; ``auto`` takes the one the bundle was made for.
-        batch_size: Number of pictures, or of clips, that TensorFlow runs at once; LiteRT runs one at a time, which is faster on a
-            CPU.
+        batch_size: Number of pictures, or of clips, that TensorFlow runs at once; LiteRT runs one at a time, which is
+            faster on a CPU.
 
     Raises:
         ModelError: A GPU is asked for and TensorFlow can use none.

@@ -102,7 +102,8 @@ class TensorFlowEngine:
 
     def _halve(self, error: Exception) -> None:
         if self.batch_size == 1:
-            what = f"{self.spec.name} does not fit into the device's memory, not even for one {'clip' if self.spec.clip else 'frame'}"
+            one = "clip" if self.spec.clip else "frame"
+            what = f"{self.spec.name} does not fit into the device's memory, not even for one {one}"
             raise ModelError(what) from error
         self.batch_size //= 2
 
