@@ -77,7 +77,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     speed = human_speed(summary["speed_x_realtime"])
     print_paragraph(
         out,
-        f"{human_time(summary['video_hours'] * 3600)} of video, {summary['frames']} frames"
+        f"{human_time(summary['video_hours'] * 3600)} of video, {summary['frames']} {_rows(summary['sampling'])}"
         + (f", {speed} real time" if speed else ""),
     )
     if summary["moved"] or summary["copied"]:
@@ -135,3 +135,9 @@ def _counts_table(title: str, unit: str, counts: dict[str, int]) -> Table:
     for name, count in counts.items():
         table.add_row(escape(printable(name)), str(count))
     return table
+
+
+def _rows(sampling: str) -> str:
+    """Returns in words what the rows of a sampling are."""
+    clip = Sampling.parse(sampling).clip
+    return "frames" if clip is None else str(clip)
