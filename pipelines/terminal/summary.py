@@ -11,6 +11,7 @@ from pipelines.terminal.units import human_speed, human_time
 from transforms.archive.ignored import in_words
 from transforms.catalog.runs import RunRecord
 from transforms.storage import printable, uri_of_path
+from transforms.video.sampling import Sampling
 
 
 def summary_of(

@@ -85,7 +85,7 @@ class Window:
     def tick_of(self, previous_t: int | None, t: int) -> int | None:
         """Returns the owned tick whose sample is the frame at `t`; None if there is none. See `TickClock.owner`."""
         tick = None if self.clock is None else self.clock.owner(previous_t, t)
-        return tick if tick in self.ticks else None
+        return tick if tick is not None and tick in self.ticks else None
 
     def is_past(self, t: int) -> bool:
         """Returns whether no frame after `t` can be a sample of the window."""
