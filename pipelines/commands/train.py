@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
-LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
+LEARNING_RATE, FINE_TUNING_RATE, CONV3D_LEARNING_RATE = 1e-3, 1e-4, 4e-3
 SIDE, CLIP_FRAMES = 64, 12
 CONV3D_FRAMES, CONV3D_RATE = 8, "8"
-CLIPS_OF_PART, CLIPS_OF_STEP = 8, 2
-"""Clips of conv3d that are decoded of each labelled part, and those that a step of training takes of it."""
+CLIPS_OF_PART, CLIPS_OF_STEP, PARTS_OF_STEP = 8, 4, 4
+"""Clips of conv3d that are decoded of each labelled part, those that a step of training takes of it, and its parts."""
 MOVING_FPS = 4
 """Frames per second from which people's actions show between frames: a step or a stroke takes about half a second."""
 
@@ -187,16 +187,21 @@ def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
 
     architecture = chosen["architecture"] or "simple_cnn"
     clip = _clip_of(chosen, architecture)
-    step_frames = NetworkSettings.step_frames if clip is None else CLIPS_OF_STEP
     settings = NetworkSettings(
         Limits(chosen["epochs"] or NETWORK_EPOCHS, NETWORK_PATIENCE),
-        step_frames=step_frames,
         learning_rate=LEARNING_RATE if architecture in FROM_SCRATCH else FINE_TUNING_RATE,
         wanted_precision=chosen["wanted_precision"],
         probe_first=architecture not in FROM_SCRATCH,
         augmentation=augmentation,
         seed=chosen["seed"],
     )
+    if clip is not None:
+        settings = replace(
+            settings,
+            batch_clips=PARTS_OF_STEP,
+            step_frames=CLIPS_OF_STEP,
+            learning_rate=CONV3D_LEARNING_RATE,
+        )
     request = NetworkRequest(
         chosen["archives"],
         chosen["labels"],
