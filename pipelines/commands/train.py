@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
+CONV3D_PATIENCE = 30
+"""Epochs without an improvement after which conv3d's training ends; it needed 18 before it saw the first movement."""
 LEARNING_RATE, FINE_TUNING_RATE, CONV3D_LEARNING_RATE = 1e-3, 1e-4, 4e-3
 SIDE, CLIP_FRAMES = 64, 12
 CONV3D_FRAMES, CONV3D_RATE = 8, "8"
@@ -198,6 +200,7 @@ def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
     if clip is not None:
         settings = replace(
             settings,
+            limits=Limits(chosen["epochs"] or NETWORK_EPOCHS, CONV3D_PATIENCE),
             batch_clips=PARTS_OF_STEP,
             step_frames=CLIPS_OF_STEP,
             learning_rate=CONV3D_LEARNING_RATE,

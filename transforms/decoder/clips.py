@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import islice
 from math import floor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -129,7 +129,7 @@ def decode_part(
             sampling = _evenly(frames, start_s, known_end_s)
             taken = pictures_between(path, info, sampling, preprocessing, start_s, end_s)
         else:
-            clip, end_s = clips_inside(clip, frames, start_s, known_end_s)
+            clip, start_s, end_s, frames = clips_inside(clip, frames, start_s, known_end_s)
             taken = clips_between(path, info, clip, preprocessing, start_s, end_s)
         pictures = list(islice(taken, frames))
     except VideoError as error:
@@ -144,30 +144,36 @@ def _evenly(frames: int, start_s: Fraction, end_s: Fraction | None) -> Sampling:
     return Sampling("rate", Fraction(frames) / (end_s - start_s))
 
 
-def clips_inside(
-    clip: ClipSpec, count: int, start_s: Fraction, end_s: Fraction | None
-) -> tuple[ClipSpec, Fraction | None]:
+class ClipsInside(NamedTuple):
+    """At most `count` clips with the stride of `clip` that begin from `start_s` on and before `before_s` (seconds)."""
+
+    clip: ClipSpec
+    start_s: Fraction
+    before_s: Fraction | None
+    count: int
+
+
+def clips_inside(clip: ClipSpec, count: int, start_s: Fraction, end_s: Fraction | None) -> ClipsInside:
     """Spreads at most `count` clips over a part of a video so that they end in it, if it is as long as a clip.
 
-    A shorter part gives one clip, which goes on after it.
+    A shorter part gives one clip, with the part in its middle.
 
     Args:
         clip: which frames a clip holds, and its usual stride.
         count: number of clips.
         start_s: start of the part.
         end_s: end of the part; None if it is unknown, and the usual stride is kept.
-
-    Returns:
-        The clip with the stride to take, and the time before which clips begin.
     """
     if end_s is None or end_s <= start_s:
-        return clip, None
+        return ClipsInside(clip, start_s, None, count)
     steps = floor((end_s - start_s - clip.span_s) * clip.fps)
     if steps <= 0:
-        return replace(clip, stride_s=exact_text(1 / clip.fps)), start_s + SHORT_PART_S
+        first_s = max(Fraction(0), (start_s + end_s - clip.span_s) / 2)
+        # Clips begin at multiples of the stride, so a short one lets this one begin near `first_s`.
+        return ClipsInside(replace(clip, stride_s=exact_text(1 / (8 * clip.fps))), first_s, first_s + SHORT_PART_S, 1)
     clips = min(count, steps)
     stride_s = (steps // clips) / clip.fps
-    return replace(clip, stride_s=exact_text(stride_s)), start_s + clips * stride_s
+    return ClipsInside(replace(clip, stride_s=exact_text(stride_s)), start_s, start_s + clips * stride_s, clips)
 
 
 def _pool(workers: int) -> ChildProcesses:
