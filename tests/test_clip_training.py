@@ -76,7 +76,7 @@ def test_clips_of_a_part_lie_in_it(tmp_path: Path, start_s: float, end_s: float,
     assert not isinstance(clips, str)
     assert clips.shape == (count, 4, 16, 16, 3)
     inside = clips_inside(CLIP, 5, Fraction(start_s), Fraction(min(end_s, 6)))
-    assert inside.count == count and inside.before_s is not None
+    assert inside.clips == count and inside.before_s is not None
     if count > 1:
         assert inside.start_s == Fraction(start_s)
         assert inside.before_s - inside.clip.stride + CLIP.span_s <= min(end_s, 6), "the last one ends in the part"

@@ -145,12 +145,12 @@ def _evenly(frames: int, start_s: Fraction, end_s: Fraction | None) -> Sampling:
 
 
 class ClipsInside(NamedTuple):
-    """At most `count` clips with the stride of `clip` that begin from `start_s` on and before `before_s` (seconds)."""
+    """At most `clips` clips with the stride of `clip` that begin from `start_s` on and before `before_s` (seconds)."""
 
     clip: ClipSpec
     start_s: Fraction
     before_s: Fraction | None
-    count: int
+    clips: int
 
 
 def clips_inside(clip: ClipSpec, count: int, start_s: Fraction, end_s: Fraction | None) -> ClipsInside:
