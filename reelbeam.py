@@ -583,7 +583,7 @@ class Catalog:
 
         Raises:
             ModelError: the model is unknown or cannot be loaded.
-            RetrievalError: the picture cannot be read.
+            RetrievalError: the picture cannot be read, or the model looks at clips.
             CatalogError: no run has been committed yet.
 
         Example:
@@ -593,8 +593,10 @@ class Catalog:
         import numpy as np
 
         from models.visual.preprocess import preprocess
+        from transforms.retrieval.pictures import require_pictures
 
         engine = self._engine(model)
+        require_pictures(engine.spec)
         picture = preprocess(_picture(image), engine.spec.preprocessing)
         scores = engine.infer(picture[np.newaxis]).scores[0]
         best = np.argsort(-scores, kind="stable")[:top_labels]

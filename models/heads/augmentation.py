@@ -44,19 +44,19 @@ def augment(pictures: Any, height: int, width: int, chosen: Augmentation, seed: 
     """Crop and change the pictures of a clip, all in the same way.
 
     Args:
-        pictures: uint8 [T, H, W, C] with a margin around the network's input.
+        pictures: uint8 [T, H, W, C], or of clips [T, frames, H, W, C], with a margin around the network's input.
         height: Height of the network's input, pixels.
         width: Width of the network's input, pixels.
         chosen: What may change.
         seed: int32 [2]; a different one for every clip and epoch.
 
     Returns:
-        float32 [T, height, width, C] in 0..255.
+        float32 [T, ..., height, width, C] in 0..255.
     """
     import tensorflow as tf
 
     seeds = tf.random.split(seed, 6)
-    size = (tf.shape(pictures)[0], height, width, pictures.shape[3])
+    size = (tf.shape(pictures)[0], *pictures.shape[1:-3], height, width, pictures.shape[-1])
     if chosen.crop:
         x = tf.image.stateless_random_crop(pictures, size, seed=seeds[0])
     else:
@@ -64,7 +64,7 @@ def augment(pictures: Any, height: int, width: int, chosen: Augmentation, seed: 
     x = tf.cast(x, tf.float32) / 255
     if chosen.flip:
         flipped = tf.random.stateless_uniform((), seed=seeds[1]) < 0.5
-        x = tf.cond(flipped, lambda: tf.reverse(x, axis=[2]), lambda: x)
+        x = tf.cond(flipped, lambda: tf.reverse(x, axis=[-2]), lambda: x)
     if chosen.colour:
         x = tf.image.stateless_random_brightness(x, 0.15, seed=seeds[2])
         x = tf.image.stateless_random_contrast(x, 0.8, 1.25, seed=seeds[3])
@@ -73,6 +73,6 @@ def augment(pictures: Any, height: int, width: int, chosen: Augmentation, seed: 
 
 
 def centre(pictures: Any, height: int, width: int) -> Any:
-    """Crop the centre [T, height, width, C] of pictures [T, H, W, C], as `models.visual.preprocess` does."""
-    top, left = (pictures.shape[1] - height) // 2, (pictures.shape[2] - width) // 2
-    return pictures[:, top : top + height, left : left + width]
+    """Crop the centre [..., height, width, C] of pictures [..., H, W, C], as `models.visual.preprocess` does."""
+    top, left = (pictures.shape[-3] - height) // 2, (pictures.shape[-2] - width) // 2
+    return pictures[..., top : top + height, left : left + width, :]

@@ -1,4 +1,8 @@
-"""Trains networks end to end on pictures of clips, read from a mapped file through `tf.data` and augmented."""
+"""Trains networks end to end on pictures of clips, read from a mapped file through `tf.data` and augmented.
+
+A network of clips is trained in the same way: where this module says picture, it is given a clip of several frames,
+[frames, height, width, channels].
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +63,8 @@ class PictureSet:
     """Examples with their pictures and classes.
 
     Attributes:
-        pictures: uint8 [frames, height, width, channels], with a margin; may be memory-mapped.
+        pictures: uint8 [n, height, width, channels], or of clips [n, frames, height, width, channels], with a margin;
+            may be memory-mapped.
         offsets: int64 [examples + 1]: the first picture of each example, and the end of the last.
         examples: The labelled parts.
         labels: Names of the classes.
@@ -75,7 +80,7 @@ class PictureSet:
     multi_label: bool
 
     def clip(self, index: int) -> NDArray[np.uint8]:
-        """Return the pictures uint8 [T, height, width, channels] of one example."""
+        """Return the T pictures of one example."""
         return np.asarray(self.pictures[self.offsets[index] : self.offsets[index + 1]])
 
 
@@ -136,7 +141,7 @@ def clip_logits(model: Any, clips: PictureSet, indices: Indices) -> list[Floats]
 
     Only one batch of pictures is in memory at a time.
     """
-    height, width = model.input_shape[1:3]
+    height, width = model.input_shape[-3:-1]
     rows = [np.arange(clips.offsets[index], clips.offsets[index + 1]) for index in indices]
     in_a_row = np.concatenate(rows)
     parts = []
@@ -198,7 +203,7 @@ def _batches(model: Any, clips: PictureSet, train_indices: Indices, settings: Ne
     """Build an endless `tf.data` of pictures [n, height, width, channels], targets [n, L] and weights [n]."""
     import tensorflow as tf
 
-    height, width = model.input_shape[1:3]
+    height, width = model.input_shape[-3:-1]
     frames, classes = settings.step_frames, clips.targets.shape[1]
     signature = (
         tf.TensorSpec((frames, *clips.pictures.shape[1:]), tf.uint8),

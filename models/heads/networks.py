@@ -1,6 +1,7 @@
-"""Networks that are trained end to end: `simple_cnn` from scratch, pretrained ones by fine-tuning.
+"""Networks that are trained end to end: `simple_cnn` and `conv3d` from scratch, pretrained ones by fine-tuning.
 
-They take float32 pictures [n, height, width, 3] in 0..255 and return logits [n, L]; normalisation is part of them.
+They take float32 pictures [n, height, width, 3] in 0..255, `conv3d` clips [n, frames, height, width, 3], and return
+logits [n, L]; normalisation is part of them.
 """
 
 from pathlib import Path
@@ -8,16 +9,20 @@ from typing import Any
 
 from models.heads.errors import HeadError
 from models.suggestions import suggest
-from models.visual.architectures import efficientnet_lite, keras_applications, simple_cnn
+from models.visual.architectures import conv3d, efficientnet_lite, keras_applications, simple_cnn
+from models.visual.clip_spec import ClipSpec
 from models.visual.spec import Preprocessing
 
 DROPOUT = 0.3
 CROP_FRACTION = Preprocessing.crop_fraction
+FROM_SCRATCH = ("simple_cnn", "conv3d")
+OF_CLIPS = ("conv3d",)
+CONV3D_DROPOUT = 0.2
 
 
 def architectures() -> list[str]:
     """List the names of the networks that can be trained end to end."""
-    return ["simple_cnn", *efficientnet_lite.INPUT_PIXELS, *keras_applications.MODULES]
+    return [*FROM_SCRATCH, *efficientnet_lite.INPUT_PIXELS, *keras_applications.MODULES]
 
 
 def check_architecture(name: str, weights: Path | None) -> None:
@@ -32,19 +37,22 @@ def check_architecture(name: str, weights: Path | None) -> None:
         raise HeadError(f"{name!r} cannot be trained end to end{hint} (simple_cnn, efficientnet_lite0, ResNet50, ...)")
     if weights is not None and not weights.is_file():
         raise HeadError(f"no weights file at {weights}")
-    if name == "simple_cnn" and weights is not None:
-        raise HeadError("simple_cnn is trained from scratch; leave out the weights")
+    if name in FROM_SCRATCH and weights is not None:
+        raise HeadError(f"{name} is trained from scratch; leave out the weights")
 
 
-def build_network(name: str, classes: int, side: int | None, weights: Path | None, seed: int) -> Any:
+def build_network(
+    name: str, classes: int, side: int | None, weights: Path | None, seed: int, clip: ClipSpec | None = None
+) -> Any:
     """Build an untrained network, or a pretrained one with a new last layer.
 
     Args:
         name: One of `architectures`.
         classes: Number of classes, L.
-        side: Side of the pictures in pixels, for `simple_cnn`; the others have a fixed one.
+        side: Side of the pictures in pixels, for `simple_cnn` and `conv3d`; the others have a fixed one.
         weights: A file of pretrained weights; by default those that the architecture comes with.
         seed: Of the initial weights and the dropout.
+        clip: What a clip holds, for `conv3d`.
 
     Raises:
         ModelError: The weights do not fit or are not available.
@@ -52,6 +60,9 @@ def build_network(name: str, classes: int, side: int | None, weights: Path | Non
     import keras
 
     keras.utils.set_random_seed(seed)
+    if clip is not None:
+        size = side or simple_cnn.SIDE
+        return conv3d.build(classes, frames=clip.frames, side=size, dropout=CONV3D_DROPOUT, seed=seed)
     if name == "simple_cnn":
         return simple_cnn.build(classes, side=side or simple_cnn.SIDE, dropout=0.5, seed=seed, activation=None)
     inputs, embedding = _lite(name, weights) if name in efficientnet_lite.INPUT_PIXELS else _application(name, weights)
@@ -90,7 +101,7 @@ def _keep_statistics(model: Any) -> None:
 
 def preprocessing_of(model: Any) -> Preprocessing:
     """Return the preprocessing that makes pictures a network's input."""
-    height, width = model.input_shape[1:3]
+    height, width = model.input_shape[-3:-1]
     return Preprocessing(height, width, crop_fraction=CROP_FRACTION, mean=(0.0,), std=(1.0,))
 
 

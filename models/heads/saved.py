@@ -15,6 +15,7 @@ import numpy as np
 from models.atomic_file import atomic_path
 from models.heads.errors import HeadError
 from models.visual.backbone import Backbone
+from models.visual.clip_spec import ClipSpec
 from models.visual.errors import ModelError, first_line
 from models.visual.loaded import Classifier
 from models.visual.spec import Preprocessing
@@ -22,8 +23,11 @@ from models.visual.spec import Preprocessing
 HEAD_ENTRY = "reelbeam.json"
 """Name of the extra entry; a ``.keras`` file that has it was trained by this project."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of ``reelbeam.json``; readers refuse a newer one."""
+
+PICTURES_VERSION = 1
+"""Version that a classifier of pictures is written with: releases that know no clip models read it."""
 
 
 class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +45,7 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
         reach_frames: Largest distance, in frames, at which a frame changes the scores of another one.
         preprocessing: Of a network's pictures.
         longest_s: Length of the longest range that a localization head finds; 0 for other heads.
+        clip: Which frames a clip of a network holds; None for a network of pictures, and for a head.
         training: Facts about the training, for people.
         content: sha256, in hex, of everything that decides the weights of a head that was made from words alone. It
             stands for the file's bytes, which also hold the time of writing. Empty for others.
@@ -59,7 +64,8 @@ class SavedHead(msgspec.Struct, frozen=True, kw_only=True):
     longest_s: float = 0.0
     training: dict[str, Any] = {}
     content: str = ""
-    format_version: int = FORMAT_VERSION
+    clip: ClipSpec | None = None
+    format_version: int = PICTURES_VERSION
 
 
 class _Versioned(msgspec.Struct):

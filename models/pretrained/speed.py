@@ -61,8 +61,7 @@ def measure(bundle: ModelBundle) -> Speed:
         ModelError: The bundle is for a GPU and there is none.
     """
     engine = open_engine(bundle)
-    p = bundle.spec.preprocessing
-    shape = (engine.batch_size, p.height, p.width, p.channels)
+    shape = (engine.batch_size, *bundle.spec.input_shape)
     pictures = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     engine.infer(pictures)
     frames, began = 0, time.perf_counter()

@@ -66,17 +66,17 @@ def export(model: LoadedModel, target: Target, folder: Path) -> Exported:
 
 
 def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported:
-    """Convert, and compare with TensorFlow on one picture, so that a wrong conversion is noticed."""
+    """Convert, and compare with TensorFlow on one input, so that a wrong conversion is noticed."""
     import tensorflow as tf
 
     frozen = _frozen(model, batch=1)
     try:
         blob = convert(frozen, target.precision)
-        results = _run_litert(blob, picture := _picture(model))
+        results = _run_litert(blob, given := _input(model))
     except Exception as error:  # the converter and the interpreter raise many types
         return _tensorflow_instead(model, target, f"does not convert ({first_line(error)})")
     tolerance = TOLERANCE_FLOAT16 if target.precision == "float16" else TOLERANCE
-    if not all(map(_agree, results, frozen(tf.constant(picture)), [tolerance] * 2)):
+    if not all(map(_agree, results, frozen(tf.constant(given)), [tolerance] * 2)):
         return _tensorflow_instead(model, target, "gives other numbers")
     (folder / "model.tflite").write_bytes(blob)
     return Exported("litert")
@@ -100,12 +100,12 @@ def _tensorflow_instead(model: LoadedModel, target: Target, why: str) -> Exporte
     return Exported("tensorflow", f"{model.spec.name} {why} in LiteRT, so TensorFlow runs it, which is slower")
 
 
-def _run_litert(blob: bytes, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _run_litert(blob: bytes, given: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=blob, num_threads=1)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], given)
     interpreter.invoke()
     return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
 
@@ -115,13 +115,16 @@ def _agree(result: NDArray[np.float32], wanted: Any, tolerance: float) -> bool:
     return bool(np.abs(result - numbers).max() <= tolerance * max(np.abs(numbers).max(), np.finfo(np.float32).tiny))
 
 
-def _picture(model: LoadedModel) -> NDArray[np.float32]:
-    """Return a float32 picture [1, height, width, channels] of smooth random colours, always the same."""
+def _input(model: LoadedModel) -> NDArray[np.float32]:
+    """Return one float32 input [1, ...] of smooth random colours, always the same; every frame of a clip differs."""
     import cv2
 
-    p = model.spec.preprocessing
-    coarse = np.random.default_rng(0).uniform(0, 255, (8, 8, p.channels)).astype(np.float32)
-    return cv2.resize(coarse, (p.width, p.height)).reshape(1, p.height, p.width, p.channels)
+    p, rng = model.spec.preprocessing, np.random.default_rng(0)
+    pictures = [
+        cv2.resize(rng.uniform(0, 255, (8, 8, p.channels)).astype(np.float32), (p.width, p.height))
+        for _ in range(model.spec.clip.frames if model.spec.clip else 1)
+    ]
+    return np.stack(pictures).reshape(1, *model.spec.input_shape)
 
 
 def _frozen(model: LoadedModel, batch: int | None) -> Any:
@@ -140,8 +143,7 @@ def freeze(
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    p = spec.preprocessing
-    signature = tf.TensorSpec((batch, p.height, p.width, p.channels), tf.float32, name=INPUT)
+    signature = tf.TensorSpec((batch, *spec.input_shape), tf.float32, name=INPUT)
 
     @tf.function(input_signature=[signature])
     def run(images: Any) -> tuple[Any, ...]:
@@ -151,5 +153,6 @@ def freeze(
     try:
         return convert_variables_to_constants_v2(run.get_concrete_function())
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        what = f"{spec.name} does not take batches of any size of pictures of {p.height}x{p.width}x{p.channels}"
+        kind = "clips" if spec.clip else "pictures"
+        what = f"{spec.name} does not take batches of any size of {kind} of {'x'.join(map(str, spec.input_shape))}"
         raise ModelError(f"{what}: {first_line(error)}") from error

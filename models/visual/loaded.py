@@ -40,8 +40,9 @@ class LoadedModel(NamedTuple):
 
     Attributes:
         spec: Inputs and outputs.
-        function: float32 tensor [n, height, width, channels] in 0..255 -> (embedding [n, D], scores [n, L]) tensors. It
-            includes everything after resizing and cropping, such as normalisation.
+        function: float32 tensor [n, height, width, channels] in 0..255, or [n, frames, height, width, channels] for a
+            clip model -> (embedding [n, D], scores [n, L]) tensors. It includes everything after resizing and cropping,
+            such as normalisation.
         classifier: Its last layer; None if that is not linear in the embedding.
         head: The classifier on a backbone's embeddings that gives the scores; None for other models. `function` then
             scores a picture as if it were a whole video.

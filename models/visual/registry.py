@@ -20,6 +20,7 @@ from models.visual.architectures import (
     trained_head,
     user_model,
 )
+from models.visual.clip_spec import ClipSpec
 from models.visual.errors import ModelError
 from models.visual.loaded import LoadedModel
 
@@ -34,12 +35,14 @@ class Recipe:
         note: What a user should know before trusting it, or "".
         joint_preset: The folder of the preset whose image tower makes the embeddings, and whose text tower reads words;
             None for models without a text tower.
+        clip: Which frames an input holds, known without loading the model; None for a model of pictures.
     """
 
     key: str
     load: Callable[[], LoadedModel]
     note: str = ""
     joint_preset: Path | None = None
+    clip: ClipSpec | None = None
 
 
 def find(model: str, weights: str | None = None) -> Recipe:
@@ -76,9 +79,13 @@ def _of_path(path: Path) -> Recipe:
     if keras_hub_classifier.is_classifier_preset(path):
         return Recipe(keras_hub_classifier.key(path), lambda: keras_hub_classifier.load(_checked(path)))
     if path.is_file() and is_head(path):
-        key = trained_head.key(path)
-        return Recipe(key, lambda: trained_head.load(path, _backbone_of), joint_preset=_joint_preset_below(path))
-    return Recipe(user_model.key(path), lambda: user_model.load(path))
+        return Recipe(
+            trained_head.key(path),
+            lambda: trained_head.load(path, _backbone_of),
+            joint_preset=_joint_preset_below(path),
+            clip=_clip_of_trained(path),
+        )
+    return Recipe(user_model.key(path), lambda: user_model.load(path), clip=user_model.clip_of(path))
 
 
 def _checked(folder: Path) -> Path:
@@ -96,6 +103,16 @@ def _joint_preset_below(head: Path) -> Path | None:
     except ModelError:
         return None  # loading the head says what is missing
     return folder if joint.is_joint_preset(folder) else None
+
+
+def _clip_of_trained(path: Path) -> ClipSpec | None:
+    about = read(path)
+    if about.backbone is None:
+        return about.clip
+    try:
+        return find(about.backbone.model, about.backbone.weights).clip
+    except ModelError:
+        return None  # loading the head says what is missing
 
 
 def _backbone_of(model: str, weights: str | None) -> tuple[str, Callable[[], LoadedModel]]:

@@ -5,7 +5,11 @@ Every field may be left out::
     {"preprocessing": {"fit": "pad", "mean": [127.5], "std": [127.5]}, "labels": ["cat", "dog"],
      "embedding_layer": "pool", "seen_threshold": 0.5}
 
-``preprocessing`` has the fields of `Preprocessing`.
+``preprocessing`` has the fields of `Preprocessing`. A clip model also needs the fields of `ClipSpec`::
+
+    {"clip": {"frames": 16, "rate": 8, "stride_s": 2}}
+
+A number that is no decimal is written as a fraction in quotes, such as ``"30000/1001"``.
 """
 
 from pathlib import Path
@@ -13,8 +17,15 @@ from typing import Any
 
 import msgspec
 
+from models.visual.clip_spec import ClipSpec
 from models.visual.errors import ModelError
 from models.visual.spec import VisualSpec
+
+
+class _Clip(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    frames: int
+    rate: str | int | float
+    stride_s: str | int | float
 
 
 class Sidecar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -25,12 +36,23 @@ class Sidecar(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         labels: Names of the classes, in the order of the scores; None if not given.
         embedding_layer: The layer, or the output of a SavedModel, that is the embedding; None if not given.
         seen_threshold: Score from which a label counts as seen in a frame.
+        clip: Which frames an input of a clip model holds; None for a model of pictures.
     """
 
     preprocessing: dict[str, Any] = {}
     labels: tuple[str, ...] | None = None
     embedding_layer: str | None = None
     seen_threshold: float = VisualSpec.seen_threshold
+    clip: _Clip | None = None
+
+    @property
+    def clip_spec(self) -> ClipSpec | None:
+        """`clip`, checked.
+
+        Raises:
+            ModelError: A value is out of its range.
+        """
+        return None if self.clip is None else ClipSpec(self.clip.frames, str(self.clip.rate), str(self.clip.stride_s))
 
 
 def sidecar_path(path: Path) -> Path:

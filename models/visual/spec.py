@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from models.visual.clip_spec import ClipSpec
 from models.visual.errors import ModelError
 
 Fit = Literal["crop", "pad", "squash"]
@@ -86,6 +87,7 @@ class VisualSpec:
         labels: Names of the classes, in the order of the scores; unique.
         seen_threshold: Score from which a label counts as seen in a frame.
         thresholds: The same for each label, if the model has its own; empty otherwise.
+        clip: Which frames an input holds; None for a model that looks at single pictures.
     """
 
     name: str
@@ -94,6 +96,14 @@ class VisualSpec:
     labels: tuple[str, ...]
     seen_threshold: float = 0.1
     thresholds: tuple[float, ...] = ()
+    clip: ClipSpec | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (height, width, channels), or (frames, height, width, channels) for a clip model."""
+        p = self.preprocessing
+        picture = (p.height, p.width, p.channels)
+        return picture if self.clip is None else (self.clip.frames, *picture)
 
     def threshold_of(self) -> dict[str, float]:
         """Return the score from which each label counts as seen, by label."""
@@ -102,7 +112,11 @@ class VisualSpec:
 
     def to_json(self) -> bytes:
         """Encode as JSON; `from_json` decodes it."""
-        return msgspec.json.encode(self, order="deterministic")
+        told = msgspec.to_builtins(self)
+        # Keys of models hold this text: those of models of pictures stay what they were before there were clip models.
+        if self.clip is None:
+            del told["clip"]
+        return msgspec.json.encode(told)
 
     @classmethod
     def from_json(cls, data: bytes) -> "VisualSpec":

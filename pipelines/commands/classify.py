@@ -25,6 +25,7 @@ from transforms.video.sampling import Sampling, SamplingError
 
 if TYPE_CHECKING:
     from models.visual.bundle import Fingerprints, ModelBundle
+    from models.visual.clip_spec import ClipSpec
     from models.visual.hedging import Hedging
     from transforms.catalog.runs import Counts
 
@@ -39,9 +40,12 @@ class SamplingType(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sampling:
         """Parses the text; fails as wrong usage if it is not a sampling."""
         try:
-            return value if isinstance(value, Sampling) else Sampling.parse(value)
+            sampling = value if isinstance(value, Sampling) else Sampling.parse(value)
         except SamplingError as error:
             self.fail(str(error), param, ctx)
+        if sampling.clip is not None:
+            self.fail("a clip model says itself which frames it takes: leave out --sample", param, ctx)
+        return sampling
 
 
 class LimitType(click.ParamType):
@@ -134,7 +138,7 @@ class HintType(click.ParamType):
     type=SamplingType(),
     default="1fps",
     show_default=True,
-    help="<rate>fps, keyframes, every:<n> or count:<n>.",
+    help="<rate>fps, keyframes, every:<n> or count:<n>. A clip model says itself which frames it takes.",
 )
 @task_option("Choose the options for a task: for actions --sample 8fps, or the sampling that the head learned from.")
 @click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for each frame.")
@@ -356,6 +360,19 @@ def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_siz
     )
 
 
+def _take_clips(chosen: dict[str, Any], clip: "ClipSpec | None") -> None:
+    """Replaces the sampling by that of a clip model.
+
+    Raises:
+        click.UsageError: a sampling was asked for.
+    """
+    if clip is None:
+        return
+    if click.get_current_context().get_parameter_source("sampling") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"{chosen['model']} looks at {clip}: leave out --sample")
+    chosen["sampling"] = Sampling.of_clips(clip)
+
+
 def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitoring) -> None:
     from models.visual.bundle import prepare
     from pipelines.jobs.classify.night import Watchers, run_night
@@ -373,6 +390,7 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
     if bundle.note:
         log(logging.WARNING, bundle.note)
     hedging = read_hedging(bundle, head or chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
+    _take_clips(chosen, bundle.spec.clip)
     request = _request(chosen, bundle.fingerprints, bundle.spec.embedding_size, hedging)
     if chosen["regions"]:
         request = _with_regions(request, chosen, bundle, head)
@@ -435,6 +453,7 @@ def too_many_failed(failed: int, succeeded: int, limit: float | None) -> bool:
 def _dry_run(chosen: dict[str, Any]) -> None:
     from models.visual.bundle import fingerprints_of_model, prepare
     from models.visual.hedging import Hedging
+    from models.visual.registry import find
     from pipelines.jobs.classify.dry_run import plan_night
     from pipelines.jobs.hedging import read_parents
     from pipelines.terminal.summary import print_plan
@@ -445,6 +464,7 @@ def _dry_run(chosen: dict[str, Any]) -> None:
         with stderr_to_devnull(not chosen["verbose"]):
             model, _ = _head_of_words(chosen, prepare(model, precision=precision, weights=weights))
         weights = None
+    _take_clips(chosen, find(model, weights).clip)
     fingerprints = fingerprints_of_model(model, precision, weights)
     # The plan needs to know only which earlier rows would be the same: the floor, which the model decides, does not.
     parents = tuple(sorted(read_parents(chosen["hierarchy"]).items()))

@@ -51,6 +51,8 @@ def _print(status: "CatalogStatus") -> None:
     print_paragraph(out, f"{status.videos} videos{partial}, {length} of video, {status.frames} frames")
     if status.best_labels:
         print_paragraph(out, f"shows: {escape(printable(_shown(status)))}")
+    if rows := _clips(status):
+        print_paragraph(out, f"rows: {rows}")
     if len(status.models) > 1:
         print_paragraph(out, f"models: {escape(printable(_models(status)))}")
     total = sum(status.size_bytes.values())
@@ -76,6 +78,15 @@ def _print(status: "CatalogStatus") -> None:
             "give the same classify command again to finish it",
         )
     print_table(out, _runs_table(status.runs))
+
+
+def _clips(status: "CatalogStatus") -> str:
+    """Returns in words what the rows that are shown are if they are clips; empty for single frames."""
+    from transforms.video.sampling import Sampling
+
+    sampling = next((one["sampling"] for one in status.models if one["read"]), "")
+    clip = Sampling.parse(sampling).clip if sampling else None
+    return "" if clip is None else f"{clip}; a time is that of a clip's first frame"
 
 
 def _models(status: "CatalogStatus") -> str:

@@ -3,7 +3,7 @@
 With ``--masks`` it trains a segmentation model; see `pipelines.commands.masks`.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,22 @@ from pipelines.terminal.json_text import json_text
 from pipelines.terminal.quiet import import_tensorflow
 
 if TYPE_CHECKING:
+    from models.visual.clip_spec import ClipSpec
     from pipelines.jobs.train_head import TrainingSummary
     from pipelines.jobs.train_masks import MaskTrainingSummary
     from pipelines.jobs.train_vocabulary import VocabularySummary
 
 
 HEAD_EPOCHS, NETWORK_EPOCHS, NETWORK_PATIENCE = 80, 50, 15
-LEARNING_RATE, FINE_TUNING_RATE = 1e-3, 1e-4
+CONV3D_PATIENCE = 30
+"""Epochs without an improvement after which conv3d's training ends; it needed 18 before it saw the first movement."""
+LEARNING_RATE, FINE_TUNING_RATE, CONV3D_LEARNING_RATE = 1e-3, 1e-4, 4e-3
 SIDE, CLIP_FRAMES = 64, 12
+CONV3D_FRAMES, CONV3D_RATE = 8, "8"
+CLIPS_OF_PART, CLIPS_OF_STEP, PARTS_OF_STEP = 8, 4, 4
+"""Clips of conv3d that are decoded of each labelled part, those that a step of training takes of it, and its parts."""
+MOVING_FPS = 4
+"""Frames per second from which people's actions show between frames: a step or a stroke takes about half a second."""
 
 
 @click.command("train", context_settings=PASSED_ON)
@@ -69,7 +77,8 @@ SIDE, CLIP_FRAMES = 64, 12
     "--architecture",
     default=None,
     show_default="simple_cnn, or efficientnet_lite0 with --masks",
-    help="simple_cnn from scratch, or a pretrained one to fine-tune (efficientnet_lite0, ResNet50, ...).",
+    help="simple_cnn from scratch, conv3d for movements, or a pretrained one to fine-tune (efficientnet_lite0, "
+    "ResNet50, ...).",
 )
 @click.option(
     "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Pretrained weights to fine-tune from."
@@ -79,10 +88,24 @@ SIDE, CLIP_FRAMES = 64, 12
     type=click.IntRange(16, 512),
     default=None,
     show_default="64",
-    help="Height and width of simple_cnn's input, in pixels.",
+    help="Height and width of the input of simple_cnn and conv3d, in pixels.",
 )
 @click.option(
-    "--clip-frames", type=click.IntRange(1), default=None, show_default="12", help="Pictures of each clip to train on."
+    "--clip-frames",
+    type=click.IntRange(1),
+    default=None,
+    show_default="12; conv3d: 8",
+    help="Pictures of each labelled part to train on; for conv3d the frames that it looks at together.",
+)
+@click.option(
+    "--clip-rate", default=None, metavar="FPS", show_default=CONV3D_RATE, help="conv3d's frames per second in a clip."
+)
+@click.option(
+    "--clip-stride",
+    default=None,
+    metavar="SECONDS",
+    show_default="the length of a clip",
+    help="Time from the beginning of one of conv3d's clips to that of the next, when it classifies.",
 )
 @click.option(
     "--augment",
@@ -152,7 +175,7 @@ def _draw_curve(file: str | None, summary: "TrainingSummary | MaskTrainingSummar
     write_atomically(file, png(learning_curve(summary.curve, summary.best_epoch)))
 
 
-NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "augment")
+NETWORK_ONLY = ("architecture", "weights", "side", "clip_frames", "clip_rate", "clip_stride", "augment")
 """Options that are only allowed with --archive."""
 
 
@@ -200,6 +223,7 @@ def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
     from models.heads.augmentation import Augmentation
     from models.heads.early_stopping import Limits
     from models.heads.network_training import NetworkSettings
+    from models.heads.networks import FROM_SCRATCH
     from pipelines.jobs.train_network import NetworkRequest, run_network_training
     from pipelines.terminal.progress import show_decoding, show_epochs
     from transforms.storage import absolute
@@ -208,14 +232,23 @@ def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
     import_tensorflow(verbose=chosen["verbose"])
 
     architecture = chosen["architecture"] or "simple_cnn"
+    clip = _clip_of(chosen, architecture)
     settings = NetworkSettings(
         Limits(chosen["epochs"] or NETWORK_EPOCHS, NETWORK_PATIENCE),
-        learning_rate=LEARNING_RATE if architecture == "simple_cnn" else FINE_TUNING_RATE,
+        learning_rate=LEARNING_RATE if architecture in FROM_SCRATCH else FINE_TUNING_RATE,
         wanted_precision=chosen["wanted_precision"],
-        probe_first=architecture != "simple_cnn",
+        probe_first=architecture not in FROM_SCRATCH,
         augmentation=augmentation,
         seed=chosen["seed"],
     )
+    if clip is not None:
+        settings = replace(
+            settings,
+            limits=Limits(chosen["epochs"] or NETWORK_EPOCHS, CONV3D_PATIENCE),
+            batch_clips=PARTS_OF_STEP,
+            step_frames=CLIPS_OF_STEP,
+            learning_rate=CONV3D_LEARNING_RATE,
+        )
     request = NetworkRequest(
         chosen["archives"],
         chosen["labels"],
@@ -223,10 +256,33 @@ def _train_network(chosen: dict[str, Any]) -> "TrainingSummary":
         architecture,
         chosen["weights"],
         chosen["side"] or SIDE,
-        chosen["clip_frames"] or CLIP_FRAMES,
+        (chosen["clip_frames"] or CLIP_FRAMES) if clip is None else CLIPS_OF_PART,
         settings,
+        clip,
     )
     return run_network_training(request, show_epochs, show_decoding)
+
+
+def _clip_of(chosen: dict[str, Any], architecture: str) -> "ClipSpec | None":
+    """Returns what a clip of the network holds; None for a network of pictures.
+
+    Raises:
+        ModelError: a number is out of its range.
+        click.UsageError: an option does not go with the architecture.
+    """
+    from fractions import Fraction
+
+    from models.heads.networks import OF_CLIPS
+    from models.visual.clip_spec import ClipSpec, exact_text
+
+    if architecture not in OF_CLIPS:
+        for name in ("clip_rate", "clip_stride"):
+            if chosen[name] is not None:
+                raise click.UsageError(f"--{name.replace('_', '-')} goes with --architecture conv3d")
+        return None
+    frames = chosen["clip_frames"] or CONV3D_FRAMES
+    clip = ClipSpec(frames, chosen["clip_rate"] or CONV3D_RATE, chosen["clip_stride"] or "1")
+    return clip if chosen["clip_stride"] else replace(clip, stride_s=exact_text(Fraction(frames) / clip.fps))
 
 
 def _train_head(chosen: dict[str, Any], options: Any) -> "TrainingSummary":

@@ -169,7 +169,7 @@ def _extended(base: Manifest | None, catalog: Catalog, source: Source) -> Manife
 
 def _source(config: RunConfig) -> Source:
     sampling = Sampling.parse(config.sampling)
-    period_s = float(1 / sampling.value) if sampling.kind == "rate" else OTHER_PERIOD_S
+    period_s = float(1 / sampling.value) if sampling.kind in ("rate", "clips") else OTHER_PERIOD_S
     return Source(config.model, config.model_fingerprint, config.sampling, period_s, config.embedding_size)
 
 

@@ -42,6 +42,8 @@ def open_regions(asked: str, bundle: ModelBundle, model: str, weights: str | Non
     Raises:
         ModelError: it cannot be opened, or the classifier gives it nothing to go by.
     """
+    if bundle.spec.clip is not None:
+        raise ModelError(f"{bundle.spec.name} takes clips, and regions are found in single pictures: leave them out")
     if bundle.engine != "litert":
         raise ModelError(
             f"{bundle.spec.name} was prepared for TensorFlow ({bundle.device}, {bundle.precision}), and regions are "

@@ -17,19 +17,24 @@ from models.heads.feature_set import label_names
 from models.heads.labels_table import check_classes, examples_of
 from models.heads.network_training import NetworkSettings, PictureSet, train_network
 from models.heads.networks import build_network, check_architecture, preprocessing_of, with_margin
-from models.heads.saved import SavedHead, check_name, save
+from models.heads.saved import FORMAT_VERSION, PICTURES_VERSION, SavedHead, check_name, save
 from models.heads.trained import Trained
+from models.visual.clip_spec import ClipSpec
 from pipelines.jobs.train_head import TrainingSummary, Watch
 from pipelines.terminal.logs import log
 from transforms.archive.listing import find_videos
 from transforms.catalog.bundles import written_locally
 from transforms.catalog.labelled_videos import read_labels
 from transforms.decoder.clips import Clips, read_clips
+from transforms.video.sampling import Sampling
 
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """The request for training end to end; see `reelbeam train --help`."""
+    """The request for training end to end; see `reelbeam train --help`.
+
+    `clip` is what the clips of a network of clips hold; then `clip_frames` is the number of its clips of each part.
+    """
 
     archives: tuple[str, ...]
     labels: str
@@ -39,6 +44,7 @@ class NetworkRequest:
     side: int | None
     clip_frames: int
     settings: NetworkSettings
+    clip: ClipSpec | None = None
 
 
 Decoding = Callable[[int], AbstractContextManager[Callable[[int], Any]]]
@@ -70,14 +76,14 @@ def run_network_training(request: NetworkRequest, watch: Watch, decoding: Decodi
     check_classes(examples)
     labels = label_names(examples)
     model = build_network(
-        request.architecture, len(labels), request.side, request.weights, request.settings.seed
-    )  # fmt: skip
+        request.architecture, len(labels), request.side, request.weights, request.settings.seed, request.clip
+    )
     p = preprocessing_of(model)
     with TemporaryDirectory(prefix="reelbeam-train-") as folder:
         workers = cores_of_process()
         with decoding(len(examples)) as done:
             into = Path(folder) / "pictures.u8"
-            clips = read_clips(examples, with_margin(p), request.clip_frames, into, workers, done)
+            clips = read_clips(examples, with_margin(p), request.clip_frames, into, workers, done, request.clip)
         if clips.failed:
             uri, reason = clips.failed[0]
             log(logging.WARNING, f"{len(clips.failed)} labelled parts give no picture, the first: {uri}: {reason}")
@@ -111,7 +117,9 @@ def _about(request: NetworkRequest, trained: Trained, clips: PictureSet, p: Any)
         multi_label=clips.multi_label,
         temperature=trained.temperature,
         thresholds=trained.thresholds,
-        sampling=f"count:{request.clip_frames}",
+        sampling=f"count:{request.clip_frames}" if request.clip is None else str(Sampling.of_clips(request.clip)),
         preprocessing=p,
         training=told,
+        clip=request.clip,
+        format_version=PICTURES_VERSION if request.clip is None else FORMAT_VERSION,
     )

@@ -11,6 +11,7 @@ from pipelines.terminal.units import human_speed, human_time
 from transforms.archive.ignored import in_words
 from transforms.catalog.runs import RunRecord
 from transforms.storage import printable, uri_of_path
+from transforms.video.sampling import Sampling
 
 
 def summary_of(
@@ -77,7 +78,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     speed = human_speed(summary["speed_x_realtime"])
     print_paragraph(
         out,
-        f"{human_time(summary['video_hours'] * 3600)} of video, {summary['frames']} frames"
+        f"{human_time(summary['video_hours'] * 3600)} of video, {summary['frames']} {_rows(summary['sampling'])}"
         + (f", {speed} real time" if speed else ""),
     )
     if summary["moved"] or summary["copied"]:
@@ -135,3 +136,9 @@ def _counts_table(title: str, unit: str, counts: dict[str, int]) -> Table:
     for name, count in counts.items():
         table.add_row(escape(printable(name)), str(count))
     return table
+
+
+def _rows(sampling: str) -> str:
+    """Returns in words what the rows of a sampling are."""
+    clip = Sampling.parse(sampling).clip
+    return "frames" if clip is None else str(clip)

@@ -57,7 +57,7 @@ class ExtractSettings:
         frames_folder: folder of the run's chunk files.
         config: what decides the rows.
         decoders: how decoder children are run.
-        batch_size: frames the worker's engine takes at once; None for the engine's own choice.
+        batch_size: frames, or clips, the worker's engine takes at once; None for the engine's own choice.
         candidates_folder: folder of the thumbnails of all frames, a file beside each chunk file; "" for no thumbnails.
         found_folder: the same for the regions of all frames; "" for no regions.
     """
@@ -342,8 +342,7 @@ class ChunkExtractor:
             return failed_result(self.bundle, self.settings.config.top_labels, error)
 
     def _pictures(self, result: SegmentResult) -> NDArray[np.uint8]:
-        p = self.bundle.spec.preprocessing
-        shape = (len(result.pts), p.height, p.width, p.channels)
+        shape = (len(result.pts), *self.bundle.spec.input_shape)
         if result.pictures is None or not len(result.pts):
             return np.zeros(shape, np.uint8)  # an empty file cannot be mapped
         return np.memmap(result.pictures, np.uint8, "r", shape=shape)

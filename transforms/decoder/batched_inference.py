@@ -20,20 +20,19 @@ BATCHES_AHEAD = 2
 
 
 class BatchedInference:
-    """Computes features of pictures, in the order in which they are added. Use it as a context manager.
+    """Computes features of pictures or clips, in the order in which they are added. Use it as a context manager.
 
     Batches have the engine's size and may span segments. Otherwise, the last few pictures of each segment would be
     padded to a whole batch.
 
     Attributes:
-        batch_frames: number of pictures in each batch that the engine has run.
+        batch_frames: number of pictures, or of clips, in each batch that the engine has run.
     """
 
     def __init__(self, engine: Engine, top_labels: int) -> None:
         self._engine = engine
         self._top_labels = top_labels
-        p = engine.spec.preprocessing
-        self._shape = (engine.batch_size, p.height, p.width, p.channels)
+        self._shape = (engine.batch_size, *engine.spec.input_shape)
         self._batch = np.empty(self._shape, np.uint8)
         self._filled = 0
         self._done: list[FrameFeatures] = []
@@ -59,7 +58,7 @@ class BatchedInference:
         """Adds pictures; blocks while `BATCHES_AHEAD` batches are in flight.
 
         Args:
-            pictures: uint8 [n, height, width, channels]; they are copied.
+            pictures: the model's inputs, uint8 [n, *spec.input_shape]; they are copied.
 
         Raises:
             ModelError: an earlier batch does not fit into the device's memory.

@@ -1,7 +1,7 @@
 """Checks the types and shapes of what a decoder child returned, because hostile input may have corrupted the child."""
 
+import math
 from itertools import chain
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,8 @@ def _check_features(features: Any, count: int, spec: VisualSpec, k: int) -> None
 
 
 def _check_pictures(path: Any, count: int, spec: VisualSpec) -> None:
-    p = spec.preprocessing
     size_bytes = Path(path).stat().st_size if isinstance(path, str) and Path(path).is_file() else -1
-    _require(size_bytes == count * p.height * p.width * p.channels, "not a picture for every frame")
+    _require(size_bytes == count * math.prod(spec.input_shape), "not a picture for every frame")
 
 
 def _check_thumbnails(thumbnails: Any, count: int, highest: int) -> None:
@@ -109,7 +108,7 @@ def _check_regions(regions: Any, count: int) -> None:
         places = (one.score, one.share, *one.box, *one.centroid)
         _require(all(isinstance(value, float) and 0 <= value <= 1 for value in places), "a region of another size")
         _require(min(one.size) > 0 and max(one.size) <= MAX_SIDE_PIXELS, "a mask of another size")
-        _require(all(map(isfinite, one.seen)), "a mask of another place")
+        _require(all(map(math.isfinite, one.seen)), "a mask of another place")
         _require(_has_mask(one), "a region without a mask")
 
 

@@ -6,7 +6,7 @@ Decoded frames never leave the child as objects.
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,7 @@ from transforms.decoder.settings import DecoderSettings
 from transforms.decoder.spool import SpoolError
 from transforms.fault_points import fault_point
 from transforms.video import bounds, content_hash, fingerprint
+from transforms.video.clip_windows import ClipAssembler, ClipClock
 from transforms.video.content_hash import ContentHash
 from transforms.video.decode import DecodeReport, Sample, sample
 from transforms.video.failures import REASONS, Failure, VideoError
@@ -72,7 +73,7 @@ class ChildSettings:
 
 
 class FrameFeatures(NamedTuple):
-    """Features of n sampled frames of D-dimensional embeddings and k top labels.
+    """Features of n sampled frames, or of n clips, of D-dimensional embeddings and k top labels.
 
     Attributes:
         embeddings: float32 [n, D], as the model returns them.
@@ -90,11 +91,12 @@ class SegmentResult:
     """Result of decoding a segment.
 
     Attributes:
-        pts: int64 [n], presentation times of the n sampled frames in time-base units.
+        pts: int64 [n], presentation times in time-base units of the n sampled frames, or of the first frames of n
+            clips.
         time_s: float64 [n], seconds after the video's first frame.
         features: of the n frames; None if the worker has to compute them from `pictures`.
-        pictures: path of a file with the raw bytes of uint8 [n, height, width, channels]; None if the child runs the
-            model.
+        pictures: path of a file with the raw bytes of the model's n inputs, uint8 [n, *spec.input_shape]; None if the
+            child runs the model.
         report: statistics and damage.
         rotation: clockwise rotation in degrees that makes the pictures upright.
         decode_msec: milliseconds spent reading, decoding and converting.
@@ -171,7 +173,7 @@ def probe_video(path: str, segment_s: Fraction | None = None) -> VideoInfo | Fai
     fault_point("decoder.before_probe")
     try:
         info = probe(path, segment_s)
-        if _sampling is not None and _sampling.kind == "rate" and info.duration_s:
+        if _sampling is not None and _sampling.kind in ("rate", "clips") and info.duration_s:
             planned = _sampling.expected_samples(info.duration_s, info.fps or _sampling.value)
             bounds.in_force().check_frames("probe", planned)
         return info
@@ -214,17 +216,16 @@ def run_segment(segment: Segment, path: str, pictures: str = "0.frames") -> Segm
     """
     assert _state is not None, "start() has not run in this process"
     fault_point("decoder.before_segment")
-    collector = _collector(_state, pictures)
+    keeper = _keeper(_state, pictures)
+    window = segment.window(_state.settings.sampling)
+    collector = _Collector(_state, keeper, window.clips)
     report = DecodeReport()
-    pts: list[int] = []
-    time_s: list[float] = []
     failure: Failure | None = None
     began = time.perf_counter()
     try:
-        for one in sample(path, segment.info, segment.window(_state.settings.sampling), report):
+        for one in sample(path, segment.info, window, report):
             collector.take(one)
-            pts.append(one.pts)
-            time_s.append(one.time_s)
+        collector.finish()
     except VideoError as error:
         failure = error.failure
     except MemoryError:
@@ -235,23 +236,23 @@ def run_segment(segment: Segment, path: str, pictures: str = "0.frames") -> Segm
         failure = Failure("decode", "decoder_crash", f"the decoder process failed: {type(error).__name__}: {error}")
     took_msec = (time.perf_counter() - began) * 1000
     result = SegmentResult(
-        np.array(pts, np.int64),
-        np.array(time_s, np.float64),
-        features=collector.features(),
-        pictures=collector.pictures(),
+        np.array([row.pts for row in collector.rows], np.int64),
+        np.array([row.time_s for row in collector.rows], np.float64),
+        features=keeper.features(),
+        pictures=keeper.pictures(),
         report=report,
         rotation=collector.rotation,
-        decode_msec=took_msec - collector.infer_msec,
-        infer_msec=collector.infer_msec,
+        decode_msec=took_msec - keeper.infer_msec,
+        infer_msec=keeper.infer_msec,
         failure=failure,
-        thumbnails=tuple(collector.thumbnails),
-        regions=tuple(collector.regions),
+        thumbnails=tuple(row.thumbnail for row in collector.rows if row.thumbnail is not None),
+        regions=tuple(keeper.regions),
     )
     planned = segment.video.fingerprint
     return result if not planned or planned == fingerprint.current(path) else _of_changed_file(result, _state)
 
 
-def _collector(state: _State, pictures: str) -> "_Collector":
+def _keeper(state: _State, pictures: str) -> "_Keeper":
     if state.finder is not None:
         return _Finding(state)
     return _Inferring(state) if state.engine is not None else _Spooling(state, pictures)
@@ -288,23 +289,34 @@ def top(features: Features, k: int) -> FrameFeatures:
     return FrameFeatures(features.embeddings.astype(np.float32), order, scores)
 
 
+class _Row(NamedTuple):
+    """A row of the result: the time of a sampled frame, or of the first frame of a clip, and its thumbnail."""
+
+    pts: int
+    time_s: float
+    thumbnail: Thumbnail | None
+
+
+_Part = tuple[_Row, NDArray[np.uint8]]
+"""What a clip holds of each frame: the row that would begin with it, and its picture."""
+
+
 class _Collector:
-    """Converts frames to pictures and thumbnails; subclasses decide what to do with the pictures."""
+    """Converts frames to pictures and thumbnails, puts the pictures of clips together, and hands them to a keeper."""
 
-    infer_msec = 0.0
-
-    def __init__(self, state: _State) -> None:
-        self.state = state
+    def __init__(self, state: _State, keeper: "_Keeper", clips: ClipClock | None) -> None:
         self.rotation = 0
-        self.thumbnails: list[Thumbnail] = []
-        self.regions: list[tuple[FoundRegion, ...]] = []
+        self.rows: list[_Row] = []
+        self._keeper = keeper
+        self._assembler: ClipAssembler[_Part] | None = None if clips is None else ClipAssembler(clips)
+        self._preprocessing = state.spec.preprocessing
         self._painter = Painter(state.spec.preprocessing)
         height = state.settings.thumbnail_height
         self._thumbnailer = Thumbnailer(height, state.spec.preprocessing) if height else None
         self._count = 0
 
     def take(self, one: Sample) -> None:
-        """Converts a sample to a picture and keeps it.
+        """Converts a sample to a picture, and keeps it or the clips that it completes.
 
         Raises:
             VideoError: a bound is exceeded, or the frame cannot be converted.
@@ -312,40 +324,70 @@ class _Collector:
         """
         if not self._count:
             self.rotation = Orientation.of(one.frame).degrees
-        self._count += 1
+        is_row = self._assembler is None or one.begins is not None
+        self._count += is_row
         bounds.in_force().check_frames("decode", self._count)
         bounds.in_force().check_picture("decode", one.frame.width, one.frame.height)
         upright = self._painter.upright(one.frame, one.pixel_aspect, one.is_field)
-        thumbnail = None if self._thumbnailer is None else self._thumbnailer.make(one, upright)
-        self.keep(finish(upright, self.state.spec.preprocessing), one)
-        if thumbnail is not None:
-            self.thumbnails.append(thumbnail)
+        thumbnail = self._thumbnailer.make(one, upright) if self._thumbnailer is not None and is_row else None
+        row, picture = _Row(one.pts, one.time_s, thumbnail), finish(upright, self._preprocessing)
+        if self._assembler is None:
+            self._keep(row, picture, one)
+        else:
+            self._keep_clips(self._assembler.add(one.t, one.begins, (row, picture)))
         fault_point("decoder.after_picture")
 
-    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
-        """Keeps a picture uint8 [height, width, channels] of a frame, or its features."""
+    def finish(self) -> None:
+        """Keeps the clips that the video's end cuts short.
+
+        Raises:
+            SpoolError: a clip cannot be written.
+        """
+        if self._assembler is not None:
+            self._keep_clips(self._assembler.finish())
+
+    def _keep_clips(self, clips: Iterable[list[_Part]]) -> None:
+        for clip in clips:
+            self._keep(clip[0][0], np.stack([picture for _, picture in clip]), None)
+
+    def _keep(self, row: _Row, given: NDArray[np.uint8], one: Sample | None) -> None:
+        self._keeper.keep(given, one)
+        self.rows.append(row)
+
+
+class _Keeper:
+    """Keeps the model's inputs, or what the model makes of them."""
+
+    infer_msec = 0.0
+
+    def __init__(self) -> None:
+        self.regions: list[tuple[FoundRegion, ...]] = []
+
+    def keep(self, given: NDArray[np.uint8], one: Sample | None) -> None:
+        """Keeps an input of the model, uint8 [*spec.input_shape], or its features; `one` is the frame of a picture."""
         raise NotImplementedError
 
     def features(self) -> FrameFeatures | None:
-        """Returns the features of all pictures; None if they were not computed."""
+        """Returns the features of all inputs; None if they were not computed."""
         return None
 
     def pictures(self) -> str | None:
-        """Returns the path of the finished file of pictures; None if they were not written."""
+        """Returns the path of the finished file of inputs; None if they were not written."""
         return None
 
 
-class _Inferring(_Collector):
-    """Runs the model on each picture."""
+class _Inferring(_Keeper):
+    """Runs the model on each input."""
 
     def __init__(self, state: _State) -> None:
-        super().__init__(state)
+        super().__init__()
+        self.state = state
         self._rows: list[FrameFeatures] = []
 
-    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
+    def keep(self, given: NDArray[np.uint8], one: Sample | None) -> None:
         assert self.state.engine is not None
         began = time.perf_counter()
-        self._rows.append(top(self.state.engine.infer(picture[np.newaxis]), self.state.settings.top_labels))
+        self._rows.append(top(self.state.engine.infer(given[np.newaxis]), self.state.settings.top_labels))
         self.infer_msec += (time.perf_counter() - began) * 1000
 
     def features(self) -> FrameFeatures:
@@ -357,27 +399,27 @@ class _Inferring(_Collector):
 class _Finding(_Inferring):
     """Runs the model on each picture and finds its regions."""
 
-    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
-        assert self.state.finder is not None
+    def keep(self, given: NDArray[np.uint8], one: Sample | None) -> None:
+        assert self.state.finder is not None and one is not None, "clips have no regions"
         began = time.perf_counter()
-        looked = self.state.finder.look(one, picture)
+        looked = self.state.finder.look(one, given)
         self._rows.append(top(looked.features, self.state.settings.top_labels))
         self.regions.append(looked.regions)
         self.infer_msec += (time.perf_counter() - began) * 1000
 
 
-class _Spooling(_Collector):
-    """Writes the pictures to a file in the spool folder."""
+class _Spooling(_Keeper):
+    """Writes the inputs to a file in the spool folder."""
 
     def __init__(self, state: _State, name: str) -> None:
-        super().__init__(state)
+        super().__init__()
         self._path = os.path.join(state.settings.spool, name)
         with _spool_errors(self._path):
             self._file = open(self._path, "xb")  # noqa: SIM115 - closed in pictures()
 
-    def keep(self, picture: NDArray[np.uint8], one: Sample) -> None:
+    def keep(self, given: NDArray[np.uint8], one: Sample | None) -> None:
         with _spool_errors(self._path):
-            self._file.write(picture.tobytes())
+            self._file.write(given.tobytes())
 
     def pictures(self) -> str:
         with _spool_errors(self._path):

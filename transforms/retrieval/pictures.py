@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.retrieval.errors import RetrievalError
+from models.visual.spec import VisualSpec
 from transforms import storage
 
 
@@ -30,6 +31,19 @@ def pictures_in(path: str) -> list[str]:
     if not found:
         raise RetrievalError(f"there is no picture in {path}")
     return found
+
+
+def require_pictures(spec: VisualSpec) -> None:
+    """Refuses a model that cannot tell anything of a single picture.
+
+    Raises:
+        RetrievalError: the model looks at clips.
+    """
+    if spec.clip is not None:
+        raise RetrievalError(
+            f"{spec.name} looks at {spec.clip.frames} frames at a time and tells nothing of a single picture: use a "
+            "video or words"
+        )
 
 
 def read_picture(path: str) -> NDArray[np.uint8]:

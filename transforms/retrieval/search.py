@@ -39,7 +39,7 @@ from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.catalog.stored_index import StoredIndex
 from transforms.retrieval.filters import Filters, matching
-from transforms.retrieval.pictures import pictures_in, read_picture
+from transforms.retrieval.pictures import pictures_in, read_picture, require_pictures
 from transforms.retrieval.relevance import FEW_VIDEOS, LIKELY, Evidence, relevance
 from transforms.storage import path_of_uri
 
@@ -209,9 +209,14 @@ class CatalogSearch:
         return self.embedding(self.embedding_of(rgb))
 
     def embedding_of(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Returns the embedding, float32 [D], of an upright RGB picture as of `picture`. Errors as `pictures`."""
+        """Returns the embedding, float32 [D], of an upright RGB picture as of `picture`.
+
+        Raises:
+            RetrievalError: the catalog's model looks at clips, or gives no usable numbers.
+        """
         from models.visual.preprocess import preprocess
 
+        require_pictures(self.bundle.spec)
         embedding: NDArray[np.float32] = self._usable_embeddings(
             preprocess(rgb, self.bundle.spec.preprocessing)[np.newaxis]
         )[0]
@@ -246,12 +251,19 @@ class CatalogSearch:
         number = self._number_of(uri)
         if number is not None:
             return Query(self.index.direction_at(number, time_s))
-        from transforms.video.stills import picture_at
+        given = self._input_at(path_of_uri(uri), time_s)
+        if given is None:
+            what = "clip" if self.bundle.spec.clip else "picture"
+            raise RetrievalError(f"cannot search with {uri}: it gives no {what} at {time_s:g} s")
+        return self.pictures(given[np.newaxis])
 
-        picture = picture_at(path_of_uri(uri), time_s, self.bundle.spec.preprocessing)
-        if picture is None:
-            raise RetrievalError(f"cannot search with {uri}: it gives no picture at {time_s:g} s")
-        return self.pictures(picture[np.newaxis])
+    def _input_at(self, path: str, time_s: float) -> NDArray[np.uint8] | None:
+        from transforms.video.stills import clip_at, picture_at
+
+        spec = self.bundle.spec
+        if spec.clip is not None:
+            return clip_at(path, time_s, spec.preprocessing, spec.clip)
+        return picture_at(path, time_s, spec.preprocessing)
 
     def combined(self, wanted: Sequence[Query], unwanted: Sequence[Query] = ()) -> Query:
         """Makes one query of several parts: words, pictures, videos and moments in any mix.
@@ -295,25 +307,32 @@ class CatalogSearch:
         return number
 
     def video(self, path: str) -> Query:
-        """Makes a query of a video file: the mean of `QUERY_FRAMES` frames spread over it.
+        """Makes a query of a video file: the mean of `QUERY_FRAMES` frames, or as many clips, spread over it.
 
         Raises:
             RetrievalError: no frame can be decoded, or the model gives no usable numbers for any.
         """
         from transforms.video.failures import VideoError
-        from transforms.video.stills import spread_pictures
 
         try:
-            pictures = spread_pictures(path_of_uri(path), self.bundle.spec.preprocessing, QUERY_FRAMES)
+            given = self._inputs_of(path_of_uri(path))
         except VideoError as error:
             why = storage.reason_of(error.__cause__) if isinstance(error.__cause__, OSError) else str(error)
             raise RetrievalError(f"cannot search with {path}: {why}") from error
-        if not pictures:
+        if not given:
             raise RetrievalError(f"cannot search with {path}: it gives no frame")
-        return self.pictures(np.stack(pictures))
+        return self.pictures(np.stack(given))
+
+    def _inputs_of(self, path: str) -> list[NDArray[np.uint8]]:
+        from transforms.video.stills import spread_clips, spread_pictures
+
+        spec = self.bundle.spec
+        if spec.clip is not None:
+            return spread_clips(path, spec.preprocessing, spec.clip, QUERY_FRAMES)
+        return spread_pictures(path, spec.preprocessing, QUERY_FRAMES)
 
     def pictures(self, pictures: NDArray[np.uint8]) -> Query:
-        """Makes a query of the mean of preprocessed pictures, uint8 [n, height, width, channels].
+        """Makes a query of the mean of n of the model's inputs, uint8 [n, *spec.input_shape].
 
         Raises:
             RetrievalError: the model gives no usable numbers for any of them.

@@ -18,6 +18,7 @@ from transforms.video.demux import HOLE_S, Damage, Hole, frame_rate, read_packet
 from transforms.video.failures import VideoError, reason_of
 from transforms.video.packets import (
     PacketTable,
+    Rows,
     Stretch,
     UnusableTimes,
     Window,
@@ -25,6 +26,7 @@ from transforms.video.packets import (
     find_start,
     plan,
     read_table,
+    rows_of,
 )
 from transforms.video.probe import VideoInfo
 from transforms.video.random_access import picture_size
@@ -47,6 +49,8 @@ class Sample:
         frame: the decoded picture, before rotation.
         pixel_aspect: width over height of one pixel; None for square pixels.
         is_field: whether `frame` is a single field of a picture that is twice as high.
+        t: presentation time in time-base units after the video's first frame.
+        begins: number of the clip that begins with it; None if none does, or if samples are single frames.
     """
 
     pts: int
@@ -54,6 +58,8 @@ class Sample:
     frame: VideoFrame
     pixel_aspect: Fraction | None
     is_field: bool = False
+    t: int = 0
+    begins: int | None = None
 
 
 @dataclass
@@ -61,7 +67,7 @@ class DecodeReport:
     """Statistics of decoding a segment, filled while its samples are read.
 
     Attributes:
-        samples_expected: samples that the packets promise; None if only decoding can tell.
+        samples_expected: rows (samples, or clips of several) that the packets promise; None if only decoding can tell.
         frames_decoded: frames that the decoder returned.
         errors: packets that could not be read or decoded.
         first_error: message of the first error.
@@ -217,33 +223,35 @@ def _sample_wanted(
     with _open_at(path, stream, start_t) as source:
         table = read_table(source, start_t, first_pts, window)
         wanted = choose(table, window)
+        rows = rows_of(table, window, wanted)
         report.take(table.damage)
         report.note_holes(table.damage.holes, source, window)
         report.bytes_read += table.size_bytes
-        report.note_lost_bytes(table.damage, len(wanted))
-        report.samples_expected = len(wanted) + report.samples_lost
+        report.note_lost_bytes(table.damage, rows.count)
+        report.samples_expected = rows.count + report.samples_lost
         if table.end_reached and table.pts:
             report.end_s = float(table.end_t * source.time_base)
         stretches = plan(table, wanted)
         if table.kept is not None:
             frames = _decode_stretches(source, table.kept, table, stretches, first_pts, report)
-            yield from _samples(frames, window, first_pts, source, report)
+            yield from _samples(frames, window, rows, first_pts, source, report)
             return
     with _open_at(path, stream, start_t) as source:
         packets = read_packets(source, start_t, first_pts)
         frames = _decode_stretches(source, packets, table, stretches, first_pts, report)
-        yield from _samples(frames, window, first_pts, source, report)
+        yield from _samples(frames, window, rows, first_pts, source, report)
 
 
 def _samples(
-    frames: Iterator[VideoFrame], window: Window, first_pts: int, source: Source, report: DecodeReport
+    frames: Iterator[VideoFrame], window: Window, rows: Rows, first_pts: int, source: Source, report: DecodeReport
 ) -> Iterator[Sample]:
     for frame in frames:
         # Containers also mark recovery points of intra refresh as keyframes; only the decoder's mark is right.
         if window.sampling.kind == "keyframes" and not frame.key_frame:
             report.samples_expected = (report.samples_expected or 1) - 1
             continue
-        yield _sample_of(frame, frame.pts or 0, first_pts, source)
+        t = (frame.pts or 0) - first_pts
+        yield _sample_of(frame, t, first_pts, source, rows.begins.get(t))
 
 
 def _decode_stretches(
@@ -323,8 +331,9 @@ def sample_in_order(
                 continue
             index += 1
             if window.owns(index, frame.key_frame, previous, t):
-                samples += 1
-                yield _sample_of(frame, t + timeline.first_pts, timeline.first_pts, source)
+                begins = None if window.clips is None else window.tick_of(previous, t)
+                samples += window.clips is None or begins is not None
+                yield _sample_of(frame, t, timeline.first_pts, source, begins)
             pauses.look(previous, t, report.errors, damage.lost_bytes)
             previous = t
             if window.is_past(t):
@@ -456,6 +465,6 @@ class _Timeline:
         return max(1, round(1 / (rate * self.info.time_base)))
 
 
-def _sample_of(frame: VideoFrame, pts: int, first_pts: int, source: Source) -> Sample:
+def _sample_of(frame: VideoFrame, t: int, first_pts: int, source: Source, begins: int | None) -> Sample:
     is_field = frame.interlaced_frame and source.stream.codec_context.name in FIELD_CODECS
-    return Sample(pts, float((pts - first_pts) * source.time_base), frame, source.pixel_aspect, is_field)
+    return Sample(t + first_pts, float(t * source.time_base), frame, source.pixel_aspect, is_field, t, begins)

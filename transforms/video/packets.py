@@ -5,6 +5,7 @@ no wanted frame needs (the tail of a GOP) are never given to the decoder, and th
 other frame refers to.
 """
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from fractions import Fraction
 
 from av.packet import Packet
 
+from transforms.video.clip_windows import ClipClock, count_clips
 from transforms.video.demux import Damage, Hole, is_header, read_packets
 from transforms.video.failures import VideoError
 from transforms.video.random_access import is_clean_entry, may_be_keyframe, parameter_kinds, parameters
@@ -37,6 +39,8 @@ class Window:
         end_tick: one past the last tick owned; None to the end of the video.
         start_t: first ``t`` owned, if frames are not chosen by ticks.
         end_t: one past the last ``t`` owned; None to the end of the video.
+        clips: when the clips that begin at the ticks want frames; None for a sampling of single frames. The frames of
+            an owned clip are samples, also after the end of the window.
     """
 
     sampling: Sampling
@@ -45,6 +49,7 @@ class Window:
     end_tick: int | None
     start_t: int
     end_t: int | None
+    clips: ClipClock | None = None
 
     @property
     def needs_count(self) -> bool:
@@ -65,14 +70,27 @@ class Window:
             previous_t: time of the frame before it; None for the first frame.
             t: time of the frame.
         """
+        if self.clips is not None:
+            return self.clips.wants(self.ticks, previous_t, t)
         if self.clock is not None:
-            tick = self.clock.owner(previous_t, t)
-            return tick is not None and tick >= self.first_tick and (self.end_tick is None or tick < self.end_tick)
+            return self.tick_of(previous_t, t) is not None
         inside = t >= self.start_t and (self.end_t is None or t < self.end_t)
         return inside and (is_key if self.sampling.kind == "keyframes" else index % int(self.sampling.value) == 0)
 
+    @property
+    def ticks(self) -> range:
+        """The ticks owned."""
+        return range(self.first_tick, sys.maxsize if self.end_tick is None else self.end_tick)
+
+    def tick_of(self, previous_t: int | None, t: int) -> int | None:
+        """Returns the owned tick whose sample is the frame at `t`; None if there is none. See `TickClock.owner`."""
+        tick = None if self.clock is None else self.clock.owner(previous_t, t)
+        return tick if tick is not None and tick in self.ticks else None
+
     def is_past(self, t: int) -> bool:
         """Returns whether no frame after `t` can be a sample of the window."""
+        if self.clips is not None:
+            return self.end_tick is not None and self.clips.is_full(self.end_tick - 1, t)
         if self.clock is not None:
             last = self.clock.last_tick(t)
             limit = self.clock.limit
@@ -234,16 +252,43 @@ def choose(table: PacketTable, window: Window) -> list[int]:
     """Returns the indices of the packets whose frames are the window's samples, in presentation order."""
     if not table.pts:
         return []
-    # After a seek, frames shown before the keyframe cannot be decoded; they lie before the window.
-    earliest_t = 0 if table.from_start else table.pts[0]
-    shown = sorted((t, i) for i, t in enumerate(table.pts) if table.is_shown[i] and t >= earliest_t)
     previous: int | None = None
     wanted = []
-    for index, (t, i) in enumerate(shown):
+    for index, (t, i) in enumerate(_shown(table)):
         if window.owns(index, table.is_key[i], previous, t):
             wanted.append(i)
         previous = t
     return wanted
+
+
+def _shown(table: PacketTable) -> list[tuple[int, int]]:
+    """Returns (time, index) of the packets whose frames can be decoded, in presentation order."""
+    # After a seek, frames shown before the keyframe cannot be decoded; they lie before the window.
+    earliest_t = 0 if table.from_start else table.pts[0]
+    return sorted((t, i) for i, t in enumerate(table.pts) if table.is_shown[i] and t >= earliest_t)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that the samples of a window give.
+
+    Attributes:
+        count: number of rows.
+        begins: number of the clip that begins with the frame at that time; empty for a sampling of single frames.
+    """
+
+    count: int
+    begins: dict[int, int]
+
+
+def rows_of(table: PacketTable, window: Window, wanted: Sequence[int]) -> Rows:
+    """Returns which rows the wanted packets of a window give: one each, or one for each clip that exists."""
+    if window.clips is None or not wanted:
+        return Rows(len(wanted), {})
+    times = [t for t, _ in _shown(table)]
+    ticks = {t: window.tick_of(before, t) for before, t in zip([None, *times], times, strict=False)}
+    begins = {t: tick for t, tick in ticks.items() if tick is not None}
+    return Rows(count_clips(window.clips, begins.values(), times[-1]), begins)
 
 
 def plan(table: PacketTable, wanted: Sequence[int]) -> list[Stretch]:

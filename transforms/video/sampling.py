@@ -4,6 +4,8 @@ All times are whole time-base units after the video's first frame (``t``), so th
 For a rate r and a time base b, tick k is at k / r seconds. The sample for tick k is the first frame with
 ``t * b >= k / r - b / 2`` (half a time-base unit of tolerance); a frame is used at most once, for the earliest
 tick it serves. A segment owns the ticks in [start, end), so cutting a video never changes which frames are taken.
+
+A clip model's sampling has one tick for each clip: tick k is the beginning of clip k (see `clip_windows`).
 """
 
 import math
@@ -12,7 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-Kind = Literal["rate", "keyframes", "every", "count"]
+from models.visual.clip_spec import ClipSpec, exact_number, exact_text
+from models.visual.errors import ModelError
+
+Kind = Literal["rate", "keyframes", "every", "count", "clips"]
 
 
 class SamplingError(ValueError):
@@ -24,16 +29,25 @@ class Sampling:
     """How frames are chosen. `parse` reads its text form, and ``str`` returns it.
 
     Attributes:
-        kind: ``rate`` (by time), ``keyframes``, ``every`` (every n-th frame) or ``count`` (n frames per video).
-        value: frames per second for ``rate``, n for ``every`` and ``count``, 1 for ``keyframes``.
+        kind: ``rate`` (by time), ``keyframes``, ``every`` (every n-th frame), ``count`` (n frames per video) or
+            ``clips`` (of several frames each).
+        value: frames per second for ``rate``, n for ``every`` and ``count``, 1 for ``keyframes``, clips per second for
+            ``clips``.
+        clip: what a clip holds, for ``clips``; otherwise None.
     """
 
     kind: Kind
     value: Fraction
+    clip: ClipSpec | None = None
+
+    @classmethod
+    def of_clips(cls, clip: ClipSpec) -> "Sampling":
+        """Returns the sampling of a clip model."""
+        return cls("clips", 1 / clip.stride, clip)
 
     @classmethod
     def parse(cls, text: str) -> "Sampling":
-        """Reads ``<rate>fps``, ``keyframes``, ``every:<n>`` or ``count:<n>``.
+        """Reads ``<rate>fps``, ``keyframes``, ``every:<n>``, ``count:<n>`` or ``clips:<n>@<rate>fps/<stride>s``.
 
         Raises:
             SamplingError: the text has none of these forms, or its number is not positive.
@@ -43,12 +57,15 @@ class Sampling:
             return cls("keyframes", Fraction(1))
         rate = re.fullmatch(r"(\d+(?:\.\d+)?(?:/\d+)?)\s*fps", text)
         number = re.fullmatch(r"(every|count):(\d+)", text)
+        clips = re.fullmatch(r"clips:(\d+)@([\d./]+)fps/([\d./]+)s", text)
         try:
             if rate:
-                return cls("rate", _positive(_fraction(rate[1])))
+                return cls("rate", _positive(exact_number(rate[1])))
+            if clips:
+                return cls.of_clips(ClipSpec(int(clips[1]), clips[2], clips[3]))
             if number:
                 return cls("every" if number[1] == "every" else "count", _positive(Fraction(number[2])))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, ModelError):
             pass  # the same error as for text of no known form
         raise SamplingError(
             f"cannot understand the sampling {text!r}: use for example 1fps, 0.2fps, keyframes, every:10 or count:16"
@@ -58,7 +75,9 @@ class Sampling:
         if self.kind == "keyframes":
             return "keyframes"
         if self.kind == "rate":
-            return f"{_decimal(self.value)}fps"
+            return f"{exact_text(self.value)}fps"
+        if self.clip is not None:
+            return f"clips:{self.clip.frames}@{self.clip.rate}fps/{self.clip.stride_s}s"
         return f"{self.kind}:{self.value}"
 
     def clock(self, time_base: Fraction, duration_s: Fraction | None) -> "TickClock | None":
@@ -70,7 +89,7 @@ class Sampling:
             time_base: seconds per time-base unit.
             duration_s: duration of the video in seconds; None if it is unknown.
         """
-        if self.kind == "rate":
+        if self.kind in ("rate", "clips"):
             return TickClock(self.value * time_base)
         if self.kind == "count":
             if not duration_s:
@@ -87,6 +106,8 @@ class Sampling:
         """
         if self.kind == "rate":
             return max(1, math.ceil(duration_s * min(self.value, fps)))
+        if self.kind == "clips":
+            return max(1, math.ceil(duration_s * self.value))
         if self.kind == "count":
             return int(self.value)
         if self.kind == "every":
@@ -132,17 +153,7 @@ class TickClock:
         return -((p - 2 * tick * q) // (2 * p))
 
 
-def _fraction(text: str) -> Fraction:
-    numerator, _, denominator = text.partition("/")
-    return Fraction(numerator) / Fraction(denominator or "1")
-
-
 def _positive(value: Fraction) -> Fraction:
     if value <= 0:
         raise ValueError("not positive")
     return value
-
-
-def _decimal(value: Fraction) -> str:
-    decimal = f"{float(value):.12g}"
-    return decimal if Fraction(decimal) == value else str(value)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from transforms.video.clip_windows import ClipClock
 from transforms.video.packets import Window
 from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling
@@ -180,12 +181,13 @@ def window_of(info: VideoInfo, sampling: Sampling, start_s: Fraction, end_s: Fra
     """
     base = info.time_base
     clock = sampling.clock(base, info.duration_s)
+    clips = None if sampling.clip is None else ClipClock.of(sampling.clip, base)
     first: int = 0
     end: int | None = 0
     if clock is not None:
         first = clock.first_at(start_s, base)
         end = clock.first_at(end_s, base) if end_s is not None else None
-    return Window(sampling, clock, first, end, _ceil_t(start_s, base), _end_t(end_s, base))
+    return Window(sampling, clock, first, end, _ceil_t(start_s, base), _end_t(end_s, base), clips)
 
 
 def is_anchor(video: Video) -> bool:

@@ -1,12 +1,15 @@
-"""Decodes a few sampled frames of a video, or of a part of it, into model pictures."""
+"""Decodes a few sampled frames or clips of a video, or of a part of it, into a model's inputs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.visual.clip_spec import ClipSpec, exact_text
 from models.visual.spec import Preprocessing
+from transforms.video.clip_windows import ClipAssembler
 from transforms.video.decode import DecodeReport, sample
 from transforms.video.failures import VideoError
 from transforms.video.pixels import Painter
@@ -69,6 +72,86 @@ def spread_pictures(path: str, preprocessing: Preprocessing, count: int) -> list
     info = probe(path)
     sampling = Sampling("count", Fraction(count)) if info.duration_s else Sampling("rate", Fraction(1))
     return list(pictures_between(path, info, sampling, preprocessing))
+
+
+def clips_between(
+    path: str,
+    info: VideoInfo,
+    clip: ClipSpec,
+    preprocessing: Preprocessing,
+    start_s: Fraction = Fraction(0),
+    end_s: Fraction | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Decodes the clips that begin in a part of a video (see `clip_windows`), in order of time.
+
+    Args:
+        path: the video file.
+        info: what `probe` returned for it.
+        clip: which frames a clip holds, and how often one begins.
+        preprocessing: size and cropping of the pictures.
+        start_s: start of the part, in seconds after the first frame.
+        end_s: end of the part (exclusive), in seconds after the first frame; None for the end of the video. A clip that
+            begins before it may end after it.
+
+    Yields:
+        One clip after the other: uint8 [frames, height, width, channels].
+
+    Raises:
+        VideoError: the file cannot be opened or decoded, or a frame cannot be converted.
+    """
+    window, painter = window_of(info, Sampling.of_clips(clip), start_s, end_s), Painter(preprocessing)
+    assert window.clips is not None
+    assembler: ClipAssembler[NDArray[np.uint8]] = ClipAssembler(window.clips)
+    for one in sample(path, info, window, DecodeReport()):
+        picture = painter.paint(one.frame, one.pixel_aspect, one.is_field)
+        yield from map(np.stack, assembler.add(one.t, one.begins, picture))
+    yield from map(np.stack, assembler.finish())
+
+
+def spread_clips(path: str, preprocessing: Preprocessing, clip: ClipSpec, count: int) -> list[NDArray[np.uint8]]:
+    """Decodes at most about `count` clips spread evenly over a video; all of them if its duration is unknown.
+
+    Args:
+        path: the video file.
+        preprocessing: size and cropping of the pictures.
+        clip: which frames a clip holds, and the least distance of two clips.
+        count: number of clips.
+
+    Returns:
+        Clips uint8 [frames, height, width, channels], in order of time; empty if the video has no frame.
+
+    Raises:
+        VideoError: the file cannot be opened or decoded, or a frame cannot be converted.
+    """
+    info = probe(path)
+    stride_s = max(clip.stride, (info.duration_s or Fraction(0)) / count)
+    return list(clips_between(path, info, replace(clip, stride_s=exact_text(stride_s)), preprocessing))
+
+
+def clip_at(path: str, time_s: float, preprocessing: Preprocessing, clip: ClipSpec) -> NDArray[np.uint8] | None:
+    """Decodes the clip that begins with the first frame at or after a time.
+
+    Args:
+        path: the video file.
+        time_s: seconds after the first frame.
+        preprocessing: size and cropping of the pictures.
+        clip: which frames a clip holds; its stride does not matter.
+
+    Returns:
+        A clip uint8 [frames, height, width, channels]; None if the file is unreadable, or has no frame there or too few
+        frames after it.
+    """
+    start_s = max(Fraction(0), Fraction(time_s) - TIME_TOLERANCE_S)
+    any_frame = replace(clip, stride_s=exact_text(TIME_TOLERANCE_S))
+    try:
+        info = probe(path)
+        for end_s in (start_s + NEAR_S, None):
+            clips = clips_between(path, info, any_frame, preprocessing, start_s, end_s)
+            if (found := next(clips, None)) is not None:
+                return found
+        return None
+    except (VideoError, OSError):
+        return None
 
 
 def picture_at(path: str, time_s: float, preprocessing: Preprocessing) -> NDArray[np.uint8] | None:

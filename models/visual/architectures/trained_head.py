@@ -1,6 +1,7 @@
 """A classifier that this project trained, as a visual model; see `models.heads.saved`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,14 @@ def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
         scores_function(model, about), about.reach_frames, about.backbone, backbone.spec.labels, backbone.classifier,
         about.longest_s,
     )  # fmt: skip
-    spec = VisualSpec(
-        path.stem, backbone.spec.preprocessing, embed, about.labels, VisualSpec.seen_threshold, about.thresholds
-    )
+    spec = replace(backbone.spec, name=path.stem, labels=about.labels, **_thresholds(about))
     with_map = _with_map(backbone, head, len(about.labels)) if backbone.with_map is not None else None
     function = _on_pictures(backbone, head, len(about.labels))
     return LoadedModel(spec, function, linear_classifier(model, about), head, with_map)
+
+
+def _thresholds(about: SavedHead) -> dict[str, Any]:
+    return {"seen_threshold": VisualSpec.seen_threshold, "thresholds": about.thresholds}
 
 
 def _on_pictures(backbone: LoadedModel, head: SequenceHead, classes: int) -> Callable[[Any], tuple[Any, Any]]:
@@ -91,8 +94,8 @@ def _network(path: Path, about: SavedHead, model: Any) -> LoadedModel:
         about.preprocessing,
         int(embedding.shape[-1]),
         about.labels,
-        VisualSpec.seen_threshold,
-        about.thresholds,
+        clip=about.clip,
+        **_thresholds(about),
     )
 
     def function(images: Any) -> tuple[Any, Any]:

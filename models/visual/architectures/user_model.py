@@ -2,7 +2,8 @@
 
 A sidecar ``<model>.spec.json`` may describe it (see `models.visual.sidecar`); its ``embedding_layer`` is a layer of a
 ``.keras`` file or an output of the signature. Without a sidecar, pictures are cropped to the model's input size and
-passed as 0..255, and classes are numbered.
+passed as 0..255, and classes are numbered. A model of clips needs a sidecar, because its input does not tell how far
+apart the frames are.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.visual.architectures.keras_parts import take_apart, with_feature_map
+from models.visual.clip_spec import ClipSpec
 from models.visual.errors import ModelError, first_line
 from models.visual.loaded import LoadedModel
 from models.visual.sidecar import Sidecar, read_sidecar, sidecar_path
@@ -61,7 +63,7 @@ def load(path: Path) -> LoadedModel:
     """Load the model; a ``.keras`` file runs no code that Keras's safe mode does not allow.
 
     Raises:
-        ModelError: It cannot be loaded, or its input is not a picture.
+        ModelError: It cannot be loaded, or its input is neither a picture nor a clip.
     """
     sidecar = read_sidecar(path)
     if path.is_dir():
@@ -77,7 +79,7 @@ def _load_keras(path: Path, sidecar: Sidecar) -> LoadedModel:
         inputs = list(model.inputs)
     except Exception as error:  # the reader raises many types
         raise ModelError(f"cannot load {path}: {first_line(error)}") from error
-    _require_picture(path, tuple(inputs[0].shape))
+    _require_picture_or_clip(path, tuple(inputs[0].shape), sidecar)
     try:
         parts = take_apart(model, sidecar.embedding_layer)
     except ModelError as error:
@@ -105,7 +107,7 @@ def _load_saved_model(path: Path, sidecar: Sidecar) -> LoadedModel:
         raise ModelError(f"{path} takes {len(inputs)} inputs ({', '.join(inputs)}); a visual model takes one")
     name, given = next(iter(inputs.items()))
     ends = _ends(path, serve.structured_outputs, sidecar.embedding_layer)
-    _require_picture(path, tuple(given.shape))
+    _require_picture_or_clip(path, tuple(given.shape), sidecar)
     embedding, scores = (serve.structured_outputs[end] for end in ends)
     if len(embedding.shape) != 2 or len(scores.shape) != 2:
         raise ModelError(f"{path}: embedding {embedding.shape} and scores {scores.shape} must be vectors")
@@ -151,13 +153,50 @@ def normalised(call: Callable[[Any], Any], p: Preprocessing) -> Callable[[Any], 
     return function
 
 
-def _require_picture(path: Path, shape: tuple[int | None, ...]) -> None:
-    if len(shape) != 4 or shape[3] not in (1, 3, None):
-        raise ModelError(f"{path} takes {shape}; a visual model takes (batch, height, width, 1 or 3)")
+def clip_of(path: Path) -> ClipSpec | None:
+    """Return which frames a model's inputs hold, by its sidecar alone; None for a model of pictures.
+
+    Raises:
+        ModelError: The sidecar cannot be read.
+    """
+    try:
+        return read_sidecar(path).clip_spec
+    except ModelError as error:
+        raise ModelError(f"{sidecar_path(path)}: {error}") from error
+
+
+def _require_picture_or_clip(path: Path, shape: tuple[int | None, ...], sidecar: Sidecar) -> None:
+    if len(shape) == 5:
+        _require_clip(path, shape, sidecar)
+    elif len(shape) != 4 or shape[3] not in (1, 3, None):
+        raise ModelError(
+            f"{path} takes {shape}; a visual model takes (batch, height, width, 1 or 3), or clips (batch, frames, "
+            "height, width, 1 or 3)"
+        )
+    elif sidecar.clip is not None:
+        raise ModelError(f"{path} takes pictures {shape}; leave out clip in {sidecar_path(path)}")
+
+
+def _require_clip(path: Path, shape: tuple[int | None, ...], sidecar: Sidecar) -> None:
+    if shape[4] not in (1, 3, None):
+        order = {1: "(batch, channels, frames, height, width)", 2: "(batch, frames, channels, height, width)"}
+        found = next((order[axis] for axis in order if shape[axis] in (1, 3)), "no channels at the end")
+        raise ModelError(
+            f"{path} takes {shape}, which looks like {found}; a clip model takes (batch, frames, height, width, 1 or "
+            "3): let the model begin with a transposition"
+        )
+    clip = clip_of(path)
+    if clip is None:
+        raise ModelError(
+            f'{path} takes clips {shape}; say in {sidecar_path(path)} which frames they hold: {{"clip": {{"frames": '
+            f'{shape[1] or 16}, "rate": 8, "stride_s": 2}}}}'
+        )
+    if shape[1] not in (None, clip.frames):
+        raise ModelError(f"{sidecar_path(path)} says {clip.frames} frames a clip, but {path} takes {shape[1]}")
 
 
 def _spec(form: _Form) -> VisualSpec:
-    path, sidecar, (_, height, width, channels) = form.path, form.sidecar, form.input_shape
+    path, sidecar, (height, width, channels) = form.path, form.sidecar, form.input_shape[-3:]
     base = Preprocessing(height or 224, width or 224, mean=(0.0,), std=(1.0,))
     if channels == 1:
         base = replace(base, colour="grey")
@@ -173,4 +212,5 @@ def _spec(form: _Form) -> VisualSpec:
     labels = sidecar.labels or tuple(f"class {i}" for i in range(form.classes))
     if len(labels) != form.classes or len(set(labels)) != len(labels):
         raise ModelError(f"{sidecar_path(path)} names {len(set(labels))} different labels for {form.classes} classes")
-    return VisualSpec(path.stem, preprocessing, form.embedding_size, labels, sidecar.seen_threshold)
+    clip = sidecar.clip_spec
+    return VisualSpec(path.stem, preprocessing, form.embedding_size, labels, sidecar.seen_threshold, clip=clip)

@@ -10,7 +10,7 @@ from models.visual.features import Features
 
 
 class LiteRtEngine:
-    """Runs ``model.tflite`` picture by picture, so that features never depend on the batch. Thread-safe.
+    """Runs ``model.tflite`` input by input, so that features never depend on the batch. Thread-safe.
 
     A call runs on one thread, because processes scale better than threads on a CPU: two processes reached 193 to 205
     frames/s, one process with two threads 130 to 181.
@@ -30,7 +30,7 @@ class LiteRtEngine:
             self._outputs = [output["index"] for output in interpreter.get_output_details()]
 
     def infer(self, images: NDArray[np.uint8]) -> Features:
-        """Compute the features of uint8 pictures [n, height, width, channels]."""
+        """Compute the features of n inputs, uint8 [n, height, width, channels] or clips of such pictures."""
         embeddings = np.empty((len(images), self.spec.embedding_size), np.float32)
         scores = np.empty((len(images), len(self.spec.labels)), np.float32)
         with self._interpreters.lend() as interpreter:

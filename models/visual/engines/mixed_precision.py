@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from models.visual.errors import ModelError
 
-PRODUCTS: Final = frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Einsum"})
+PRODUCTS: Final = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Einsum"})
 """Ops that are worth rewriting: processors have units for them, which sum in float32."""
 
 FOLLOWERS: Final = frozenset(
-    "Add AddN AddV2 AvgPool BiasAdd Elu Identity LeakyRelu MaxPool Maximum Minimum Mul Neg Relu Relu6 Sigmoid Sub "
-    "Tanh".split()
+    "Add AddN AddV2 AvgPool AvgPool3D BiasAdd Elu Identity LeakyRelu MaxPool MaxPool3D Maximum Minimum Mul Neg Relu "
+    "Relu6 Sigmoid Sub Tanh".split()
 )
 """Ops that stay in half precision if an input already is: converting back would cost more than they do.
 

@@ -16,14 +16,14 @@ class Engine(Protocol):
 
     Attributes:
         spec: Of the model.
-        batch_size: Number of pictures that it runs at once.
+        batch_size: Number of pictures, or of clips, that it runs at once.
     """
 
     spec: VisualSpec
     batch_size: int
 
     def infer(self, images: NDArray[np.uint8]) -> Features:
-        """Compute the features of uint8 pictures [n, height, width, channels]; they do not depend on other pictures."""
+        """Compute the features of n inputs, uint8 [n, *spec.input_shape]; they do not depend on other inputs."""
         ...
 
 
@@ -33,8 +33,8 @@ def open_engine(bundle: ModelBundle, *, device: Device = "auto", batch_size: int
     Args:
         bundle: The model.
         device: ``gpu`` and ``cpu`` force a device; ``auto`` takes the one the bundle was made for.
-        batch_size: Number of pictures that TensorFlow runs at once; LiteRT runs one at a time, which is faster on a
-            CPU.
+        batch_size: Number of pictures, or of clips, that TensorFlow runs at once; LiteRT runs one at a time, which is
+            faster on a CPU.
 
     Raises:
         ModelError: A GPU is asked for and TensorFlow can use none.

@@ -12,11 +12,12 @@ from models.visual.engines.target import Device, list_gpus
 from models.visual.errors import ModelError
 from models.visual.export import EMBEDDING, INPUT, SCORES
 from models.visual.features import Features
+from models.visual.spec import VisualSpec
 
 CPU_BATCH = 8
 GPU_BATCH = 128
 """On two cores the frozen graph ran 121 frames/s at batch 8 and 100 at 32. A GPU needs larger batches; this size was
-not measured.
+not measured. A batch of clips holds about as many pictures.
 """
 
 Run = Callable[[NDArray[np.uint8]], tuple[Any, Any]]
@@ -30,8 +31,8 @@ class TensorFlowEngine:
 
     Attributes:
         spec: Of the model.
-        batch_size: Number of pictures that it runs at once.
-        run: The graph: uint8 [batch_size, height, width, channels] -> (embeddings, scores).
+        batch_size: Number of inputs (pictures or clips) that it runs at once.
+        run: The graph: uint8 [batch_size, *spec.input_shape] -> (embeddings, scores).
     """
 
     def __init__(self, bundle: ModelBundle, *, device: Device = "auto", batch_size: int | None = None) -> None:
@@ -40,7 +41,7 @@ class TensorFlowEngine:
         Args:
             bundle: The model.
             device: ``gpu`` and ``cpu`` force a device; ``auto`` takes a GPU if TensorFlow can use one.
-            batch_size: Number of pictures at once; None for a size that suits the device.
+            batch_size: Number of inputs at once; None for a size that suits the device.
 
         Raises:
             ModelError: A GPU is asked for and TensorFlow can use none.
@@ -58,7 +59,7 @@ class TensorFlowEngine:
             # Otherwise NVIDIA's GPUs round the inputs of products to 11 bits.
             tf.config.experimental.enable_tensor_float_32_execution(False)
         self._device = "/GPU:0" if on_gpu else "/CPU:0"
-        self.batch_size = batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
+        self.batch_size = batch_size or usual_batch(bundle.spec, on_gpu=on_gpu)
         # XLA fuses ops on a GPU; on a CPU it was 17 times slower (7 frames/s against 121).
         self.run: Run = import_graph(bundle, xla=on_gpu)
         self._out_of_memory = tf.errors.ResourceExhaustedError
@@ -66,10 +67,10 @@ class TensorFlowEngine:
         self._one_call = Lock()
 
     def infer(self, images: NDArray[np.uint8]) -> Features:
-        """Compute the features of uint8 pictures [n, height, width, channels].
+        """Compute the features of n inputs, uint8 [n, *spec.input_shape].
 
         Raises:
-            ModelError: Not even one picture fits into the device's memory.
+            ModelError: Not even one input fits into the device's memory.
         """
         with self._one_call:
             return self._infer_in_parts(images)
@@ -101,13 +102,20 @@ class TensorFlowEngine:
 
     def _halve(self, error: Exception) -> None:
         if self.batch_size == 1:
-            what = f"{self.spec.name} does not fit into the device's memory, not even for one frame"
+            one = "clip" if self.spec.clip else "frame"
+            what = f"{self.spec.name} does not fit into the device's memory, not even for one {one}"
             raise ModelError(what) from error
         self.batch_size //= 2
 
 
+def usual_batch(spec: VisualSpec, *, on_gpu: bool) -> int:
+    """Return the number of inputs of a batch that suits a device."""
+    pictures = GPU_BATCH if on_gpu else CPU_BATCH
+    return max(1, pictures // (spec.clip.frames if spec.clip else 1))
+
+
 def import_graph(bundle: ModelBundle, *, xla: bool) -> Run:
-    """Import the bundle's graph as a function of uint8 pictures; `xla` compiles it."""
+    """Import the bundle's graph as a function of uint8 inputs; `xla` compiles it."""
     import tensorflow as tf
 
     graph = tf.compat.v1.GraphDef.FromString((bundle.path / "graph.pb").read_bytes())
