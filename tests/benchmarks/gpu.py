@@ -22,6 +22,9 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.errors import ReelbeamError
 from tests.gpu import clips, networks, report, tensorflow_engine
 from tests.gpu.clips import Clip
@@ -72,6 +75,7 @@ class Benchmark:
         settings = {name: value for name, value in vars(options).items() if name not in ("output", "show", "videos")}
         device = {"backend": self.backend.name, "device_name": self.backend.device_name, "on_gpu": self.backend.on_gpu}
         self.results = report.Results(options.output, describe_machine(), settings | device)
+        self.references: dict[str, NDArray[np.float32]] = {}
         self.fastest: dict[str, tuple[Precision, Step, float]] = {}
         if not self.backend.on_gpu:
             print("no GPU is used: this run measures the CPU", file=sys.stderr)
@@ -113,11 +117,6 @@ class Benchmark:
             )
 
     def _measure_networks(self) -> None:
-        pictures = networks.some_pictures(networks.COMPARED)
-        references = {
-            network: networks.embeddings_of(self.backend.reference(network, networks.COMPARED), pictures)
-            for network in self.options.networks
-        }
         orders = product(self.options.batch_sizes, self.options.networks, self.options.precisions)
         for batch_size, network, precision in orders:
             what = f"{network} in {precision} at batch {batch_size}"
@@ -125,22 +124,30 @@ class Benchmark:
                 self.results.leave_out(what, NO_TIME)
                 continue
             try:
-                self._measure_network(network, precision, batch_size, references[network])
+                self._measure_network(network, precision, batch_size)
             except Exception as error:  # each framework has errors of its own
                 if not networks.is_out_of_memory(error):
                     raise
                 self.results.leave_out(what, "does not fit into the device's memory")
 
-    def _measure_network(self, network: str, precision: Precision, batch_size: int, reference: object) -> None:
+    def _measure_network(self, network: str, precision: Precision, batch_size: int) -> None:
+        reference = self._reference(network)
         began_s = time.monotonic()
         step = self.backend.step(network, precision, batch_size)
         compile_s = time.monotonic() - began_s
         rate = networks.measure_network(step, reference, self.options.seconds)
-        hours = self._hours(rate.frames_per_s)
+        hours = rate.frames_per_s / float(clips.SAMPLING.value)
         row = {"network": network, "precision": precision, "batch_size": batch_size}
         self.results.add("networks", **row, **asdict(rate), compile_s=compile_s, video_hours_per_hour=hours)
         if network not in self.fastest or rate.frames_per_s > self.fastest[network][2]:
             self.fastest[network] = precision, step, rate.frames_per_s
+
+    def _reference(self, network: str) -> NDArray[np.float32]:
+        """The network's embeddings in float32 on the CPU, of the pictures on which it is compared."""
+        if network not in self.references:
+            step = self.backend.reference(network, networks.COMPARED)
+            self.references[network] = networks.embeddings_of(step, networks.some_pictures(networks.COMPARED))
+        return self.references[network]
 
     def _measure_decoding(self) -> None:
         orders = list(product(self.options.processes, self.clips))
@@ -185,11 +192,6 @@ class Benchmark:
     def _seconds(self, rows_left: int) -> float:
         """Time of the next of so many rows; half of the time goes into starting processes and into ending them."""
         return max(self.options.seconds, min(8.0, self.budget.left_s / rows_left / 2))
-
-    @staticmethod
-    def _hours(frames_per_s: float) -> float:
-        """Hours of video in an hour at one sampled frame for each second of video."""
-        return frames_per_s / float(clips.SAMPLING.value)
 
 
 def _process_counts() -> list[int]:

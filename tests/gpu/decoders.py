@@ -100,6 +100,8 @@ def _decode_until_stopped(parent: Connection, path: str, p: Preprocessing, memor
                 parent.send(Decoded(frames, time.monotonic() - began_s, time.process_time() - cpu_began_s))
     except (ReelbeamError, VideoError) as error:
         parent.send(Failed(str(error)))
+    except (EOFError, BrokenPipeError):
+        return  # the parent has died
 
 
 class _Sink:
@@ -256,7 +258,7 @@ class Decoders:
             number = self._running[connection]
             try:
                 yield number, self._receive(connection)
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 del self._running[connection]
                 connection.close()
                 self._children[number].join()

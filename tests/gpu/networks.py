@@ -69,10 +69,7 @@ class Backend(Protocol):
 
 def installed(name: str) -> bool:
     """Whether a package can be imported."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    return importlib.util.find_spec(name) is not None
 
 
 def open_backend(device: Literal["auto", "cpu"]) -> Backend:
