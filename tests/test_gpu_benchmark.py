@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from models.visual.spec import Preprocessing
 from tests.command_line import ROOT
 from tests.gpu import clips, networks, report, tensorflow_engine, vision_transformer
+from tests.gpu.benchmark import Benchmark, Settings
 from tests.gpu.clips import Clip
 from tests.gpu.decoders import DecoderFailed, Decoders, measure_decoding
 from tests.gpu.feeding import Feeder, measure_whole
@@ -194,7 +195,7 @@ def test_vision_transformers_have_as_many_weights_as_the_papers(name: str, weigh
 
 @pytest.mark.slow
 def test_the_tensorflow_engine_is_measured_where_it_is_installed() -> None:
-    rows = list(tensorflow_engine.measure_engine("cpu", ["float32"], [1, 2], seconds=300))
+    rows = list(tensorflow_engine.measure_engine("cpu", [("float32", 1), ("float32", 2)], seconds=300))
     assert [(row.precision, row.batch_size, row.peak_bytes) for row in rows] == [
         ("float32", 1, None),
         ("float32", 2, None),
@@ -258,7 +259,9 @@ def test_the_whole_run_stands_alone(tmp_path: Path) -> None:
     words = ["--networks", "vit_ti16", "--precisions", "float32", "bfloat16", "--minutes", "20"]
     results, shown = benchmark(tmp_path, tmp_path / "results.json", *words)
     assert results["finished"] and not results["settings"]["on_gpu"]
-    assert results["left_out"] == [{"what": "TensorFlow's engine", "why": tensorflow_engine.NOT_INSTALLED}]
+    engine = "TensorFlow's engine in float32 at batch 2, float32 at batch 1"
+    assert results["left_out"] == [{"what": engine, "why": tensorflow_engine.NOT_INSTALLED}]
+    assert results["failed"] == []
     (video,) = results["videos"]
     assert video["frames"] == VIDEO_S
     alone = {(row["precision"], row["batch_size"]): row for row in results["networks"]}
@@ -309,6 +312,58 @@ def test_the_default_network_gives_the_numbers_of_tensorflow(
     images = networks.some_pictures(networks.COMPARED).astype(np.float32)
     expected, _ = efficientnet_lite.load(networks.DEFAULT).function(images)
     assert networks.relative_difference(np.load(output), np.asarray(expected)) < 1e-5
+
+
+class ArrayBackend:
+    """Networks that need no framework; one kind of arithmetic fails, and large batches do not fit."""
+
+    name, device_name, on_gpu = "arrays", "none", False
+
+    def step(self, network: str, precision: str, batch_size: int) -> ArrayStep:
+        if precision == "tf32":
+            raise ValueError("no such arithmetic")
+        if batch_size > 2:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return ArrayStep(batch_size)
+
+    def reference(self, network: str, batch_size: int) -> ArrayStep:
+        return ArrayStep(batch_size)
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_is_named_and_ends_no_others(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorflow_engine, "installed", lambda _: False)
+    settings = Settings(
+        minutes=10, device="cpu", networks=["vit_b16"], precisions=["float32", "tf32"], batch_sizes=[2, 4],
+        heights=[], video_seconds=1, videos=[Path(clip.path)], processes=[2, 1], seconds=0.1, decode_seconds=0.5,
+    )  # fmt: skip
+    output = tmp_path / "results.json"
+    Benchmark(settings, ArrayBackend(), output, tmp_path).run()
+    results = report.read(output)
+    failed = [(one["what"], one["error"]) for one in results["failed"]]
+    assert failed == [(f"vit_b16 in tf32 at batch {size}", "no such arithmetic") for size in (2, 4)]
+    assert {"what": "vit_b16 in float32 at batch 4", "why": "does not fit into the device's memory"} in results[
+        "left_out"
+    ]
+    assert [(row["batch_size"], row["difference"]) for row in results["networks"]] == [(2, 0.0)]
+    for part in ("decoding", "whole"):
+        assert [row["processes"] for row in results[part]] == [2, 1]
+        assert all(row["frames"] == row["videos"] * clip.frames for row in results[part])
+        assert all(row["video_hours_per_hour"] == pytest.approx(row["frames_per_s"]) for row in results[part])
+    assert "Failed: vit_b16 in tf32 at batch 2 (no such arithmetic)" in report.markdown(results)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("jax")
+def test_a_video_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    words = ["--device", "cpu", "--output", str(tmp_path / "results.json"), "--videos", str(tmp_path / "gone.mp4")]
+    done = run(tmp_path, "-m", "tests.benchmarks.gpu", *words)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "gone.mp4" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -28,8 +28,8 @@ from transforms.video.probe import probe
 GROUP = 8
 """Pictures in a slot: one message for each picture would keep the parent busy at 20,000 pictures a second."""
 
-SLOTS = 4
-"""Of each process."""
+SLOTS = 2
+"""Of each process: it fills one while the other is emptied."""
 
 GO, STOP = -2, -1
 """Words of the parent; all others are slots that are free again."""

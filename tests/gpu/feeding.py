@@ -17,7 +17,10 @@ DEPTH = 2
 """Batches that are on the device or on their way: one is computed while the next is copied."""
 
 WARM_UP = 0.25
-"""Share of the time before frames count: until then batches and slots fill, which looks faster than it is."""
+"""Share of the time before frames count, because batches and slots fill first, and what fills them looks like progress."""
+
+LATEST_WARM_UP = 0.5
+"""The same where decoders are too slow to fill all batches in that time; then nothing can pile up either."""
 
 
 class Step(Protocol):
@@ -47,6 +50,7 @@ class Feeder:
 
     Attributes:
         frames: pictures whose embeddings have come back.
+        batches: those that were started.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class Feeder:
         self._buffers = deque(np.zeros(shape, np.uint8) for _ in range(DEPTH + 1))
         self._filled = 0
         self._in_flight: deque[tuple[Any, int]] = deque()
-        self.frames = 0
+        self.frames = self.batches = 0
 
     def take(self, pictures: NDArray[np.uint8]) -> None:
         """Copies pictures uint8 [n, height, width, channels] into batches, and starts each that is full."""
@@ -83,6 +87,7 @@ class Feeder:
         self._in_flight.append((self._step.start(self._step.put(self._buffers[0])), self._filled))
         self._buffers.rotate(-1)
         self._filled = 0
+        self.batches += 1
 
     def _wait(self) -> None:
         outputs, count = self._in_flight.popleft()
@@ -118,18 +123,22 @@ class _Run:
     def __init__(self, decoders: Decoders, feeder: Feeder, seconds: float) -> None:
         self._decoders, self._feeder = decoders, feeder
         self.began_s = time.monotonic()
-        self._opens_s, self._closes_s = self.began_s + WARM_UP * seconds, self.began_s + seconds
-        self._stopped = False
-        self.window_s = self._closes_s - self._opens_s
+        self._seconds = seconds
+        self._opened_s: float | None = None
+        self._closed_s: float | None = None
         self.videos = self.frames = self.window_frames = 0
+
+    @property
+    def window_s(self) -> float:
+        """Seconds in which frames counted, after the end."""
+        assert self._opened_s is not None and self._closed_s is not None
+        return self._closed_s - self._opened_s
 
     def to_the_end(self) -> None:
         while self._decoders.are_running:
             for _, message in self._decoders.messages(timeout_s=0.05):
                 self._hear(message)
-            if not self._stopped and time.monotonic() >= self._closes_s:
-                self._decoders.stop()
-                self._stopped = True
+            self._look_at_the_clock()
         self._feeder.finish()
 
     def _hear(self, message: object) -> None:
@@ -139,8 +148,21 @@ class _Run:
         elif isinstance(message, Handed):
             self._feeder.take(self._decoders.pictures(message))
             self._decoders.free(message.slot)
-            if self._opens_s <= time.monotonic() < self._closes_s:
+            if self._opened_s is not None and self._closed_s is None:
                 self.window_frames += message.count
+
+    def _look_at_the_clock(self) -> None:
+        now_s = time.monotonic()
+        if self._opened_s is None:
+            batches_are_full = self._feeder.batches > DEPTH
+            warm_up = WARM_UP if batches_are_full else LATEST_WARM_UP
+            self._opened_s = now_s if now_s - self.began_s >= warm_up * self._seconds else None
+        # A batch that takes long may delay the opening.
+        elif (
+            self._closed_s is None and now_s >= max(self.began_s, self._opened_s - 0.5 * self._seconds) + self._seconds
+        ):
+            self._decoders.stop()
+            self._closed_s = now_s
 
 
 def measure_whole(

@@ -27,7 +27,7 @@ class Results:
         self._path = path
         self.data: dict[str, Any] = {
             "format": FORMAT, "finished": False, "machine": dict(machine), "settings": dict(settings),
-            "videos": [], "networks": [], "decoding": [], "whole": [], "tensorflow": [], "left_out": [],
+            "videos": [], "networks": [], "decoding": [], "whole": [], "tensorflow": [], "left_out": [], "failed": [],
         }  # fmt: skip
         self.write()
 
@@ -98,6 +98,8 @@ def _tables(data: Mapping[str, Any]) -> Iterable[str]:
 def _left_out(data: Mapping[str, Any]) -> Iterable[str]:
     if data["left_out"]:
         yield "Not measured: " + "; ".join(f"{one['what']} ({one['why']})" for one in data["left_out"]) + "."
+    if data["failed"]:
+        yield "Failed: " + "; ".join(f"{one['what']} ({one['error']})" for one in data["failed"]) + "."
 
 
 Columns = Sequence[tuple[str, str, str]]

@@ -40,39 +40,37 @@ class EngineFailed(ReelbeamError):
 
 
 def measure_engine(
-    device: Literal["auto", "cpu"], precisions: Sequence[str], batch_sizes: Sequence[int], seconds: float
+    device: Literal["auto", "cpu"], rows: Sequence[tuple[str, int]], seconds: float
 ) -> Iterator[EngineRate]:
-    """Yields what is measured, until the time is over.
+    """Measures rows of (precision, batch size); yields each when it is done, until the time is over.
 
     Raises:
-        EngineFailed: TensorFlow is not installed, the engine cannot be opened, or time was over before the first batch.
+        EngineFailed: TensorFlow is not installed, or the engine cannot be opened.
     """
     if not installed("tensorflow"):
         raise EngineFailed(NOT_INSTALLED)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_measure, args=(theirs, device, precisions, batch_sizes), daemon=True)
+    child = context.Process(target=_measure, args=(theirs, device, list(rows)), daemon=True)
     child.start()
     theirs.close()
-    deadline_s, count = time.monotonic() + seconds, 0
+    deadline_s = time.monotonic() + seconds
     try:
         while ours.poll(max(0.0, deadline_s - time.monotonic())):
             message = ours.recv()
             if isinstance(message, str):
                 raise EngineFailed(message)
-            count += 1
+            if message is None:
+                return
             yield message
-        if not count:
-            raise EngineFailed(f"no batch was done in {seconds:.0f} s")
     except EOFError:
-        if not count:
-            raise EngineFailed("the process died") from None
+        raise EngineFailed("its process died") from None
     finally:
         child.terminate()
         child.join()
 
 
-def _measure(parent: Connection, device: str, precisions: Sequence[str], batch_sizes: Sequence[int]) -> None:
+def _measure(parent: Connection, device: str, rows: list[tuple[str, int]]) -> None:
     """Runs in the process."""
     import tensorflow as tf
 
@@ -80,9 +78,9 @@ def _measure(parent: Connection, device: str, precisions: Sequence[str], batch_s
 
     chosen: Literal["gpu", "cpu"] = "gpu" if device == "auto" and list_gpus(tf) else "cpu"
     try:
-        for precision in precisions:
-            for batch_size in batch_sizes:
-                parent.send(_rate(tf, chosen, precision, batch_size))
+        for precision, batch_size in rows:
+            parent.send(_rate(tf, chosen, precision, batch_size))
+        parent.send(None)
     except ReelbeamError as error:
         parent.send(str(error))
 

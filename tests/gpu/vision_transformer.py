@@ -46,7 +46,8 @@ def _layer(x: Any, size: Size) -> Any:
     import keras
 
     normal = keras.layers.LayerNormalization(epsilon=EPSILON)(x)
-    attention = keras.layers.MultiHeadAttention(size.heads, size.width // size.heads)
+    # Without fused kernels, which exist for bfloat16 on some GPUs only: all kinds of arithmetic run the same operations.
+    attention = keras.layers.MultiHeadAttention(size.heads, size.width // size.heads, flash_attention=False)
     x = keras.layers.Add()([x, attention(normal, normal)])
     y = keras.layers.LayerNormalization(epsilon=EPSILON)(x)
     y = keras.layers.Dense(4 * size.width, activation="gelu")(y)
