@@ -22,10 +22,9 @@ from tests.catalogs import (
     write_night,
     write_part,
 )
-from transforms.archive import database
 from transforms.archive.comparison import Backlog, Comparison
 from transforms.archive.listing import UNLISTED
-from transforms.catalog import schemas
+from transforms.catalog import database, schemas
 from transforms.catalog.database import ComparisonError
 from transforms.catalog.latest import latest_failures, latest_videos
 from transforms.catalog.runs import Catalog, RunConfig

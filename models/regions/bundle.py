@@ -38,7 +38,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What a bundle says of a model that `reelbeam train --masks` made.
+    """What a bundle says of a model that was trained on masks.
 
     Attributes:
         keys: `MaskedPicture.key` of the pictures that it learned from.
