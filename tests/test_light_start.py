@@ -27,7 +27,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = tmp_path_factory.mktemp("archive")
     videos.encode(archive / "one.mp4", videos.RECIPES["mpeg4_mp4"], 2, (64, 48))
     folder = tmp_path_factory.mktemp("start") / "catalog"
-    arguments = ("--archive", archive, "--catalog", folder, "--model", "placeholder")
+    arguments = ("--archive", archive, "--catalog", folder, "--model", "placeholder", "--thumbnail-seconds", 0)
     assert run_command("classify", *arguments).code == 0
     assert run_command("index", "--catalog", folder).code == 0
     return folder
@@ -44,7 +44,7 @@ class Served:
     def __init__(self, catalog: Path, notes: Path) -> None:
         self._notes = notes
         command = reelbeam_command("serve", "--catalog", catalog, "--port", 0, python=["-X", "importtime"])
-        with notes.open("w") as file:
+        with notes.open("w", encoding="utf-8") as file:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
@@ -57,7 +57,7 @@ class Served:
             return answer.read().decode("utf-8", "replace")
 
     def imported(self) -> set[str]:
-        return {line.rpartition("|")[2].strip() for line in self._notes.read_text().splitlines()}
+        return {line.rpartition("|")[2].strip() for line in self._notes.read_text(encoding="utf-8").splitlines()}
 
 
 @pytest.fixture
