@@ -73,6 +73,18 @@ def test_it_answers_and_ends_with_its_children(catalog: Path, number: signal.Sig
         assert not alive
 
 
+def test_a_request_for_a_websocket_is_answered_as_any_other(catalog: Path) -> None:
+    asked = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "x" * 24,
+        "sec-websocket-version": "13",
+    }
+    with serving(catalog) as (_, address):
+        code, page = get(address, **asked)
+    assert code == 200 and "one.mp4" in page
+
+
 def test_with_a_token(catalog: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("open sesame\n")
     with serving(catalog, "--token-file", tmp_path / "token") as (_, address):

@@ -35,6 +35,7 @@ WORDS = (
     "a football match", "horses", "a bridge over a river", "a birthday cake",
 )  # fmt: skip
 
+
 def run(*arguments: object) -> float:
     """Runs one command to its end and returns its seconds."""
     began_s = time.perf_counter()
