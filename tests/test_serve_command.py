@@ -26,7 +26,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = tmp_path_factory.mktemp("archive")
     videos.encode(archive / "one.mp4", videos.RECIPES["mpeg4_mp4"], 2, (64, 48))
     folder = tmp_path_factory.mktemp("serve") / "catalog"
-    assert run_command("classify", "--archive", archive, "--catalog", folder, "--model", "placeholder").code == 0
+    arguments = ("--archive", archive, "--catalog", folder, "--model", "placeholder", "--thumbnail-seconds", 0)
+    assert run_command("classify", *arguments).code == 0  # pictures are drawn, because none are stored
     return folder
 
 
@@ -70,6 +71,18 @@ def test_it_answers_and_ends_with_its_children(catalog: Path, number: signal.Sig
         assert "Traceback" not in err
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
+
+
+def test_a_request_for_a_websocket_is_answered_as_any_other(catalog: Path) -> None:
+    asked = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "x" * 24,
+        "sec-websocket-version": "13",
+    }
+    with serving(catalog) as (_, address):
+        code, page = get(address, **asked)
+    assert code == 200 and "one.mp4" in page
 
 
 def test_with_a_token(catalog: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_long_video_has_its_pictures_further_apart(tmp_path: Path) -> None:
     catalog.commit(replace(record, files_sha256=files.sha256, files_count=files.rows), lambda: None)
     store = ThumbnailStore(catalog)
     video_id = video_id_of("/videos/a.mp4")
-    assert store.nearest(video_id, 99.0) is not None, "windows of 200 s: see MOST_WINDOWS"
+    assert store.nearest(video_id, 99.0) is not None, "windows of 200 s: see THUMBNAIL_WINDOWS"
     assert store.nearest(video_id, 101.0) is None
 
 

@@ -183,7 +183,7 @@ def waiting(stills: Stills) -> int:
 
 
 def test_equal_requests_wait_for_one_drawing(drawer: SlowDrawer) -> None:
-    stills = Stills(drawer)  # type: ignore[arg-type]
+    stills = Stills(lambda: drawer)  # type: ignore[arg-type, return-value]
     with ThreadPoolExecutor(20) as threads:
         answers = [threads.submit(stills.at, uri, "f", 1.0) for uri in ("a", "a", "a", "a", "broken", "broken")]
         until(lambda: waiting(stills) == 6)
@@ -201,7 +201,7 @@ def test_more_requests_than_may_wait_are_told_to_come_again(
     drawer: SlowDrawer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "DRAWN_AT_ONCE", 3)
-    stills = Stills(drawer)  # type: ignore[arg-type]
+    stills = Stills(lambda: drawer)  # type: ignore[arg-type, return-value]
     with ThreadPoolExecutor(3) as threads:
         answers = [threads.submit(stills.at, "a", "f", float(n)) for n in range(3)]
         until(lambda: waiting(stills) == 3)
@@ -217,7 +217,7 @@ def test_more_sent_pictures_than_may_be_read_are_told_to_come_again(
     drawer: SlowDrawer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "READ_AT_ONCE", 1)
-    stills = Stills(drawer)  # type: ignore[arg-type]
+    stills = Stills(lambda: drawer)  # type: ignore[arg-type, return-value]
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(stills.read, io.BytesIO(b"1"))
         until(lambda: bool(drawer.asked))

@@ -7,12 +7,15 @@ is stored: a few shares, one length, and the cosines of the words with the label
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _ROWS_AT_ONCE = 4096
 
@@ -59,8 +62,10 @@ class LabelMixtures:
         return np.asarray(self._units[rows] @ label_shares) / max(float(np.linalg.norm(label_shares)), 1e-12)
 
 
-def _matrix(videos: pa.ListArray, labels: Sequence[str]) -> csr_array:
+def _matrix(videos: pa.ListArray, labels: Sequence[str]) -> "csr_array":
     """Return the scores of the videos' labels, float64 [videos, L]."""
+    from scipy.sparse import csr_array  # takes 0.12 s of CPU; only questions in words need it
+
     counts = pc.fill_null(pc.list_value_length(videos), 0).to_numpy(zero_copy_only=False)
     listed = pc.list_flatten(videos)
     columns = pc.index_in(pc.struct_field(listed, "label"), pa.array(labels))
@@ -71,7 +76,7 @@ def _matrix(videos: pa.ListArray, labels: Sequence[str]) -> csr_array:
     return csr_array((np.maximum(scores[known], 0.0), (rows, places)), shape=(len(counts), len(labels)))
 
 
-def _scaled(matrix: csr_array, lengths: NDArray[np.float64]) -> csr_array:
+def _scaled(matrix: "csr_array", lengths: NDArray[np.float64]) -> "csr_array":
     """Divide each row by its length; a row without length stays as it is: zero."""
     scaled = matrix.copy()
     scaled.data /= np.repeat(np.where(lengths > 0, lengths, 1.0), np.diff(matrix.indptr))

@@ -314,8 +314,8 @@ def command(context: click.Context, **chosen: Any) -> None:
 
 def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_size: int, hedging: "Hedging") -> Any:
     from pipelines.jobs.classify.request import NightRequest
-    from transforms.archive.listing import absolute_archive
     from transforms.archive.named_videos import excluded_by_lists
+    from transforms.archive.paths import absolute_archive
     from transforms.catalog.runs import RunConfig
     from transforms.decoder.settings import DecoderSettings
     from transforms.storage import absolute

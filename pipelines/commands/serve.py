@@ -53,11 +53,17 @@ def command(context: click.Context, catalog: str, host: str, port: int, names: t
 
         beam_options(context.args, context.command)
     with cannot_run():
-        from pipelines.web.serving import serve
-        from transforms.storage import absolute
+        from pipelines.web.light_start import keep_pandas_out, without_collecting
 
         options = {name: chosen[name] for name in ("model", "text_model", "text_weights", "label_texts")}
-        serve(absolute(catalog), host, port, names, token, chosen["drawers"], options, click.echo)
+        with without_collecting():
+            from pipelines.web.serving import open_server
+            from transforms.storage import absolute
+
+            keep_pandas_out()
+            server = open_server(absolute(catalog), host, port, names, token, chosen["drawers"], options)
+        click.echo(server.address)
+        server.run()
 
 
 def _token(token: str | None, file: Path | None, source: ParameterSource | None) -> str | None:

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.terminal.units import clock, human_bytes, human_speed, human_time
+from transforms.catalog.schemas import THUMBNAIL_MEDIA_TYPE
 from transforms.storage import printable
-from transforms.video.thumbnails import MEDIA_TYPE
 
 SHOWN_LABELS: Final = 3
 """Labels of a video in a list of videos."""
@@ -54,7 +54,7 @@ def moment(when: str | datetime) -> str:
 
 def data_uri(image: bytes) -> str:
     """Returns a thumbnail as a URI that holds it."""
-    return f"data:{MEDIA_TYPE};base64,{b64encode(image).decode()}"
+    return f"data:{THUMBNAIL_MEDIA_TYPE};base64,{b64encode(image).decode()}"
 
 
 def _percent(share: float) -> str:

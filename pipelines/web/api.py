@@ -1,7 +1,7 @@
 """The JSON API of the server and the media by video id; everything below ``/api/v1``."""
 
 import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -35,11 +35,13 @@ from pipelines.web.stills import Stills
 from pipelines.web.uploads import TOO_LARGE, UPLOAD_BYTES
 from pipelines.web.view import CatalogView, Snapshot
 from transforms.catalog.runs import RunRecord
-from transforms.dialogue.conversation import MOST_CHARACTERS, Conversation
-from transforms.dialogue.conversation import Answer as DialogueAnswer
+from transforms.dialogue.limits import MOST_CHARACTERS
 from transforms.retrieval.filters import Filters
 from transforms.storage import path_of_uri, printable
 from transforms.video.playable import is_playable
+
+if TYPE_CHECKING:
+    from transforms.dialogue.conversation import Answer as DialogueAnswer
 
 FRAMES_AT_ONCE: Final = 5_000
 """Frames of one answer."""
@@ -296,7 +298,7 @@ class Api:
         return [{name: row[name] for name in _FAILURE_COLUMNS} for row in self._view.snapshot().failures]
 
 
-def asked_about(snapshot: Snapshot, text: str, video_id: str = "") -> DialogueAnswer:
+def asked_about(snapshot: Snapshot, text: str, video_id: str = "") -> "DialogueAnswer":
     """Answers a question about videos.
 
     Args:
@@ -307,6 +309,8 @@ def asked_about(snapshot: Snapshot, text: str, video_id: str = "") -> DialogueAn
     Raises:
         HTTPException: the catalog has no such video.
     """
+    from transforms.dialogue.conversation import Conversation  # compiles patterns that no other request needs
+
     uri = row_of(snapshot, video_id)["uri"] if video_id else None
     known = uri if uri in snapshot.evidence.videos else None  # not if it is gone from the archive
     return Conversation(snapshot.evidence, video=known).ask(text)

@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -18,8 +19,10 @@ from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
 from pipelines.web.uploads import BoundedBodies
 from pipelines.web.view import CatalogView
-from transforms.decoder.stills import StillDrawer
-from transforms.dialogue.conversation import MOST_CHARACTERS
+from transforms.dialogue.limits import MOST_CHARACTERS
+
+if TYPE_CHECKING:
+    from transforms.decoder.stills import StillDrawer
 
 Language = Annotated[str | None, Header(alias="accept-language")]
 
@@ -33,12 +36,12 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
         token: what a request must carry; None to answer everybody.
         drawers: child processes that draw pictures.
     """
-    stills = Stills(StillDrawer(drawers))
+    stills = Stills(partial(_open_drawer, drawers))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        stills.drawer.close()
+        stills.close()
 
     app = FastAPI(
         title="reelbeam",
@@ -58,6 +61,12 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
         app.add_exception_handler(kind, handler)
     app.add_middleware(BoundedBodies)
     return Guard(app, hosts, token)
+
+
+def _open_drawer(children: int) -> "StillDrawer":
+    from transforms.decoder.stills import StillDrawer  # FFmpeg, OpenCV and their limits: pages do not need them
+
+    return StillDrawer(children)
 
 
 class Site:

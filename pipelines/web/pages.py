@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from jinja2 import pass_context
@@ -32,12 +32,14 @@ from pipelines.web.words import CHINESE_LINES, label_in, language_of, many, noun
 from transforms.catalog.night_report import NIGHTS, NightReport, label_of_each
 from transforms.catalog.nights import as_one, nights_of
 from transforms.catalog.runs import RunRecord
-from transforms.dialogue.answers import Citation
-from transforms.dialogue.conversation import Answer as DialogueAnswer
 from transforms.retrieval.search import Hit
 from transforms.storage import printable
 from transforms.video.failures import REASONS
 from transforms.video.playable import is_playable
+
+if TYPE_CHECKING:
+    from transforms.dialogue.answers import Citation
+    from transforms.dialogue.conversation import Answer as DialogueAnswer
 
 DRAWN: Final = 12
 """Pictures of a filmstrip that are drawn because the catalog stores none."""
@@ -71,7 +73,7 @@ class Dialogue(NamedTuple):
     """A question about a video, and its answer; None if nothing was asked."""
 
     question: str = ""
-    answer: DialogueAnswer | None = None
+    answer: "DialogueAnswer | None" = None
 
 
 NOTHING_ASKED: Final = Dialogue()
@@ -277,7 +279,7 @@ def _picture(video_id: str, start_s: float | None = None, end_s: float | None = 
     return f"{place}/picture?t={start_s:.3f}" + ("" if end_s is None else f"&end={end_s:.3f}")
 
 
-def _cited(dialogue: Dialogue, uri: str) -> list[Citation]:
+def _cited(dialogue: Dialogue, uri: str) -> "list[Citation]":
     """Returns the citations of an answer that are moments of a video, not what is true of all of it."""
     cited = dialogue.answer.citations if dialogue.answer is not None else ()
     return [one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "action", "search")]

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from pipelines.web.stills import Stills
 from pipelines.web.view import Snapshot
+from transforms.catalog.schemas import THUMBNAIL_MEDIA_TYPE
 from transforms.catalog.thumbnail_store import StoredThumbnail
-from transforms.video.thumbnails import MEDIA_TYPE
 
 
 class Picture(NamedTuple):
@@ -54,7 +54,9 @@ def poster_of(snapshot: Snapshot, stills: Stills, row: dict[str, Any]) -> Pictur
 
 
 def _stored(snapshot: Snapshot, video_id: str, thumbnail: StoredThumbnail | None) -> Picture | None:
-    return None if thumbnail is None else Picture(snapshot.thumbnails.image(video_id, thumbnail), MEDIA_TYPE)
+    if thumbnail is None:
+        return None
+    return Picture(snapshot.thumbnails.image(video_id, thumbnail), THUMBNAIL_MEDIA_TYPE)
 
 
 def _drawn(snapshot: Snapshot, stills: Stills, row: dict[str, Any], time_s: float) -> Picture | None:

@@ -1,8 +1,9 @@
-"""Runs the server until it is stopped."""
+"""Opens the server, and runs it until it is stopped."""
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import uvicorn
@@ -26,7 +27,24 @@ END_AFTER_S: Final = 5
 """Seconds that requests under way have when the server is stopped."""
 
 
-def serve(
+@dataclass(frozen=True)
+class OpenServer:
+    """A server that listens and does not answer yet.
+
+    Attributes:
+        address: where it can be reached.
+    """
+
+    address: str
+    _server: uvicorn.Server
+    _listening: socket.socket
+
+    def run(self) -> None:
+        """Answers until SIGINT or SIGTERM."""
+        self._server.run(sockets=[self._listening])
+
+
+def open_server(
     catalog: str,
     host: str,
     port: int,
@@ -34,9 +52,8 @@ def serve(
     token: str | None,
     drawers: int,
     search_options: dict[str, Any],
-    say: Callable[[str], Any],
-) -> None:
-    """Serves a catalog until SIGINT or SIGTERM.
+) -> OpenServer:
+    """Opens a catalog and listens.
 
     Args:
         catalog: its root, a local path.
@@ -46,7 +63,6 @@ def serve(
         token: what a request must carry; None to answer everybody.
         drawers: child processes that draw pictures.
         search_options: as of `CatalogSearch.open`; `model` among them also chooses the rows.
-        say: called with the line that names the address, once requests are answered.
 
     Raises:
         CatalogError: there is no catalog.
@@ -59,6 +75,7 @@ def serve(
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
+        ws="none",
         log_level="warning",
         server_header=False,
         forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", PROXIES),
@@ -67,5 +84,4 @@ def serve(
         timeout_graceful_shutdown=END_AFTER_S,
     )
     place = f"[{host}]" if ":" in host else host
-    say(f"http://{place}:{listening.getsockname()[1]}")
-    uvicorn.Server(config).run(sockets=[listening])
+    return OpenServer(f"http://{place}:{listening.getsockname()[1]}", uvicorn.Server(config), listening)

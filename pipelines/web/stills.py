@@ -1,17 +1,20 @@
 """Pictures of videos that are drawn on demand, and sent pictures that are read: some at once, and no more."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 from cachetools import LRUCache
 from fastapi import HTTPException
 from numpy.typing import NDArray
 
-from transforms.decoder.stills import StillDrawer
+from models.computed_once import computed_once
+
+if TYPE_CHECKING:
+    from transforms.decoder.stills import StillDrawer
 
 CACHED_BYTES: Final = 64 << 20
 """Bytes of drawn pictures that are kept."""
@@ -35,15 +38,28 @@ class Stills:
 
     Requests for the same picture wait for one drawing. The number of requests that wait is bounded, so that others are
     answered meanwhile.
+
+    Args:
+        open_drawer: starts the children; called when the first picture is to be drawn or read.
+        cached_bytes: bytes of drawn pictures that are kept.
     """
 
-    def __init__(self, drawer: StillDrawer, cached_bytes: int = CACHED_BYTES) -> None:
-        self.drawer = drawer
+    def __init__(self, open_drawer: "Callable[[], StillDrawer]", cached_bytes: int = CACHED_BYTES) -> None:
+        self._open_drawer = open_drawer
         self._kept: LRUCache[_Key, bytes] = LRUCache(cached_bytes, getsizeof=len)
         self._drawing: dict[_Key, Future[bytes | None]] = {}
         self._changing = threading.Lock()
         self._drawers = threading.BoundedSemaphore(DRAWN_AT_ONCE)
         self._readers = threading.BoundedSemaphore(READ_AT_ONCE)
+
+    @computed_once
+    def _drawer(self) -> "StillDrawer":
+        return self._open_drawer()
+
+    def close(self) -> None:
+        """Ends the children, if any were started."""
+        if "_drawer" in vars(self):
+            self._drawer.close()
 
     def read(self, file: BinaryIO) -> NDArray[np.uint8] | None:
         """Decodes a picture file that somebody sent; None if it is no picture. See `StillDrawer.read`.
@@ -52,7 +68,7 @@ class Stills:
             HTTPException: too many are being read (503).
         """
         with _one_of(self._readers):
-            return self.drawer.read(file.read())
+            return self._drawer.read(file.read())
 
     def at(self, uri: str, fingerprint: str, time_s: float) -> bytes | None:
         """Returns the picture of a video at a time as a JPEG; None if it cannot be drawn.
@@ -86,7 +102,7 @@ class Stills:
         """Draws a picture for all requests that wait for it."""
         drawn = None
         try:
-            drawn = self.drawer.draw(key[0], time_s)
+            drawn = self._drawer.draw(key[0], time_s)
         except BaseException as error:
             future.set_exception(error)
         else:

@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +22,13 @@ from transforms.catalog.status import unfinished_run
 from transforms.catalog.stored_index import StoredIndex
 from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.catalog.tombstones import version_of
-from transforms.dialogue.evidence import Evidence
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.search import CatalogSearch
 from transforms.storage import StorageError, is_local
+
+if TYPE_CHECKING:
+    from transforms.dialogue.evidence import Evidence
 
 _LOG = logging.getLogger("reelbeam.web")
 
@@ -80,8 +82,10 @@ class Snapshot:
         return one
 
     @computed_once
-    def evidence(self) -> Evidence:
+    def evidence(self) -> "Evidence":
         """The rows that questions about videos are answered from."""
+        from transforms.dialogue.evidence import Evidence
+
         return Evidence(self.readable(), self._open_search, self.run_id)
 
     def _open_search(self) -> CatalogSearch:

@@ -8,7 +8,7 @@ search page with 24 results, its memory, and what `reelbeam report` takes. Besid
 `reelbeam search`, one process each, which is what people would do without the page.
 
 The first page of the demo's few videos tells what it takes beside loading, in seconds and in CPU seconds of the server,
-which other work on the machine changes less. PyArrow imports pandas where it is installed, which it need not be.
+which other work on the machine changes less: the least of five starts.
 """
 
 import argparse
@@ -35,21 +35,6 @@ WORDS = (
     "a football match", "horses", "a bridge over a river", "a birthday cake",
 )  # fmt: skip
 
-WITHOUT_PANDAS = """
-import sys
-
-class NotInstalled:
-    def find_spec(self, name, path=None, target=None):
-        if name == "pandas":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, NotInstalled())
-from pipelines.commands.main import main
-
-main()
-"""
-"""Starts the command in a process that finds no pandas."""
-
 
 def run(*arguments: object) -> float:
     """Runs one command to its end and returns its seconds."""
@@ -70,11 +55,9 @@ def made(folder: Path, videos: int, frames_per_video: int) -> Path:
 
 
 @contextmanager
-def served(catalog: Path, with_pandas: bool = True) -> Iterator[tuple[str, float, psutil.Process]]:
+def served(catalog: Path) -> Iterator[tuple[str, float, psutil.Process]]:
     """Starts the server; gives its address, the seconds until its first page was whole, and its process."""
     command = reelbeam_command("serve", "--catalog", catalog, "--port", 0)
-    if not with_pandas:
-        command = [command[0], "-c", WITHOUT_PANDAS, *command[3:]]
     began_s = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -106,11 +89,11 @@ def memory_mb(process: psutil.Process) -> dict[str, float]:
     return {"own_mb": round(own / 1e3), "mapped_mb": round(shared / 1e3)}
 
 
-def measure_start(catalog: Path, with_pandas: bool, starts: int = 5) -> tuple[float, float]:
+def measure_start(catalog: Path, starts: int = 5) -> tuple[float, float]:
     """Least seconds, and least CPU seconds of the server, from its start to the first page, of some starts."""
     times = []
     for _ in range(starts):
-        with served(catalog, with_pandas) as (_, first_s, process):
+        with served(catalog) as (_, first_s, process):
             times.append((first_s, sum(process.cpu_times()[:2])))
     wall_s, cpu_s = (round(min(column), 2) for column in zip(*times, strict=True))
     return wall_s, cpu_s
@@ -149,8 +132,7 @@ def main() -> None:
     )
     demo = made(asked.folder.absolute(), 0, 0)
     for name, one in (("large", catalog), ("demo", demo)):
-        figures[f"start_{name}_s_cpu_s"] = measure_start(one, with_pandas=True)
-        figures[f"start_{name}_without_pandas_s_cpu_s"] = measure_start(one, with_pandas=False)
+        figures[f"start_{name}_s_cpu_s"] = measure_start(one)
     report = asked.folder / "night.html"
     figures["report_s"] = round(run("report", "--catalog", catalog, "--output", report), 2)
     figures["report_mb"] = round(report.stat().st_size / 1e6, 2)

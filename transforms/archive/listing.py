@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Final
 
 from models.errors import ReelbeamError
@@ -13,6 +12,7 @@ from transforms import storage
 from transforms.archive.endings import ending_of
 from transforms.archive.folders import fits, walk
 from transforms.archive.ignored import Ignored, in_words
+from transforms.archive.paths import absolute, glob_base, is_glob
 from transforms.archive.selection import DEFAULT, Selection
 from transforms.storage import path_of_uri, uri_of_path, video_id_of
 from transforms.video import fingerprint
@@ -244,28 +244,6 @@ def lines_of(list_path: str) -> Iterator[str]:
                 yield line.removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise ArchiveError(f"cannot read the list {list_path}: {storage.reason_of(error)}") from error
-
-
-def absolute(path: str) -> str:
-    """Makes a local path absolute, does not follow links, and returns other paths unchanged."""
-    return os.path.abspath(Path(path).expanduser()) if storage.is_local(path) else path
-
-
-def absolute_archive(archive: str) -> str:
-    """Makes the local path of an archive absolute, also that of an ``@list`` file."""
-    return f"@{absolute(archive[1:])}" if archive.startswith("@") else absolute(archive)
-
-
-def is_glob(path: str) -> bool:
-    """Returns whether an archive's path has wildcards."""
-    return glob.has_magic(path)
-
-
-def glob_base(pattern: str) -> str:
-    """Returns the folder above a glob's first name with a wildcard."""
-    names = pattern.split("/")
-    plain = next((i for i, name in enumerate(names) if glob.has_magic(name)), len(names))
-    return "/".join(names[:plain]) or "/"
 
 
 def _below(path: str, folder: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from transforms import storage
-from transforms.archive.listing import absolute, lines_of
+from transforms.archive.listing import lines_of
+from transforms.archive.paths import absolute
 from transforms.storage import path_of_uri, uri_of_path, video_id_of
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from transforms import storage
-from transforms.archive.listing import absolute, glob_base, is_glob
+from transforms.archive.paths import absolute, glob_base, is_glob
 from transforms.storage import path_of_uri
 
 

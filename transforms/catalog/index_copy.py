@@ -20,8 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock
-
 from models.atomic_file import atomic_path
 from models.cache import cache_folder
 from models.retrieval.errors import IndexFormatError, RetrievalError
@@ -146,6 +144,8 @@ class IndexCopy:
             self.hold(folder)
         if not self._missing(files):
             return
+        from filelock import FileLock
+
         with storage.one_line_errors(str(self._cache)), FileLock(self._cache / "LOCK"):
             missing = self._missing(files)  # another process may have copied them meanwhile
             for name in missing:

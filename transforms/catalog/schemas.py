@@ -151,6 +151,12 @@ THUMBNAILS: Final = _versioned(
 )
 """`thumbnails`: a few frames of each video as WebP files, in order of time; ``poster`` is true for one of them."""
 
+THUMBNAIL_MEDIA_TYPE: Final = "image/webp"
+"""Of the column ``image`` of `thumbnails`."""
+
+THUMBNAIL_WINDOWS: Final = 500
+"""Stretches of equal length that a video is cut into for thumbnails, at most; those of a longer one are longer."""
+
 _POINT = pa.struct([("x", pa.float64()), ("y", pa.float64())])
 _PART = pa.struct([("x", pa.float64()), ("y", pa.float64()), ("width", pa.float64()), ("height", pa.float64())])
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from transforms.catalog.latest import latest_videos
 from transforms.catalog.runs import Catalog, Holder, RunRecord
-from transforms.catalog.thumbnails import MOST_WINDOWS
+from transforms.catalog.schemas import THUMBNAIL_WINDOWS
 
 CACHED_BYTES: Final = 32 << 20
 """Bytes of pictures that are kept: about ten thousand thumbnails."""
@@ -133,7 +133,7 @@ class ThumbnailStore:
             return self._described(first + after)
         best = int(np.argmin(np.abs(times_s - time_s)))
         # The windows of long videos are longer than what was asked for (see `thumbnails.choose`).
-        every_s = max(float(self._places["every_s"][first]), float(times_s[-1]) / (MOST_WINDOWS - 1))
+        every_s = max(float(self._places["every_s"][first]), float(times_s[-1]) / (THUMBNAIL_WINDOWS - 1))
         near = abs(float(times_s[best]) - time_s) <= every_s / 2
         return self._described(first + best) if near or however_far else None
 

@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 
 from transforms.catalog.chunks import chunk_path
 from transforms.catalog.frames import FrameReader
-from transforms.catalog.schemas import THUMBNAILS
+from transforms.catalog.schemas import THUMBNAIL_WINDOWS, THUMBNAILS
 from transforms.video.thumbnails import as_webp
-
-MOST_WINDOWS: Final = 500
-"""Stretches of equal length that a video is cut into, at most; those of a longer video are longer."""
 
 FEW_RANGES: Final = 100
 """Label ranges of a video that always get a thumbnail. Of more ranges only the longest count, a third as many as the
 video has windows: ranges of unsure labels are many and short, and all of them would double what a long video takes."""
 
-MOST: Final = MOST_WINDOWS + MOST_WINDOWS // 3 + 1
+MOST: Final = THUMBNAIL_WINDOWS + THUMBNAIL_WINDOWS // 3 + 1
 """Thumbnails of a video, at most."""
 
 _BLOCK: Final = 256
@@ -72,12 +69,12 @@ def choose(time_s: NDArray[np.float64], poster: int, ranges: Sequence[Stretch], 
         poster: number of the frame that stands for the video.
         ranges: the label ranges. Only the longest count if there are more than `FEW_RANGES` and more than a third of
             the windows; of equally long ones the earliest.
-        every_s: length of a window in seconds; longer for a video that would have more than `MOST_WINDOWS`.
+        every_s: length of a window in seconds; longer for a video that would have more than `THUMBNAIL_WINDOWS`.
 
     Returns:
         Numbers of the frames, ascending; at most `MOST`.
     """
-    length_s = max(every_s, float(time_s[-1]) / (MOST_WINDOWS - 1))
+    length_s = max(every_s, float(time_s[-1]) / (THUMBNAIL_WINDOWS - 1))
     window = np.floor(time_s / length_s)
     first = np.flatnonzero(np.diff(window, prepend=-np.inf))
     windows = list(zip(first.tolist(), [*(first[1:] - 1).tolist(), len(time_s) - 1], strict=True))

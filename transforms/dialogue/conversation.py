@@ -3,19 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from transforms.dialogue.answers import Answerer, Citation, Context, Said
 from transforms.dialogue.evidence import Evidence
+from transforms.dialogue.limits import MOST_CHARACTERS, MOST_PARTS
 from transforms.dialogue.mentions import UnknownVideoError, find_mentions
 from transforms.dialogue.questions import parse, parts_of
 from transforms.dialogue.wording import phrase
-
-MOST_CHARACTERS: Final = 2000
-"""Characters of a question that are read."""
-
-MOST_PARTS: Final = 5
-"""Parts of a question that are answered."""
 
 Reword = Callable[[str, Sequence[Said]], str]
 """Words an answer anew, from the question and the sentences with what they are made of."""

@@ -40,9 +40,6 @@ from transforms.video.pixels import Painter
 WIDEST: Final = 4
 """A picture that is more than this many times as wide as high gets a thumbnail of this width and less height."""
 
-MEDIA_TYPE: Final = "image/webp"
-"""Of the thumbnails in a catalog."""
-
 _JPEG: Final = (cv2.IMWRITE_JPEG_QUALITY, 85)
 _WEBP: Final = {"quality": "26", "compression_level": "2"}
 """OpenCV takes only a quality; its level of compression takes half as much time again."""
