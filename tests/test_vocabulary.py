@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from models.text.label_texts import LabelText
-from models.vocabulary.few_shot import BIAS_RIDGE, RIDGE, _folds, fit, learn, words_share
+from models.vocabulary.few_shot import BIAS_RIDGE, NEUTRAL_CLIPS, RIDGE, _folds, fit, learn, words_share
 from models.vocabulary.table import VocabularyError, parse_vocabulary, texts_of_class
 from models.vocabulary.text_weights import TextWeights
 from tests.vocabulary_clips import ABSENT, PRESENT, csv_of_rows, texts_of_rows
@@ -89,13 +89,17 @@ def test_without_clips_the_words_stay() -> None:
     assert (kernel == words.kernel).all() and (bias == words.bias).all()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_weights_are_those_of_the_plain_problem(seed: int) -> None:
+@pytest.mark.parametrize("neutral_zero", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_weights_are_those_of_the_plain_problem(seed: int, neutral_zero: bool) -> None:
     """The slow path minimises over all weights of a class, without inner products of clips."""
     words, means, targets = words_and_clips(seed)
+    words = words._replace(neutral_zero=neutral_zero)
     kernel, bias = fit(words, means, targets)
     centre = means.mean(axis=0)
-    inputs = (means - centre) / np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
+    usual = np.mean([*means, *np.zeros((NEUTRAL_CLIPS, means.shape[1]))], axis=0) if neutral_zero else centre
+    scale = np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
+    inputs = (means - centre) / scale
     for k in range(2):
         share = words_share(words, means, targets)
         sign, before = 2 * targets[:, k] - 1, share * (means @ words.kernel[:, k] + words.bias[k])
@@ -105,7 +109,7 @@ def test_the_weights_are_those_of_the_plain_problem(seed: int) -> None:
             return float(fits + RIDGE / 2 * x[:-1] @ x[:-1] + BIAS_RIDGE / 2 * x[-1] ** 2)
 
         x = minimize(loss, np.zeros(means.shape[1] + 1)).x
-        expected = before + inputs @ x[:-1] + x[-1]
+        expected = before + (means - usual) / scale @ x[:-1] + x[-1]
         np.testing.assert_allclose(means @ kernel[:, k] + bias[k], expected, atol=0.05, rtol=0.01)
 
 
@@ -125,6 +129,18 @@ def test_words_count_as_far_as_the_clips_bear_them_out() -> None:
     assert words_share(right, signs, targets) > 0.99
     assert words_share(TextWeights(-right.kernel, right.bias, ""), signs, targets) < 0.01
     assert words_share(words, means[:2], np.ones((2, 2))) == 1, "nothing can be told from clips that show everything"
+
+
+def test_the_neutral_picture_moves_biases_and_no_ranking() -> None:
+    words, means, targets = words_and_clips(5)
+    (kernel, bias), (same, moved) = (fit(words._replace(neutral_zero=use), means, targets) for use in (False, True))
+    np.testing.assert_array_equal(kernel, same)
+    assert np.abs(bias - moved).min() > 0.01
+    many = [np.tile(rows, (20, 1)) for rows in (means, targets)]
+    kernel, bias = fit(words, *many)
+    _, moved = fit(words._replace(neutral_zero=True), *many)
+    gained = means.mean(axis=0) @ (kernel - words_share(words, *many) * words.kernel)
+    np.testing.assert_allclose(moved - bias, gained * NEUTRAL_CLIPS / (len(many[0]) + NEUTRAL_CLIPS), atol=1e-6)
 
 
 def test_clips_correct_words_that_are_wrong() -> None:

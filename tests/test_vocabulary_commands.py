@@ -256,6 +256,7 @@ def test_a_siglip_scores_words_by_its_own_sigmoid(tmp_path: Path) -> None:
     save_siglip(folder)
     bundle = prepare(str(folder), cache_dir=tmp_path / "cache", device="cpu")
     use = text_weights(vocabulary("name\ndog\ncat\n"), bundle)
+    assert not use.neutral_zero
     towers = load_towers(folder)
     pictures = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     prepared = towers.preprocessor({"prompts": ["a photo of dog", "a photo of cat"], "images": pictures})
@@ -273,6 +274,7 @@ def test_words_find_the_subjects_of_captioned_clips(shared: Path) -> None:
     model = open_model(prepare("efficientnet_lite0", device="cpu"))
     rows = (*PRESENT, *ABSENT)
     use = text_weights(texts_of_rows(rows), model.bundle)
+    assert use.neutral_zero
     found = {path.name: path for path in (shared / "captioned").glob("*/videos/*")}
     frames = [embed_clip(found[name], model, "2fps").embeddings @ use.kernel + use.bias for name in SUBJECTS]
     scores = np.stack([(1 / (1 + np.exp(-one))).mean(axis=0) for one in frames])

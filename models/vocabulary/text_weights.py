@@ -46,11 +46,14 @@ class TextWeights(NamedTuple):
         kernel: float64 [D, L].
         bias: float64 [L].
         trust: One line that says how far its scores can be trusted.
+        neutral_zero: Whether zero is near the mean embedding of all pictures, compared with how far these lie apart. So it
+            is for a classifier's features, not for a joint model's, which share a large common part.
     """
 
     kernel: Floats
     bias: Floats
     trust: str
+    neutral_zero: bool = False
 
 
 def text_model_of(bundle: ModelBundle) -> TextModel:
@@ -89,7 +92,7 @@ def text_weights(vocabulary: Vocabulary, bundle: ModelBundle) -> TextWeights:
     centred = kernel.astype(np.float64) - kernel.mean(axis=1, keepdims=True, dtype=np.float64)
     length = float(np.linalg.norm(centred, axis=0).mean())
     bias = np.full(len(vocabulary), -SCALE * OFFSET)
-    return TextWeights(SCALE * length * directions.T, bias, trust_in_words(bundle))
+    return TextWeights(SCALE * length * directions.T, bias, trust_in_words(bundle), neutral_zero=True)
 
 
 def _backbone_classes(bundle: ModelBundle) -> tuple[tuple[str, ...], Classifier]:
