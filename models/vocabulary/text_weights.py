@@ -46,8 +46,8 @@ class TextWeights(NamedTuple):
         kernel: float64 [D, L].
         bias: float64 [L].
         trust: One line that says how far its scores can be trusted.
-        neutral_zero: Whether zero is near the mean embedding of all pictures, compared with how far these lie apart. So it
-            is for a classifier's features, not for a joint model's, which share a large common part.
+        neutral_zero: Whether zero is near the mean embedding of all pictures, compared with how far these lie apart.
+            It is for a classifier's features, not for a joint model's, which share a large common part.
     """
 
     kernel: Floats

@@ -1,21 +1,26 @@
 """How good a vocabulary's labels are, with and without labelled clips: the tables of docs/classes.md.
 
-    python -m tests.benchmarks.vocabulary [--only PART]... [--work FOLDER]
+    python -m tests.benchmarks.vocabulary [--only PART]... [--work FOLDER] [--stills FOLDER]
 
 subjects: words against the captioned clips of ../shared/data. `SCALE` and `OFFSET` are fitted on all clips but one and
 tried on that one. actions: words against the drawn actions of tests/action_videos.py. kinds: words with 1, 2, 4 and 8
 clips of four kinds of things, against either alone; a clip is a part of a video, and no video is on both sides.
 tank: the same on the tank wagon's clips, whose classes words hardly describe.
 strange: how often a word of a thing is named on the tank wagon's clips, which show none of them.
+stills (with --stills): words and pictures of four random groups of ImageNet's classes; `NEUTRAL_CLIPS` was chosen on them.
+The folder is that of `tests.benchmarks.best_labels`.
 """
 
 import argparse
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -23,7 +28,11 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
 from models.heads.calibration import expected_calibration_error
+from models.text.label_texts import LabelText
 from models.visual.bundle import prepare
+from models.visual.hedging import imagenet_parents
+from models.visual.labels import imagenet_labels
+from models.visual.preprocess import preprocess
 from models.vocabulary import text_weights as words_alone
 from models.vocabulary.few_shot import fit
 from models.vocabulary.text_weights import OFFSET, SCALE, THRESHOLD, TextWeights, text_weights
@@ -49,6 +58,8 @@ SEEDS = 100
 PART_FRAMES = 4
 MOST_PARTS = 4
 ACTION_CLIPS = 10
+FEWEST_STILLS, MOST_STILLS = 20, 400
+JUDGED_STILLS = 25
 
 Floats = NDArray[np.float64]
 
@@ -79,11 +90,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=parts, action="append")
     parser.add_argument("--work", type=Path, help="keeps embeddings there, and uses those that are")
+    parser.add_argument("--stills", type=Path, help="folder of stills with dataset.txt; runs the part stills only")
     chosen = parser.parse_args()
+    if chosen.stills:
+        parts["stills"] = partial(stills, folder=chosen.stills)
     with TemporaryDirectory() as folder:
         clips = Clips(open_model(prepare("efficientnet_lite0", device="cpu")), chosen.work or Path(folder))
         clips.folder.mkdir(parents=True, exist_ok=True)
-        for name in chosen.only or parts:
+        for name in ["stills"] if chosen.stills else chosen.only or parts:
             print(f"\n## {name}")
             parts[name](clips)
 
@@ -152,7 +166,8 @@ def kinds(clips: Clips) -> None:
             half = (len(order) + 1) // 2
             yield number, taken(order[:half], shots), [np.mean(parts, axis=0) for parts in order[half:]]
 
-    few_shot_table(weights(clips, KINDS), draw)
+    use = weights(clips, KINDS)
+    few_shot_table(lambda rng, shots: (use, list(draw(rng, shots))))
 
 
 def tank(clips: Clips) -> None:
@@ -170,7 +185,8 @@ def tank(clips: Clips) -> None:
             learned, judged = ([means[path] for path, label in tables[t] if label == name] for t in ("train", "val"))
             yield number, [learned[i] for i in rng.choice(len(learned), shots, replace=False)], judged
 
-    few_shot_table(weights(clips, TANK), draw)
+    use = weights(clips, TANK)
+    few_shot_table(lambda rng, shots: (use, list(draw(rng, shots))))
 
 
 def strange(clips: Clips) -> None:
@@ -183,33 +199,73 @@ def strange(clips: Clips) -> None:
         print(f"{len(videos)} clips: a word reaches {threshold} on {(scores.max(1) >= threshold).mean():.3f} of them")
 
 
-Draw = Callable[[np.random.Generator, int], Iterable[tuple[int, list[Floats], list[Floats]]]]
-"""Draws for each class its number, the mean embeddings to learn from, and those to judge by."""
+def stills(clips: Clips, folder: Path) -> None:
+    """Words and pictures of four groups of ImageNet's classes, other ones in each draw."""
+    pairs = [line.split(",") for line in (folder / "dataset.txt").read_text().splitlines() if line.strip()]
+    embeddings = np.stack([_still(clips, folder / name) for name, _ in pairs])
+    groups = [_groups(imagenet_labels()[int(number)]) for _, number in pairs]
+    counts = Counter(name for some in groups for name in some)
+    names = sorted(name for name, count in counts.items() if FEWEST_STILLS <= count <= MOST_STILLS)
+    shows = np.array([[name in some for name in names] for some in groups])
+    use = text_weights(tuple(LabelText(name) for name in names), clips.model.bundle)
+
+    def draw(rng: np.random.Generator, shots: int) -> tuple[TextWeights, Drawn]:
+        while (shows[:, (chosen := rng.choice(len(names), 4, replace=False))].sum(axis=1) > 1).any():
+            pass
+        orders = [rng.permutation(np.flatnonzero(shows[:, k])) for k in chosen]
+        drawn = [
+            (number, list(embeddings[order[:shots]]), list(embeddings[order[max(SHOTS) : max(SHOTS) + JUDGED_STILLS]]))
+            for number, order in enumerate(orders)
+        ]
+        return use._replace(kernel=use.kernel[:, chosen], bias=use.bias[chosen]), drawn
+
+    few_shot_table(draw)
 
 
-def few_shot_table(words: TextWeights, draw: Draw) -> None:
+def _still(clips: Clips, path: Path) -> Floats:
+    """The embedding [D] of a picture."""
+    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    inputs = preprocess(picture, clips.model.bundle.spec.preprocessing)[np.newaxis]
+    return clips.model.engine.infer(inputs).embeddings[0].astype(np.float64)
+
+
+def _groups(name: str) -> set[str]:
+    """The groups of ImageNet's classes that a class is in."""
+    parents, found = imagenet_parents(), set()
+    while name in parents:
+        name = parents[name]
+        found.add(name)
+    return found
+
+
+Drawn = Sequence[tuple[int, list[Floats], list[Floats]]]
+"""For each class its number, the mean embeddings to learn from, and those to judge by."""
+
+Draw = Callable[[np.random.Generator, int], tuple[TextWeights, Drawn]]
+"""Draws a number of clips a class: the words' classifier, and what is learned from and judged by."""
+
+
+def few_shot_table(draw: Draw) -> None:
     """Prints a row for each number of clips: words, clips, and both; mean and standard error over draws.
 
     The last column is how much more accurate both are than the words, compared within each draw.
 
     Balanced accuracy takes the best class. Average precision, the mean of the classes', looks at each class alone.
     """
-    nothing = TextWeights(np.zeros_like(words.kernel), np.zeros_like(words.bias), "")
     ways = ("words alone", "clips alone", "words and clips")
     print("| clips a class |", " | ".join(f"{way}: {what}" for what in ("AP", "accuracy") for way in ways), "| gain |")
     print("|---" * 7 + "|---|")
     for shots in SHOTS:
-        rows = [judged(words, nothing, list(draw(np.random.default_rng(seed), shots))) for seed in range(SEEDS)]
+        rows = [judged(*draw(np.random.default_rng(seed), shots)) for seed in range(SEEDS)]
         table = np.array(rows).reshape(SEEDS, -1)
         columns = (*table.T, table[:, -1] - table[:, 3])
         cells = [f"{column.mean():.3f} ± {column.std(ddof=1) / SEEDS**0.5:.3f}" for column in columns]
         print(f"| {shots} |", " | ".join(cells), "|", flush=True)
 
 
-def judged(
-    words: TextWeights, nothing: TextWeights, drawn: Sequence[tuple[int, list[Floats], list[Floats]]]
-) -> tuple[list[float], list[float]]:
+def judged(words: TextWeights, drawn: Drawn) -> tuple[list[float], list[float]]:
     """Mean average precision and balanced accuracy, each of words, of clips, and of both."""
+    nothing = TextWeights(np.zeros_like(words.kernel), np.zeros_like(words.bias), "")
     learned = np.array([clip for _, some, _ in drawn for clip in some])
     targets = np.eye(len(drawn))[[number for number, some, _ in drawn for _ in some]]
     tried = np.array([clip for _, _, others in drawn for clip in others])
