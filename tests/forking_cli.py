@@ -29,6 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import coverage.collector
 from coverage import Coverage
 
 from tests.command_line import ROOT, Finished
@@ -273,7 +274,11 @@ def _measured_anew() -> Coverage | None:
     if parents is None:
         return None
     parents.stop()
-    own = Coverage(data_suffix=f"fork.{os.getpid()}.{time.monotonic_ns()}")
+    # A source would have every fork list all files below it; the parent does, for those that nobody runs.
+    include = [f"{folder}/*" for folder in parents.get_option("run:source") or ()]  # type: ignore[union-attr]
+    own = Coverage(data_suffix=f"fork.{os.getpid()}.{time.monotonic_ns()}", source=[], include=include)
+    # It notes who started it, by `inspect.stack`, which goes through thousands of modules: a tenth of a second and more.
+    coverage.collector.short_stack = str
     own.start()
     return own
 

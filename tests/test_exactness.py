@@ -5,7 +5,9 @@ the definition.
 """
 
 import hashlib
+import math
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -33,6 +35,11 @@ Frames = list[tuple[int, bool, str]]
 
 def decoded(path: Path) -> tuple[Frames, Fraction]:
     """All frames in presentation order, and the time base."""
+    return _decoded(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)  # a video is decoded once for all its samplings
+def _decoded(path: Path, written_ns: int) -> tuple[Frames, Fraction]:
     frames = []
     with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]
@@ -69,8 +76,9 @@ def by_definition(frames: Frames, base: Fraction, text: str, duration_s: Fractio
     ticks = int((frames[-1][0] - start) * base * rate) + 2 if kind != "count" else int(number)
     out: dict[int, str] = {}
     for tick in range(ticks):
-        late = (f for f in frames if (f[0] - start) * base >= tick / rate - base / 2)
-        first = next(late, None)
+        # The first whole number of the time base that is no earlier than half of one before the tick.
+        earliest = start + math.ceil(tick / (rate * base) - Fraction(1, 2))
+        first = next((f for f in frames if f[0] >= earliest), None)
         if first is not None:
             out.setdefault(first[0], first[2])
     return sorted(out.items())

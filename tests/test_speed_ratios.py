@@ -26,7 +26,7 @@ from transforms.video.segments import Video, cut
 pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 TRIES = 2
-FEW, MANY = 1, 7
+FEW, MANY = 1, 5
 """Copies of the clip in the small and the large archive: the difference of the two is work without starting."""
 
 
