@@ -14,6 +14,7 @@ from tests import videos
 from tests.conftest import WARM, Reelbeam, assert_whole
 from tests.forking_cli import ForkingCli
 from tests.tables import contents, leftovers
+from tests.test_fault_points import states
 from transforms.catalog.pieces import MOST_SMALL
 from transforms.catalog.runs import Catalog
 from transforms.storage import FAULT_STEPS
@@ -136,7 +137,7 @@ def test_a_kill_at_any_point_loses_nothing(cli: ForkingCli, history: Path, tmp_p
     assert passed >= {f"storage.{step}:{kind}" for step in FAULT_STEPS for kind in kinds}
     started, committed = (_number(snapshots, f"after_rename:{kind}") for kind in ("work", "runs"))
     first_of_each = {path.name.split("=")[1]: path for path in sorted(snapshots.iterdir(), reverse=True)}
-    for point in sorted(first_of_each.values()):
+    for point in states(sorted(first_of_each.values())):
         killed = point / "catalog"
         assert_whole(killed)
         assert contents(killed) == before, point.name

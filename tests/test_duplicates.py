@@ -14,6 +14,7 @@ from tests.conftest import WARM, Reelbeam, assert_whole
 from tests.duplicate_clips import Piece, Treatment, copies_of, sources_of
 from tests.duplicate_scores import scores_of
 from tests.forking_cli import ForkingCli
+from tests.test_fault_points import states
 from transforms.catalog.duplicates import read_record
 from transforms.catalog.runs import Catalog
 from transforms.catalog.verify import verify
@@ -121,7 +122,7 @@ def test_a_kill_at_any_point_leaves_the_table_before_or_the_new_one(
     assert before != after
     passed = {path.name.split("=")[1] for path in snapshots.iterdir()}
     assert {f"storage.{step}:duplicates" for step in FAULT_STEPS} <= passed
-    for point in sorted(snapshots.iterdir()):
+    for point in states(sorted(snapshots.iterdir())):
         killed = point / "catalog"
         assert_whole(killed)
         assert rows(killed) in (before, after), point.name

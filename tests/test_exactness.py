@@ -104,7 +104,7 @@ def test_generated_videos(made: Path, name: str) -> None:
     for text in ("1fps", "0.2fps", "7fps", "keyframes", "every:1", "every:7", "count:5"):
         expected = slow_rows(path, text)
         assert expected, "a yardstick without samples proves nothing"
-        for segment_s in (2, 5, 60, 100000):
+        for segment_s in (2, 5, 100000):
             assert rows(path, text, segment_s) == expected, (text, segment_s)
 
 

@@ -295,11 +295,12 @@ def test_a_job_that_outlives_its_driver_ends_when_the_run_is_started_again(
     same_tables(catalog, local)
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivfpq"])
-def test_the_local_runs_index(
-    cluster: Cluster, archive: Path, local: Path, tmp_path: Path, reelbeam: Reelbeam, kind: str
-) -> None:
-    """Rows with their ids, vectors and codes are the same bytes, and both give the same answers with the same scores."""
+def test_the_local_runs_index(cluster: Cluster, archive: Path, local: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    """Rows with their ids, vectors and codes are the same bytes, and both give the same answers with the same scores.
+
+    An approximate index has all that an exact one has, and codes besides.
+    """
+    kind = "ivfpq"
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for catalog in (ours, theirs):
         shutil.copytree(local, catalog)

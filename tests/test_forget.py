@@ -20,7 +20,7 @@ from tests.command_line import ROOT, reelbeam_command
 from tests.conftest import Reelbeam, assert_whole, run_command
 from tests.forking_cli import ForkingCli
 from tests.tables import contents, leftovers
-from tests.test_fault_points import first_and_last, names
+from tests.test_fault_points import first_and_last, names, states
 from transforms import storage
 from transforms.catalog.runs import Catalog
 from transforms.catalog.traces import find_traces
@@ -165,7 +165,7 @@ def test_a_kill_at_any_point_loses_nothing_else(made: Path, own: Path, warm_cli:
     wanted = ("storage.before_rename", "storage.after_rename", "storage.before_delete", "index.after_rename")
     points = [point for point in first_and_last(snapshots) if point.name.split("=")[1].startswith(wanted)]
     points = [point for point in points if ":lock" not in point.name]
-    for number, point in enumerate(points):
+    for number, point in enumerate(states(points)):
         killed = point / "catalog"
         assert others_of(killed, secret, copy) == others, point.name
         assert_sql_sees_each_once(killed)

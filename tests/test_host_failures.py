@@ -49,7 +49,7 @@ def test_a_night_on_a_machine_without_decoders(
     assert night.code == 1
     assert night.err.splitlines() == [RANDOM, f"reelbeam: no decoder process can be started here: {why}"]
     assert not Catalog(str(catalog)).run_ids()
-    assert reelbeam(*command).code == 0
+    assert run_command(*command).code == 0
     assert contents(catalog) == healthy, "the broken file has been tried on one night only"
 
 

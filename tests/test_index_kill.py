@@ -1,7 +1,9 @@
-"""An index build killed at every step: the old index goes on answering, and the next build finishes what was left."""
+"""An index build killed at every step: the old index goes on answering, and the next build finishes what was left.
 
-import subprocess
-import sys
+One build is watched: its catalog is copied at every step. `test_index_object_store.py` kills one for real.
+"""
+
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,50 +13,10 @@ from models.retrieval.manifest import read_manifest, remove_unreferenced
 from models.retrieval.videos import VideoHit, VideoIndex
 from pipelines.commands.main import cli
 from tests import videos
-from tests.conftest import ROOT, assert_whole
+from tests.conftest import assert_whole
+from tests.forking_cli import ForkingCli
 
 pytestmark = pytest.mark.slow
-
-KILLER = """
-import os, shutil, signal, sys
-from pathlib import Path
-from pipelines.beam_options import beam_options
-from pipelines.commands.index import command
-from pipelines.jobs.index import IndexRequest, run_index
-
-template, folder, rebuild = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "rebuild"
-passed = 0
-
-def passing(wanted):
-    global passed
-    passed += 1
-    if passed == wanted:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def watched(act, wanted):
-    # Every file of an index gets its name by a rename, and is deleted with its folder: before and after each.
-    def step(*arguments, **options):
-        passing(wanted)
-        result = act(*arguments, **options)
-        passing(wanted)
-        return result
-    return step
-
-for number in range(1, 200):
-    catalog = folder / f"{number:03d}"
-    shutil.copytree(template, catalog)
-    child = os.fork()
-    if child == 0:
-        Path.replace, os.replace, shutil.rmtree = (
-            watched(act, number) for act in (Path.replace, os.replace, shutil.rmtree)
-        )
-        run_index(IndexRequest(str(catalog), "ivfpq", 0.95, rebuild), beam_options([], command))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status):
-        sys.exit(os.WEXITSTATUS(status))
-    assert os.WTERMSIG(status) == signal.SIGKILL
-"""
 
 
 def reelbeam(*arguments: object) -> None:
@@ -87,15 +49,16 @@ def second_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("how", ["extend", "rebuild"])
-def test_killed_at_every_step(second_night: Path, tmp_path: Path, how: str) -> None:
+def test_killed_at_every_step(second_night: Path, tmp_path: Path, warm_cli: ForkingCli, how: str) -> None:
     before, old = answers(second_night), read_manifest(second_night / "index")
     assert old.levels["frames"].kind == "ivfpq" and old.levels["videos"].rows == 2
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(second_night), str(tmp_path), how],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    *killed, undisturbed = sorted(tmp_path.iterdir())
+    undisturbed = Path(shutil.copytree(second_night, tmp_path / "undisturbed"))
+    index = ("index", "--catalog", undisturbed, "--kind", "ivfpq", *(["--rebuild"] if how == "rebuild" else []))
+    done = warm_cli.run(*index, snapshots=str(tmp_path / "snapshots"))
+    assert done.code == 0, done.err
+    steps = ("index.", "storage.before_delete", "storage.after_delete")
+    points = [path for path in sorted((tmp_path / "snapshots").iterdir()) if path.name.split("=")[1].startswith(steps)]
+    killed = [point / "catalog" for point in points]
     assert len(killed) >= 14  # two vectors' files, two tables, codes, the manifest, CURRENT: before and after each
     after = answers(undisturbed)
     assert after != before
@@ -104,7 +67,7 @@ def test_killed_at_every_step(second_night: Path, tmp_path: Path, how: str) -> N
     for catalog, moved in zip(killed, swapped, strict=True):
         if moved:
             assert answers(catalog) == after
-    for catalog in killed[::5]:  # what was left is finished, and what was lost is cleared away
+    for catalog in killed[::3]:  # what was left is finished, and what was lost is cleared away
         reelbeam("index", "--catalog", catalog, "--kind", "ivfpq")
         assert_whole(catalog)
         assert [hit.video_id for hit in answers(catalog)] == [hit.video_id for hit in after]

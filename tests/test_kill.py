@@ -12,7 +12,7 @@ import pytest
 
 from tests import videos
 from tests.command_line import reelbeam_command
-from tests.conftest import ROOT, Reelbeam, assert_whole
+from tests.conftest import ROOT, Reelbeam, assert_whole, run_command
 from tests.tables import contents, leftovers
 from transforms.decoder.spool import Spool
 
@@ -37,8 +37,8 @@ def nightless(catalog: Path) -> dict:
 @pytest.fixture(scope="module")
 def undisturbed(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     catalog = tmp_path_factory.mktemp("undisturbed") / "catalog"
-    command = reelbeam_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    done = run_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
+    assert done.code == 0, done.err
     return nightless(catalog)
 
 
@@ -49,7 +49,7 @@ def test_killed_at_every_step(clips: Path, tmp_path: Path, reelbeam: Reelbeam, u
     killed = reelbeam(*command, env={"REELBEAM_FAULT": f"{point}=kill"})
     assert killed.code == -signal.SIGKILL, f"the run never came to {point}"
     assert visible(catalog) in ([], undisturbed["videos"]), "a reader saw something uncommitted"
-    finished = reelbeam(*command)
+    finished = run_command(*command)
     assert finished.code == 0, finished.err
     assert nightless(catalog) == undisturbed
     assert not leftovers(catalog)
@@ -65,9 +65,9 @@ def test_chunks_on_disk_are_not_decoded_again(clips: Path, tmp_path: Path, reelb
     reelbeam(*command, env={"REELBEAM_FAULT": "storage.before_write:frames:5=kill"})
     written = {path: path.stat().st_mtime_ns for path in catalog.glob("frames/*/chunk-*.parquet")}
     assert len(written) == 3
-    unfinished = reelbeam("status", "--catalog", catalog, "--json").json["unfinished"]
+    unfinished = run_command("status", "--catalog", catalog, "--json").json["unfinished"]
     assert unfinished["chunks"] == 3
-    finished = reelbeam(*command).json
+    finished = run_command(*command).json
     assert finished["resumed"]
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
 
@@ -81,11 +81,12 @@ def test_a_file_added_while_a_run_lay_dead_joins_it(clips: Path, tmp_path: Path,
     reelbeam(*command, env={"REELBEAM_FAULT": "storage.before_write:videos:2=kill"})
     videos.encode(archive / "another.mp4", videos.RECIPES["mpeg4_mp4"], 3)
     (archive / "gif.gif").unlink()
-    done = reelbeam(*command)
+    done = run_command(*command)
     assert done.code == 0, done.err
     fresh = tmp_path / "fresh"
-    reelbeam("classify", "--archive", archive, "--catalog", fresh, *OPTIONS)
+    run_command("classify", "--archive", archive, "--catalog", fresh, *OPTIONS)
     assert contents(catalog) == contents(fresh)
+    assert_whole(fresh)
 
 
 def test_kill_of_the_whole_tree_at_random_moments(clips: Path, tmp_path: Path, undisturbed: dict) -> None:
@@ -103,7 +104,8 @@ def test_kill_of_the_whole_tree_at_random_moments(clips: Path, tmp_path: Path, u
             except ProcessLookupError:
                 continue
         process.wait()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    done = run_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
+    assert done.code == 0, done.err
     assert nightless(catalog) == undisturbed
     assert_whole(catalog)
 
@@ -129,7 +131,7 @@ def test_no_process_outlives_a_killed_run(clips: Path, tmp_path: Path) -> None:
     assert not alive
 
 
-def test_a_second_run_at_once_says_so_and_stops(clips: Path, tmp_path: Path, reelbeam: Reelbeam) -> None:
+def test_a_second_run_at_once_says_so_and_stops(clips: Path, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog"
     command = reelbeam_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
     first = subprocess.Popen(
@@ -143,7 +145,7 @@ def test_a_second_run_at_once_says_so_and_stops(clips: Path, tmp_path: Path, ree
         deadline = time.monotonic() + 60
         while not (catalog / "LOCK").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        second = reelbeam("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
+        second = run_command("classify", "--archive", clips, "--catalog", catalog, *OPTIONS)
         assert second.code == 1
         last = second.err.splitlines()[-1]
         assert last.startswith("reelbeam: ") and f"process {first.pid}" in last

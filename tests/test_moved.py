@@ -305,7 +305,6 @@ def test_a_video_whose_old_rows_are_damaged_is_decoded(
     assert not leftovers(catalog)
 
 
-@pytest.mark.own_process
 @pytest.mark.parametrize("point", ["storage.after_rename:frames:2"])
 def test_killed_while_rows_are_taken_over(
     archive: Path, tmp_path: Path, classify: Classify, reelbeam: Reelbeam, point: str
@@ -325,7 +324,6 @@ def test_killed_while_rows_are_taken_over(
     assert shown(catalog, *new) == shown(tmp_path / "fresh", *new)
 
 
-@pytest.mark.own_process
 def test_a_video_is_decoded_without_hashes_where_a_child_dies_while_it_hashes(
     archive: Path, tmp_path: Path, classify: Classify
 ) -> None:

@@ -130,7 +130,7 @@ def check_same(catalog: Catalog, before: Catalog) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(NIGHTS, min_size=2, max_size=9), st.integers(0, 10), st.integers(2, 4))
 def test_any_history_says_the_same_after_compacting(nights: list[Night], days: int, most_small: int) -> None:
     check_history(nights, days, most_small)

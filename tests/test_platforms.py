@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from models import cores
-from tests.conftest import ROOT, assert_whole, run_anew
+from tests.conftest import ROOT, assert_whole, run_anew, run_command
 from transforms.catalog.lock import Holder
 from transforms.catalog.runs import Catalog
 from transforms.decoder import memory_limit, pool
@@ -75,7 +75,7 @@ def frames_of(catalog: Path) -> list[dict]:
 def test_classify_gives_the_same_rows_without_what_only_linux_has(clips, tmp_path, elsewhere):
     common = ["classify", "--archive", clips, "--model", "placeholder", "--json"]
     here, there = tmp_path / "here", tmp_path / "there"
-    usual = run_anew(*common, "--catalog", here)
+    usual = run_command(*common, "--catalog", here)
     hidden = run_anew(*common, "--catalog", there, env=elsewhere)
     assert hidden.code == 0, hidden.err
     assert "Traceback" not in hidden.err

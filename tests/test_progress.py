@@ -194,10 +194,10 @@ def test_totals_of_a_run_are_those_of_its_rows(clips: Path, tmp_path: Path, reel
     catalog = tmp_path / "catalog"
     options = ("--model", "placeholder", "--segment-seconds", 5, "--chunk-frames", 10)
     workers = (f"--direct_running_mode={mode}", "--direct_num_workers=2")
-    command = ("classify", "--archive", clips, "--catalog", catalog, *options, *workers)
+    command = ("classify", "--archive", clips, "--catalog", catalog, *options)
     found = []
     for _ in ("started", "taken up"):
-        assert reelbeam(*command, env={"REELBEAM_FAULT": FULL}).code == 1
+        assert reelbeam(*command, *workers, env={"REELBEAM_FAULT": FULL}).code == 1
         (work,) = catalog.glob("work/*")
         found.append(read_progress(str(work)))
         status = reelbeam("status", "--catalog", catalog, "--json").json["unfinished"]

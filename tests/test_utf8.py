@@ -9,7 +9,7 @@ import pytest
 
 from tests import videos
 from tests.command_line import ROOT, Finished
-from tests.conftest import run_anew
+from tests.conftest import run_anew, run_command
 from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_every_command_works_without_utf8_and_says_the_same(archive: Path, tmp_p
     for command in commands:
         posix = succeed(POSIX, *command)
         if command[0] not in ("index",):
-            assert posix.out == succeed(UTF8, *command).out, command
+            assert posix.out == run_command(*command, env=UTF8).out, command
     found = {hit["uri"] for hit in succeed(POSIX, *search, "--json").json}
     assert found == {str(archive / name) for name in NAMES}
     assert Catalog(str(catalog)).newest_run().archives == [str(archive)]
