@@ -39,7 +39,8 @@ LONGEST_FIRST = (
     "test_fault_points.py", "test_end_to_end_training.py", "test_heads_training.py", "test_exactness.py",
     "test_browser.py", "test_retrieval_clips.py", "test_parameter_sets.py", "test_kill.py", "test_nightly.py",
     "test_models_by_name.py", "test_nights_in_parts.py", "test_takeover.py", "test_own_classes.py", "test_progress.py",
-    "test_best_labels.py", "test_web.py", "test_holes.py", "test_relabel.py", "test_catalog_object_store.py",
+    "test_best_labels.py", "test_actions.py", "test_segmentation.py", "test_regions.py", "test_web.py", "test_holes.py",
+    "test_relabel.py", "test_catalog_object_store.py",
 )  # fmt: skip
 """Files that take half a minute and more, the longest first. One that came last would keep one worker busy while the
 other has nothing."""
