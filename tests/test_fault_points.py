@@ -204,11 +204,9 @@ def test_a_disk_that_is_full_time_and_again(warm_cli: ForkingCli, archive: Path,
     """One run after another stops at the next kind of file, with one line; the last one finds room."""
     catalog, whole = tmp_path / "catalog", tmp_path / "whole"
     classify(warm_cli, archive, whole)
-    for kind in KINDS:
-        # The first file of a table is the empty one; the placeholder finds no actions.
-        is_written_again = kind in KINDS[3:-2] and kind != "actions" and not list(catalog.glob("*/run=none"))
-        nth = 2 if is_written_again else 1
-        fault = {"REELBEAM_FAULT": f"storage.after_write:{kind}:{nth}=enospc"}
+    empty = ("regions", "actions")  # this night writes nothing into them but the empty file of each table
+    for kind in (*empty, *(kind for kind in KINDS if kind not in empty)):
+        fault = {"REELBEAM_FAULT": f"storage.after_write:{kind}:1=enospc"}
         done = warm_cli.run("classify", "--archive", archive, "--catalog", catalog, *OPTIONS, env=fault)
         errors = [line for line in done.err.splitlines() if line.startswith("reelbeam: ")]
         assert (done.code, len(errors)) == (1, 1), (kind, done.err)
