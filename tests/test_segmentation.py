@@ -122,7 +122,7 @@ def test_what_cannot_be_trained_or_measured_is_said_in_one_line(tmp_path: Path, 
     assert "--head does not go with --masks" in refused(*train, "--head", "mlp")
     assert "--archive does not go with --masks" in refused(*train, "--archive", folder)
     assert "simple_cnn has no pretrained feature maps" in refused(*train, "--architecture", "simple_cnn")
-    assert "did you mean efficientnet_lite0" in refused(*train, "--architecture", "efficientnet_lite")
+    assert "did you mean efficientnet_lite" in refused(*train, "--architecture", "efficientnet_lite")
     assert "Missing option '--model'" in refused("evaluate", "--masks", folder)
     assert "--labels does not go with" in refused("evaluate", "--masks", folder, "--labels", "x", "--model", "x")
     assert "no segmentation model at" in refused("evaluate", "--masks", folder, "--model", tmp_path / "none")
