@@ -32,6 +32,23 @@ class TimeType(click.ParamType):
         return 3600 * hours + 60 * minutes + seconds
 
 
+class RegionType(click.ParamType):
+    """The type of an option that takes a label and the least share of a picture."""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the text; fails as wrong usage if it is no such condition."""
+        from models.retrieval.errors import RetrievalError
+        from transforms.retrieval.region_frames import RegionCondition
+
+        try:
+            RegionCondition.parse(str(value))
+        except RetrievalError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 @click.command("search")
 @click.argument("words", nargs=-1)
 @click.option("--catalog", required=True, metavar="FOLDER", help="The catalog's folder.")
@@ -60,6 +77,15 @@ class TimeType(click.ParamType):
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only videos modified on this day or earlier.")
 @click.option("--min-height", type=int, metavar="PIXELS", help="Only videos of at least this height.")
 @click.option("--status", type=click.Choice(["ok", "partial"]), help="Only videos that decoded whole, or in part.")
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="LABEL>SHARE",
+    type=RegionType(),
+    help="Only videos, and moments, in which LABEL fills more than this share (0 to 1) of a sampled frame; >= for at "
+    "least. Repeatable: all in the same frame.",
+)
 @click.option(
     "--metric",
     type=click.Choice(["cosine", "euclidean"]),
@@ -194,6 +220,7 @@ def _filters(chosen: dict[str, Any]) -> Any:
         until=chosen["until"].date() if chosen["until"] else None,
         min_height=chosen["min_height"],
         status=chosen["status"],
+        regions=chosen["regions"],
     )
 
 

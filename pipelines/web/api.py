@@ -1,6 +1,7 @@
 """The JSON API of the server and the media by video id; everything below ``/api/v1``."""
 
 import datetime
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -38,6 +39,7 @@ from transforms.catalog.runs import RunRecord
 from transforms.dialogue.conversation import MOST_CHARACTERS, Conversation
 from transforms.dialogue.conversation import Answer as DialogueAnswer
 from transforms.retrieval.filters import Filters
+from transforms.retrieval.region_frames import MOST_CONDITIONS
 from transforms.storage import path_of_uri, printable
 from transforms.video.playable import is_playable
 
@@ -49,6 +51,9 @@ MOST_S: Final = 1e8
 
 MOST_PIXELS: Final = 1_000_000
 """Height that a request can name."""
+
+MOST_REGION_CHARACTERS: Final = 200
+"""Characters of a condition about regions."""
 
 MOST_FRAMES: Final = 1_000_000_000
 """Number of a frame that a request can name."""
@@ -110,9 +115,13 @@ def asked_filters(
     status: Annotated[
         Literal["ok", "partial"] | None, _OrEmpty, Query(description="Whether all of it decoded, or only a part.")
     ] = None,
+    region: Annotated[
+        Sequence[Annotated[str, Field(max_length=MOST_REGION_CHARACTERS)]],
+        Query(max_length=MOST_CONDITIONS, description="Least share of a picture that something fills: water>0.3."),
+    ] = (),
 ) -> Filters:
     """Reads the filters of a request; an empty field of a form is no condition."""
-    return filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status)
+    return filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status, region)
 
 
 def question(

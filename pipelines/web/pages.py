@@ -1,6 +1,7 @@
 """The pages for people, rendered on the server."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -90,10 +91,10 @@ class Pages:
         Returns:
             The page and its status code.
         """
-        if asked.is_empty:
-            newest = snapshot.newest(asked.filters, asked.top)
-            return self._answers(snapshot, asked, language, newest=newest), 200
         try:
+            if asked.is_empty:
+                newest = snapshot.newest(asked.filters, asked.top)
+                return self._answers(snapshot, asked, language, newest=newest), 200
             return self._answers(snapshot, asked, language, found=answer(snapshot, asked)), 200
         except ReelbeamError as error:
             if not cannot_be_asked(error):
@@ -110,7 +111,8 @@ class Pages:
         newest: Sequence[dict[str, Any]] = (),
         error: str = "",
     ) -> str:
-        facets = snapshot.facets.counts(asked.filters, only_live=not asked.is_empty)
+        filters = replace(asked.filters, regions=()) if error else asked.filters  # one of them may be what is wrong
+        facets = snapshot.facets.counts(filters, only_live=not asked.is_empty)
         shown = len(found.hits) + len(newest)
         more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) else None
         return self._render(

@@ -25,6 +25,7 @@ from transforms.catalog.tombstones import version_of
 from transforms.dialogue.evidence import Evidence
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
+from transforms.retrieval.region_frames import RegionFrames
 from transforms.retrieval.search import CatalogSearch
 from transforms.storage import StorageError, is_local
 
@@ -179,7 +180,7 @@ class Snapshot:
     @computed_once
     def facets(self) -> Facets:
         """The counts beside the filters."""
-        return Facets(self.videos)
+        return Facets(self.videos, RegionFrames(self.readable(), self.run_id))
 
     def newest(self, filters: Filters, count: int) -> list[dict[str, Any]]:
         """Returns rows of the videos that meet some filters, newest first, at most `count`."""

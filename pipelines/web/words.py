@@ -23,6 +23,7 @@ CHINESE: Final[dict[str, str]] = {
     "Changed since": "修改不早于",
     "Changed until": "修改不晚于",
     "At least, pixels high": "最低高度（像素）",
+    "Fills the picture": "占画面比例",
     "any": "不限",
     "results": "个结果",
     "Nothing found": "没有找到",

@@ -1,0 +1,163 @@
+"""`search --region` and `search --where`, by the command, in Python and on the pages, over a film of coloured squares."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+import reelbeam
+from models.retrieval.errors import RetrievalError
+from models.retrieval.moments import moments
+from pipelines.commands.main import cli
+from pipelines.web.access import LOOPBACK
+from pipelines.web.app import make_app
+from pipelines.web.view import CatalogView
+from tests import catalogs, coloured_squares
+from tests.conftest import run_command
+from transforms.catalog.runs import Catalog
+from transforms.retrieval.region_frames import MOST_CONDITIONS, RegionCondition, RegionFrames
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the archive `films`, the model `colours.keras` and the indexed `catalog` with regions."""
+    folder = tmp_path_factory.mktemp("where")
+    (folder / "films").mkdir()
+    model = coloured_squares.make_model(folder / "colours.keras")
+    coloured_squares.film(folder / "films" / "squares.mp4", 9, coloured_squares.red_then_blue)
+    coloured_squares.film(folder / "films" / "grey.mp4", 3, lambda _: [])
+    night = ("classify", "--archive", folder / "films", "--catalog", folder / "catalog", "--model", model, "--regions")
+    for command in (night, ("index", "--catalog", folder / "catalog")):
+        done = run_command(*command)
+        assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def catalog(folder: Path) -> Path:
+    return folder / "catalog"
+
+
+@pytest.fixture(scope="module")
+def client(catalog: Path) -> Iterator[TestClient]:
+    with TestClient(make_app(CatalogView(str(catalog)), LOOPBACK, None), base_url="http://localhost") as one:
+        yield one
+
+
+def search(catalog: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["search", "--catalog", str(catalog), *map(str, arguments)])
+
+
+def found(catalog: Path, *arguments: object) -> list[dict]:
+    done = search(catalog, "--json", *arguments)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def name(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("water>0.3", ("water", 0.3, False)),
+        (" night train >= 1 ", ("night train", 1.0, True)),
+        ("a>b>.5", ("a>b", 0.5, False)),
+        ("water>1e-2", ("water", 0.01, False)),
+    ],
+)
+def test_a_condition_is_a_label_and_a_share(text: str, expected: tuple) -> None:
+    assert RegionCondition.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "water", ">0.3", "water>", "water>1.5", "water>-1", "water<0.3", "water>1e", "a>="]
+)
+def test_other_conditions_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(RetrievalError, match="write a label and the least share") as refused:
+        RegionCondition.parse(text)
+    assert "\n" not in str(refused.value)
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 20))
+def test_moments_hold_only_frames_that_count(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, among = rng.random(count).astype(np.float32), rng.random(count) < 0.5
+    times = np.arange(count, dtype=np.float64)
+    ranges = moments(times, scores, 1.0, most=count, among=among)
+    covered = {float(t) for one in ranges for t in np.arange(one.start_s, one.end_s)}
+    if not among.any():
+        assert ranges == ()
+        return
+    least = (np.median(scores[among]) + scores[among].max()) / 2
+    assert covered == {t for t, score, counts in zip(times, scores, among, strict=True) if counts and score >= least}
+    assert moments(times, scores, 1.0, among=np.ones(count, bool)) == moments(times, scores, 1.0)
+
+
+@pytest.mark.slow
+def test_only_videos_and_moments_in_which_a_region_is(catalog: Path) -> None:
+    rows = reelbeam.open_catalog(catalog).regions().to_pylist()
+    (hit,) = found(catalog, "red", "--region", "red>0.05")
+    assert name(hit["uri"]) == "squares.mp4"
+    shares = [row["share"] for row in rows if row["label"] == "red"]
+    assert found(catalog, "red", "--region", f"red>{max(shares)!r}") == []
+    (exact,) = found(catalog, "red", "--region", f"red>={max(shares)!r}")
+    times = [row["time_s"] for row in rows if row["label"] == "red" and row["share"] == max(shares)]
+    assert {t for one in exact["ranges"] for t in np.arange(one["start_s"], one["end_s"])} <= set(times)
+    (blue,) = found(catalog, "red", "--region", "blue>0")
+    assert all(one["start_s"] >= 7 for one in blue["ranges"]), "the best moment of what is blue"
+    assert found(catalog, "red", "--region", "blue>0", "--region", "red>0") == [], "no frame shows both"
+    assert len(found(catalog, "red", "--region", "red>0.01", "--region", "red>=0", "--label", "red")) == 1
+    assert found(catalog, "red", "--region", "red>0", "--uri", "grey.mp4") == []
+
+
+@pytest.mark.slow
+def test_regions_filter_pictures_and_videos_too(catalog: Path, folder: Path) -> None:
+    opened = reelbeam.open_catalog(catalog)
+    film = folder / "films" / "squares.mp4"
+    assert [name(hit.uri) for hit in opened.search("red", region="red>0")] == ["squares.mp4"]
+    assert [[name(hit.uri) for hit in hits] for hits in opened.search_many(["red", "grey"], region=["red>0"])] == [
+        ["squares.mp4"]
+    ] * 2
+    assert opened.similar(film, region="red>0") == [], "it is itself the only one"
+    picture = coloured_squares.picture([("red", 60, 40, 40)])
+    assert [name(hit.uri) for hit in opened.similar(image=picture, region="blue>0")] == ["squares.mp4"]
+    both = opened.search("red", region="red>0", filters=reelbeam.Filters(regions=("blue>0",)))
+    assert both == []
+
+
+@pytest.mark.slow
+def test_what_no_region_has_is_said_in_one_line(catalog: Path, folder: Path, tmp_path: Path) -> None:
+    refused = search(catalog, "red", "--region", "rad>0")
+    assert refused.exit_code == 1 and "no region has the label 'rad'; did you mean 'red'?" in refused.output
+    wrong = search(catalog, "red", "--region", "red")
+    assert wrong.exit_code == 2 and "cannot read the region 'red'" in wrong.output
+    plain = Catalog(str(tmp_path / "plain"))
+    run_id = catalogs.commit_night(plain, {"/a.mp4": 3}).run_id
+    with pytest.raises(RetrievalError, match="no regions yet: run `reelbeam regions` first"):
+        RegionFrames(plain, run_id).where(["red>0"])
+    with pytest.raises(RetrievalError, match="at most 8 regions"):
+        reelbeam.open_catalog(catalog).search("red", region=["red>0"] * (MOST_CONDITIONS + 1))
+
+
+@pytest.mark.slow
+def test_the_page_filters_by_regions(client: TestClient) -> None:
+    asked = client.get("/api/v1/search", params={"q": "red", "region": ["red>0.01", "red>=0.02"]})
+    assert [name(hit["uri"]) for hit in asked.json()] == ["squares.mp4"]
+    newest = client.get("/", params={"region": "red>0.01"}).text
+    assert "squares.mp4" in newest and "grey.mp4" not in newest and 'value="red&gt;0.01"' in newest
+    assert urlencode({"region": "red>0.01"}) in newest, "the chips keep it"
+    assert "1 video<" in newest, "and it counts"
+    for page in ("/", "/?q=red"):
+        refused = client.get(page, params={"region": "rad>0", **({"q": "red"} if "q" in page else {})})
+        assert refused.status_code == 400 and "did you mean" in refused.text
+    assert client.get("/api/v1/search", params={"q": "red", "region": "red"}).status_code == 400
+    assert client.get("/api/v1/search", params={"q": "red", "region": "x" * 300}).status_code == 422
