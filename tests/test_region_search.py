@@ -1,10 +1,13 @@
 """`search --region` and `search --where`, by the command, in Python and on the pages, over a film of coloured squares."""
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -15,6 +18,8 @@ from starlette.testclient import TestClient
 import reelbeam
 from models.retrieval.errors import RetrievalError
 from models.retrieval.moments import moments
+from models.visual.bundle import FEATURE_MAP
+from models.visual.errors import ModelError
 from pipelines.commands.main import cli
 from pipelines.web.access import LOOPBACK
 from pipelines.web.app import make_app
@@ -22,7 +27,10 @@ from pipelines.web.view import CatalogView
 from tests import catalogs, coloured_squares
 from tests.conftest import run_command
 from transforms.catalog.runs import Catalog
+from transforms.decoder.stills import StillDrawer
+from transforms.retrieval.places import PlaceFinder
 from transforms.retrieval.region_frames import MOST_CONDITIONS, RegionCondition, RegionFrames
+from transforms.retrieval.search import CatalogSearch
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +169,106 @@ def test_the_page_filters_by_regions(client: TestClient) -> None:
         assert refused.status_code == 400 and "did you mean" in refused.text
     assert client.get("/api/v1/search", params={"q": "red", "region": "red"}).status_code == 400
     assert client.get("/api/v1/search", params={"q": "red", "region": "x" * 300}).status_code == 422
+
+
+def truth(time_s: float) -> tuple[float, float]:
+    """The middle of the square at a time, in fractions of the picture."""
+    ((_, x, y, side),) = coloured_squares.red_then_blue(int(time_s))
+    return (x + side / 2) / coloured_squares.WIDTH, (y + side / 2) / coloured_squares.HEIGHT
+
+
+@pytest.mark.slow
+def test_where_in_the_picture_is_what_the_words_say(catalog: Path, tmp_path: Path) -> None:
+    for words in ("red", "blue"):
+        hits = found(catalog, words, "--where-pictures", tmp_path / words)
+        (squares,) = [hit for hit in hits if name(hit["uri"]) == "squares.mp4"]
+        where = squares["where"]
+        assert any(one["start_s"] <= where["time_s"] < one["end_s"] for one in squares["ranges"][:1])
+        assert where["time_s"] in ((7.0, 8.0) if words == "blue" else range(6))
+        x, y = truth(where["time_s"])
+        assert where["centroid"]["x"] == pytest.approx(x, abs=0.03)
+        assert where["centroid"]["y"] == pytest.approx(y, abs=0.05)
+        box = where["box"]
+        assert box["x"] < x < box["x"] + box["width"] and box["y"] < y < box["y"] + box["height"]
+        assert where["picture"] == str(tmp_path / words / f"{squares['rank']:02d}.jpg")
+        drawn = cv2.imread(where["picture"])
+        height, width = drawn.shape[:2]
+        assert (height, width) == (360, 540), "the whole picture"
+        assert drawn[int(y * height), int(x * width)].sum() > 2 * drawn[5, 5].sum(), "bright where it is"
+    (grey,) = [hit for hit in found(catalog, "red", "--where") if name(hit["uri"]) == "grey.mp4"]
+    assert list(grey["where"]) == ["reason"] and "nothing in the picture speaks for it" in grey["where"]["reason"]
+    assert "where" not in found(catalog, "red")[0]
+
+
+@pytest.mark.slow
+def test_a_video_that_is_gone_has_a_reason_and_the_others_stay(
+    catalog: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    film = folder / "films" / "grey.mp4"
+    film.rename(folder / "away.mp4")
+    try:
+        done = search(catalog, "blue", "--where")
+    finally:
+        (folder / "away.mp4").rename(film)
+    assert done.exit_code == 0, done.output
+    (gone,) = [line for line in done.stdout.splitlines() if "grey.mp4" in line]
+    (there,) = [line for line in done.stdout.splitlines() if "squares.mp4" in line]
+    assert "the picture cannot be decoded" in gone
+    assert re.search(r"x \d+%-\d+%, y \d+%-\d+%", there)
+
+
+@pytest.mark.slow
+def test_the_mean_of_the_map_is_the_score(catalog: Path) -> None:
+    """Independently of the map's maker: the cells' mean, scaled by the embedding's length, is the stored cosine."""
+    opened = CatalogSearch.open(str(catalog))
+    query, uri = opened.words("red"), opened.index.table["uri"].to_pylist()[-1]
+    scored = opened.frame_scores(query, uri)
+    assert scored is not None
+    times, scores = scored
+    drawer = StillDrawer()
+    try:
+        finder = PlaceFinder(opened, drawer, may_make=False)
+        for time_s, score in list(zip(times, scores, strict=True))[:3]:
+            given = drawer.see(uri, float(time_s), opened.bundle.spec.preprocessing).given
+            cells = finder.engine.infer(given)[1].astype(np.float64) - opened.index.frames.centre
+            length = np.linalg.norm(cells.mean(axis=(0, 1)))
+            assert (cells @ query.direction).mean() / length == pytest.approx(float(score), abs=1e-3)
+    finally:
+        drawer.close()
+
+
+@pytest.mark.slow
+def test_a_catalog_without_a_map_gets_one_on_this_machine(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(catalog, tmp_path / "catalog")
+    (stored,) = (tmp_path / "catalog").rglob(FEATURE_MAP)
+    stored.unlink()
+    monkeypatch.setenv("REELBEAM_CACHE", str(tmp_path / "cache"))
+    opened = CatalogSearch.open(str(tmp_path / "catalog"))
+    drawer = StillDrawer()
+    try:
+        finder = PlaceFinder(opened, drawer, may_make=False)
+        assert not finder.is_ready
+        with pytest.raises(ModelError, match="run `reelbeam regions`, which adds it"):
+            finder.open()
+    finally:
+        drawer.close()
+    assert found(tmp_path / "catalog", "red", "--where") == found(catalog, "red", "--where")
+    assert not stored.exists(), "searching writes nothing into a catalog"
+
+
+@pytest.mark.slow
+def test_a_model_without_a_map_is_refused_in_one_line(catalog: Path, folder: Path, tmp_path: Path) -> None:
+    night = ("classify", "--archive", folder / "films", "--catalog", tmp_path / "c", "--model", "placeholder")
+    for command in (night, ("index", "--catalog", tmp_path / "c")):
+        assert run_command(*command).code == 0
+    refused = search(tmp_path / "c", "--image", folder / "films" / "none.jpg", "--where")
+    assert refused.exit_code == 1
+    picture = tmp_path / "red.png"
+    cv2.imwrite(str(picture), coloured_squares.picture([("red", 60, 40, 40)]))
+    refused = search(tmp_path / "c", "--image", picture, "--where")
+    assert refused.exit_code == 1 and "placeholder" in refused.output and len(refused.output.splitlines()) == 1
+    both = search(catalog, "--batch", "-", "--where")
+    assert both.exit_code == 2 and "--where is for one question" in both.output
