@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -272,3 +273,59 @@ def test_a_model_without_a_map_is_refused_in_one_line(catalog: Path, folder: Pat
     assert refused.exit_code == 1 and "placeholder" in refused.output and len(refused.output.splitlines()) == 1
     both = search(catalog, "--batch", "-", "--where")
     assert both.exit_code == 2 and "--where is for one question" in both.output
+
+
+@pytest.mark.slow
+def test_the_page_draws_where_the_words_are(client: TestClient, catalog: Path) -> None:
+    (hit,) = client.get("/api/v1/search", params={"q": "red", "region": "red>0"}).json()
+    place, moment = f"/api/v1/videos/{hit['video_id']}/where", hit["ranges"][0]
+    asked = {"q": "red", "t": moment["start_s"], "end": moment["end_s"]}
+    answered = client.get(place, params=asked)
+    (by_command,) = found(catalog, "red", "--region", "red>0", "--where")
+    assert answered.json() == {key: by_command["where"][key] for key in ("time_s", "share", "box", "centroid")}
+    drawn = client.get(f"{place}/picture", params=asked)
+    assert (drawn.status_code, drawn.headers["content-type"]) == (200, "image/jpeg")
+    assert drawn.headers["cache-control"] == "private, max-age=3600"
+    assert cv2.imdecode(np.frombuffer(drawn.content, np.uint8), cv2.IMREAD_COLOR).shape == (360, 540, 3)
+    for page in (client.get("/", params={"q": "red"}).text, client.get(f"/videos/{hit['video_id']}?q=red").text):
+        assert 'class="where"' in page and "style=" not in page
+        (address,) = {
+            unescape(one) for one in re.findall(r'src="([^"]*/where/picture[^"]*)"', page) if hit["video_id"] in one
+        }
+        assert client.get(address).content[:2] == drawn.content[:2] == b"\xff\xd8"
+    assert 'class="where"' not in client.get("/").text, "nothing is asked for"
+
+
+@pytest.mark.slow
+def test_places_that_cannot_be_told_have_one_line(client: TestClient, folder: Path) -> None:
+    hits = client.get("/api/v1/search", params={"q": "red"}).json()
+    (grey,) = [f"/api/v1/videos/{hit['video_id']}/where" for hit in hits if name(hit["uri"]) == "grey.mp4"]
+    nothing = client.get(grey, params={"q": "red"})
+    assert nothing.status_code == 404 and "nothing in the picture" in nothing.json()["detail"]
+    assert client.get("/api/v1/videos/none/where", params={"q": "red"}).status_code == 404
+    for wrong in ({}, {"q": ""}, {"q": "x" * 1001}, {"q": "red", "t": -1}, {"q": "red", "t": "nan"}):
+        assert client.get(grey, params=wrong).status_code == 422
+    assert client.get(grey, params={"q": "  "}).status_code == 400
+    film = folder / "films" / "grey.mp4"
+    film.rename(folder / "away.mp4")
+    try:
+        gone = client.get(grey, params={"q": "blue", "t": 1})
+    finally:
+        (folder / "away.mp4").rename(film)
+    assert gone.status_code == 404 and "cannot be decoded" in gone.json()["detail"]
+
+
+@pytest.mark.slow
+def test_no_place_is_offered_without_a_feature_map(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(catalog, tmp_path / "catalog")
+    next((tmp_path / "catalog").rglob(FEATURE_MAP)).unlink()
+    monkeypatch.setenv("REELBEAM_CACHE", str(tmp_path / "cache"))
+    app = make_app(CatalogView(str(tmp_path / "catalog")), LOOPBACK, None)
+    with TestClient(app, base_url="http://localhost") as plain:
+        page = plain.get("/", params={"q": "red"}).text
+        assert "squares.mp4" in page and 'class="where"' not in page
+        (video_id, *_) = re.findall(r'data-video="(\w+)"', page)
+        refused = plain.get(f"/api/v1/videos/{video_id}/where", params={"q": "red"})
+        assert refused.status_code == 404 and "run `reelbeam regions`" in refused.json()["detail"]

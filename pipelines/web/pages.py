@@ -79,9 +79,14 @@ NOTHING_ASKED: Final = Dialogue()
 
 
 class Pages:
-    """Renders pages; any number of threads may use it."""
+    """Renders pages; any number of threads may use it.
 
-    def __init__(self) -> None:
+    Args:
+        can_point: tells whether the model of a snapshot can tell where in a picture something is.
+    """
+
+    def __init__(self, can_point: Callable[[Snapshot], bool] = lambda snapshot: False) -> None:
+        self._can_point = can_point
         self._environment = environment("pipelines.web", "templates")
         self._environment.filters.update({name: _in_language(self._environment.filters[name]) for name in QUANTITIES})
 
@@ -124,6 +129,7 @@ class Pages:
             unlikely=found.unlikely,
             error=error,
             like=snapshot.video(asked.like) if asked.like else None,
+            points=bool(asked.words and self._can_point(snapshot)),
             newest=newest,
             facets=facets,
             address=partial(address_of, asked),
@@ -166,6 +172,7 @@ class Pages:
             words=words,
             dialogue=dialogue,
             cited=_cited(dialogue, row["uri"]),
+            points=bool(scores and not row["gone"] and self._can_point(snapshot)),
             curve=_curve(times_s, scores, row["duration_s"] or 0.0),
             best=sorted(zip(scores, times_s, strict=True), reverse=True)[:BEST_MOMENTS],
         )
@@ -240,6 +247,7 @@ class Pages:
             advice=ADVICE if chosen == "en" else chinese_failures.ADVICE,
             moment_link=_moment_link,
             picture=_picture,
+            heat_map=_heat_map,
             **values,
         )
 
@@ -277,6 +285,12 @@ def _picture(video_id: str, start_s: float | None = None, end_s: float | None = 
     if start_s is None:
         return f"{place}/poster"
     return f"{place}/picture?t={start_s:.3f}" + ("" if end_s is None else f"&end={end_s:.3f}")
+
+
+def _heat_map(video_id: str, words: str, start_s: float, end_s: float | None = None) -> str:
+    """Returns the address of the picture of a moment with a heat map of some words over it."""
+    until = {} if end_s is None else {"end": f"{end_s:.3f}"}
+    return f"/api/v1/videos/{video_id}/where/picture?{urlencode({'q': words, 't': f'{start_s:.3f}', **until})}"
 
 
 def _cited(dialogue: Dialogue, uri: str) -> list[Citation]:

@@ -51,7 +51,7 @@ class Stills:
         Raises:
             HTTPException: too many are being read (503).
         """
-        with _one_of(self._readers):
+        with one_of(self._readers):
             return self.drawer.read(file.read())
 
     def at(self, uri: str, fingerprint: str, time_s: float) -> bytes | None:
@@ -70,7 +70,7 @@ class Stills:
             kept = self._kept.get(key)
         if kept is not None:
             return kept
-        with _one_of(self._drawers):
+        with one_of(self._drawers):
             future, is_new = self._future(key)
             if is_new:
                 self._draw(key, future, time_s)
@@ -98,7 +98,7 @@ class Stills:
 
 
 @contextmanager
-def _one_of(places: threading.BoundedSemaphore) -> Iterator[None]:
+def one_of(places: threading.BoundedSemaphore) -> Iterator[None]:
     """Takes one of some places for the block.
 
     Raises:

@@ -35,6 +35,8 @@ CHINESE: Final[dict[str, str]] = {
     "Videos like it": "相似的视频",
     "What is seen when": "何时看到什么",
     "What is done when": "何时做什么",
+    "Where in the picture": "在画面何处",
+    "Heat map of the words, if the picture speaks for them": "所问之词的热图（若画面中有相符之处）",
     "How well each moment fits": "每一刻的符合程度",
     "Ask about this video": "就这个视频提问",
     "When does the dog appear?": "狗什么时候出现？",
