@@ -29,6 +29,9 @@ from tests import catalogs, coloured_squares
 from tests.conftest import run_command
 from transforms.catalog.runs import Catalog
 from transforms.decoder.stills import StillDrawer
+from transforms.dialogue.conversation import Conversation
+from transforms.dialogue.evidence import open_evidence
+from transforms.dialogue.questions import parse, parts_of
 from transforms.retrieval.places import PlaceFinder
 from transforms.retrieval.region_frames import MOST_CONDITIONS, RegionCondition, RegionFrames
 from transforms.retrieval.search import CatalogSearch
@@ -329,3 +332,53 @@ def test_no_place_is_offered_without_a_feature_map(
         (video_id, *_) = re.findall(r'data-video="(\w+)"', page)
         refused = plain.get(f"/api/v1/videos/{video_id}/where", params={"q": "red"})
         assert refused.status_code == 404 and "run `reelbeam regions`" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "intent", "thing"),
+    [
+        ("Where is the dog?", "where", "dog"),
+        ("Where in the picture is the dog?", "where", "dog"),
+        ("where are the dogs in the frame", "where", "dogs"),
+        ("Where does the dog appear?", "when", "dog"),
+        ("How much of the picture is water?", "share", "water"),
+        ("how much of the frame does the dog fill?", "share", "dog"),
+        ("How long is it?", "property", ""),
+        ("狗在画面的哪里？", "where", "狗"),
+        ("水占画面的多少？", "share", "水"),
+        ("狗什么时候出现？", "when", "狗"),
+    ],
+)
+def test_questions_about_places_in_the_picture(asked: str, intent: str, thing: str) -> None:
+    (part,) = parts_of(asked)
+    found_question = parse(part)
+    assert (found_question.intent, found_question.thing) == (intent, thing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("Where is the red in squares.mp4?", "in the middle of the picture"),
+        ("How much of the picture is blue in squares.mp4?", "Blue fills 0.0"),
+        ("squares.mp4里red在画面的哪里？", "red在画面中央"),
+        ("squares.mp4里red占画面的多少？", "red占画面的0.0"),
+    ],
+)
+def test_dialogues_cite_regions(catalog: Path, asked: str, said: str) -> None:
+    answer = Conversation(open_evidence(str(catalog))).ask(asked)
+    assert answer.grounded and said in answer.answer, answer
+    ((cited,),) = [answer.citations]
+    rows = reelbeam.open_catalog(catalog).regions(cited.uri).to_pylist()
+    row = next(row for row in rows if (row["label"], row["time_s"]) == (cited.text, cited.start_s))
+    assert cited.kind == "region" and cited.score == row["score"]
+    same = [one for one in rows if one["label"] == row["label"]]
+    by = "share" if "much" in asked or "占" in asked else "score"
+    assert row[by] == max(one[by] for one in same)
+
+
+@pytest.mark.slow
+def test_a_share_that_no_region_tells_is_declined(catalog: Path) -> None:
+    talk = Conversation(open_evidence(str(catalog)))
+    for asked in ("How much of the picture is red in grey.mp4?", "How much of the picture is green?"):
+        assert not talk.ask(asked).grounded

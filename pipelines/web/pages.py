@@ -296,7 +296,9 @@ def _heat_map(video_id: str, words: str, start_s: float, end_s: float | None = N
 def _cited(dialogue: Dialogue, uri: str) -> list[Citation]:
     """Returns the citations of an answer that are moments of a video, not what is true of all of it."""
     cited = dialogue.answer.citations if dialogue.answer is not None else ()
-    return [one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "action", "search")]
+    return [
+        one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "action", "region", "search")
+    ]
 
 
 def _curve(times_s: Sequence[float], scores: Sequence[float], length_s: float) -> str:
