@@ -155,7 +155,7 @@ def test_what_no_region_has_is_said_in_one_line(catalog: Path, folder: Path, tmp
     plain = Catalog(str(tmp_path / "plain"))
     run_id = catalogs.commit_night(plain, {"/a.mp4": 3}).run_id
     with pytest.raises(RetrievalError, match="no regions yet: run `reelbeam regions` first"):
-        RegionFrames(plain, run_id).where(["red>0"])
+        RegionFrames(lambda: plain, run_id).where(["red>0"])
     with pytest.raises(RetrievalError, match="at most 8 regions"):
         reelbeam.open_catalog(catalog).search("red", region=["red>0"] * (MOST_CONDITIONS + 1))
 

@@ -180,7 +180,7 @@ class Snapshot:
     @computed_once
     def facets(self) -> Facets:
         """The counts beside the filters."""
-        return Facets(self.videos, RegionFrames(self.readable(), self.run_id))
+        return Facets(self.videos, RegionFrames(self.readable, self.run_id))
 
     def newest(self, filters: Filters, count: int) -> list[dict[str, Any]]:
         """Returns rows of the videos that meet some filters, newest first, at most `count`."""

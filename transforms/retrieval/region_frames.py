@@ -3,7 +3,7 @@
 import math
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Final, NamedTuple
 
@@ -67,10 +67,15 @@ class RegionCondition(NamedTuple):
 
 
 class RegionFrames:
-    """Looks through the regions of a catalog as of one run; answers are kept. Any number of threads may ask."""
+    """Looks through the regions of a catalog as of one run; answers are kept. Any number of threads may ask.
 
-    def __init__(self, catalog: Catalog, run_id: str) -> None:
-        self._catalog = catalog
+    Args:
+        readable: gives the catalog when it is read; may raise a `CatalogError` where it cannot be.
+        run_id: later runs are left out.
+    """
+
+    def __init__(self, readable: Callable[[], Catalog], run_id: str) -> None:
+        self._readable = readable
         self._run_id = run_id
         self._kept: LRUCache[tuple[str, ...], Mapping[str, Times]] = LRUCache(KEPT)
         self._changing = threading.Lock()
@@ -109,7 +114,7 @@ class RegionFrames:
         return _by_video(reduce(set.intersection, met))
 
     def _parts(self) -> Iterator[pa.Table]:
-        return latest_regions(self._catalog, ["label", "share"], self._run_id)
+        return latest_regions(self._readable(), ["label", "share"], self._run_id)
 
 
 def with_regions(videos: pa.Table, found: Mapping[str, Times]) -> pa.Table:

@@ -495,7 +495,7 @@ class CatalogSearch:
         """The regions of the catalog, kept until there is a newer run."""
         known = self._regions
         if known is None or known[0] != run_id:
-            known = self._regions = run_id, RegionFrames(self.catalog, run_id)
+            known = self._regions = run_id, RegionFrames(lambda: self.catalog, run_id)
         return known[1]
 
     def _statuses_at(self, run_id: str) -> pa.Array:
