@@ -323,6 +323,11 @@ class Catalog:
         Raises:
             CatalogError: there is no such video, or a file is missing or damaged.
             SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> row = catalog.regions("/videos/pond.mp4").to_pylist()[0]
+            >>> row["label"], row["time_s"], round(row["share"], 2)
+            ('black swan', 0.0, 0.18)
         """
         from transforms.catalog.latest_regions import regions_table
 
@@ -342,6 +347,11 @@ class Catalog:
         Returns:
             ``video_id``, ``uri``, ``track``, ``label``, ``start_s``, ``end_s``, ``frames``, mean ``score`` and
             ``share``, ``largest_share``, ``first_centroid`` and ``last_centroid``, sorted by uri and track.
+
+        Example:
+            >>> row = catalog.region_tracks("/videos/pond.mp4").to_pylist()[0]
+            >>> row["label"], row["start_s"], row["end_s"]
+            ('black swan', 0.0, 6.0)
         """
         from transforms.catalog.latest_regions import region_tracks
 
