@@ -323,6 +323,11 @@ class Catalog:
         Raises:
             CatalogError: there is no such video, or a file is missing or damaged.
             SchemaError: a file was written by a newer reelbeam.
+
+        Example:
+            >>> row = catalog.regions("/videos/pond.mp4").to_pylist()[0]
+            >>> row["label"], row["time_s"], round(row["share"], 2)
+            ('black swan', 0.0, 0.18)
         """
         from transforms.catalog.latest_regions import regions_table
 
@@ -342,6 +347,11 @@ class Catalog:
         Returns:
             ``video_id``, ``uri``, ``track``, ``label``, ``start_s``, ``end_s``, ``frames``, mean ``score`` and
             ``share``, ``largest_share``, ``first_centroid`` and ``last_centroid``, sorted by uri and track.
+
+        Example:
+            >>> row = catalog.region_tracks("/videos/pond.mp4").to_pylist()[0]
+            >>> row["label"], row["start_s"], row["end_s"]
+            ('black swan', 0.0, 6.0)
         """
         from transforms.catalog.latest_regions import region_tracks
 
@@ -431,6 +441,7 @@ class Catalog:
         image: Picture | Sequence[Picture] | None = None,
         top_k: int = 10,
         filters: Filters | None = None,
+        region: str | Sequence[str] = (),
         metric: Literal["cosine", "euclidean"] = "cosine",
         text_weight: float = 0.0,
         min_relevance: float = 0.0,
@@ -450,6 +461,8 @@ class Catalog:
                 picture, uint8 [height, width, 3], or a list of these. Each counts as much as the words.
             top_k: how many videos.
             filters: which videos count.
+            region: only videos and moments in which a label fills a share of a sampled frame by the table `regions`:
+                ``"water>0.3"`` or ``"water>=0.3"``; of several, all in the same frame.
             metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
             text_weight: share (0 to 1) that file name, title and subtitles have in the score; only with the cosine.
             min_relevance: leaves out those of the ``top_k`` best videos whose relevance is less; 0.5 leaves the likely
@@ -460,8 +473,8 @@ class Catalog:
 
         Raises:
             NoIndexError: no index has been built.
-            RetrievalError: no words, an unknown label, a least relevance for a joint model or beyond 0 to 1, or no room
-                for a copy of the index on this machine.
+            RetrievalError: no words, an unknown label, a region that cannot be read or found, a least relevance for a
+                joint model or beyond 0 to 1, or no room for a copy of the index on this machine.
             TextModelError: the text model is unknown or its package or weights are missing.
 
         Example:
@@ -478,7 +491,7 @@ class Catalog:
             search.combined(wanted, unwanted),
             top_k=top_k,
             metric=metric,
-            filters=filters,
+            filters=_with_regions(filters, region),
             text_weight=text_weight,
             min_relevance=min_relevance,
         )
@@ -489,6 +502,7 @@ class Catalog:
         *,
         top_k: int = 10,
         filters: Filters | None = None,
+        region: str | Sequence[str] = (),
         metric: Literal["cosine", "euclidean"] = "cosine",
         text_weight: float = 0.0,
         min_relevance: float = 0.0,
@@ -508,7 +522,7 @@ class Catalog:
                 query,
                 top_k=top_k,
                 metric=metric,
-                filters=filters,
+                filters=_with_regions(filters, region),
                 text_weight=text_weight,
                 min_relevance=min_relevance,
             )
@@ -523,6 +537,7 @@ class Catalog:
         image: Picture | Sequence[Picture] | None = None,
         top_k: int = 10,
         filters: Filters | None = None,
+        region: str | Sequence[str] = (),
         metric: Literal["cosine", "euclidean"] = "cosine",
     ) -> list[Hit]:
         """Find the videos that look like a video or an image. Needs what `search` needs.
@@ -535,6 +550,8 @@ class Catalog:
                 these, each of which counts the same. Give either this or ``video``.
             top_k: how many videos.
             filters: which videos count.
+            region: only videos and moments in which a label fills a share of a sampled frame by the table `regions`:
+                ``"water>0.3"`` or ``"water>=0.3"``; of several, all in the same frame.
             metric: ``cosine`` similarity or ``euclidean`` distance of unit vectors.
 
         Returns:
@@ -542,7 +559,8 @@ class Catalog:
 
         Raises:
             NoIndexError: no index has been built.
-            RetrievalError: the file cannot be read, or there is no room for a copy of the index on this machine.
+            RetrievalError: the file or a region cannot be read, no region has its label, or there is no room for a copy
+                of the index on this machine.
             TypeError: both or none of ``video`` and ``image``, or ``at_s`` without ``video``.
 
         Example:
@@ -558,7 +576,8 @@ class Catalog:
             query, itself = search.combined([_picture_query(search, one) for one in _several(image)]), None
         else:
             query, itself = _video_query(search, _uri_of(video), at_s)
-        hits = search.find(query, top_k=top_k + (itself is not None), metric=metric, filters=filters)
+        chosen = _with_regions(filters, region)
+        hits = search.find(query, top_k=top_k + (itself is not None), metric=metric, filters=chosen)
         return [hit for hit in hits if hit.uri != itself][:top_k]
 
     def label(
@@ -695,6 +714,16 @@ def _known_columns(
         if column not in names and column not in made:
             raise CatalogError(f"{table} has no column {column!r}; it has {', '.join([*names, *made])}")
     return [column for column in columns if column not in made]
+
+
+def _with_regions(filters: Filters | None, region: str | Sequence[str]) -> Filters | None:
+    from dataclasses import replace
+
+    from transforms.retrieval.filters import Filters
+
+    more = (region,) if isinstance(region, str) else tuple(region)
+    known = filters or Filters()
+    return replace(known, regions=(*known.regions, *more)) if more else filters
 
 
 def _uri_of(video: str | os.PathLike[str]) -> str:

@@ -64,6 +64,7 @@ def test_the_question_of_the_issue(talk: Conversation) -> None:
         ("What comes before the piano in skate.mp4?", "pug"),
         ("Is there a cat in naps.mov?", "^Yes"),
         ("Where does the piano show up in skate.mp4?", "0:05"),
+        ("Where is the piano in skate.mp4?", "0:05"),
         ("Which videos are longer than eight seconds?", "2 videos do: naps.mov, skate.mp4"),
         ("When was naps.mov last modified?", "2026-11-23"),
         ("哪些视频超过八秒？", "有2个视频符合"),

@@ -357,6 +357,7 @@ def test_every_route_is_in_the_openapi_description(client: TestClient) -> None:
         "/api/v1/videos/{video_id}", "/api/v1/videos/{video_id}/frames",
         "/api/v1/videos/{video_id}/scores", "/api/v1/videos/{video_id}/picture", "/api/v1/videos/{video_id}/file",
         "/api/v1/videos/{video_id}/thumbnails", "/api/v1/videos/{video_id}/poster", "/api/v1/videos/{video_id}/proxy", "/api/v1/runs",
+        "/api/v1/videos/{video_id}/where", "/api/v1/videos/{video_id}/where/picture",
         "/api/v1/failures",
     }  # fmt: skip
     assert all(one["description"] for path in described.values() for one in path.values())

@@ -28,6 +28,7 @@ def moments(
     period_s: float,
     duration_s: float | None = None,
     most: int = MAX_RANGES,
+    among: NDArray[np.bool_] | None = None,
 ) -> tuple[Moment, ...]:
     """Find the best time ranges of a video.
 
@@ -41,12 +42,16 @@ def moments(
         period_s: Time from one sampled frame to the next, seconds.
         duration_s: Duration of the video, which no range exceeds; None if unknown.
         most: Most ranges to return.
+        among: bool [n], the only frames that count; None for all.
 
     Returns:
-        At least one range, best first.
+        At least one range, best first; none if no frame counts.
     """
-    threshold = (np.median(scores) + scores.max()) / 2.0
-    taken = np.concatenate([[False], scores >= threshold, [False]])
+    counted = np.ones(len(scores), bool) if among is None else among
+    if not counted.any():
+        return ()
+    threshold = (np.median(scores[counted]) + scores[counted].max()) / 2.0
+    taken = np.concatenate([[False], counted & (scores >= threshold), [False]])
     edges = np.flatnonzero(taken[1:] != taken[:-1]).reshape(-1, 2)
     ends_s = np.append(times_s[1:], _last_end_s(times_s[-1], period_s, duration_s))
     found = [

@@ -6,7 +6,7 @@ plus what the caller adds for each video.
 """
 
 from bisect import insort
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,11 +166,27 @@ class VideoIndex:
             depth *= 4
         return []
 
-    def hit(self, query: NDArray[np.float32], number: int, score: float, metric: Metric = "cosine") -> VideoHit:
-        """Describe one result of `rank` for a unit query, with its time ranges."""
+    def hit(
+        self,
+        query: NDArray[np.float32],
+        number: int,
+        score: float,
+        metric: Metric = "cosine",
+        within_s: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> VideoHit:
+        """Describe one result of `rank` for a unit query, with its time ranges.
+
+        Args:
+            query: The query.
+            number: Number of the video.
+            score: Its score.
+            metric: Of the returned scores.
+            within_s: Times in seconds of the only frames that ranges may hold, by video id; None for all frames.
+        """
         row = self._table.slice(self._row_of[number], 1).to_pylist()[0]
         times, scores = self.frame_scores(query, number)
-        found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"])
+        among = None if within_s is None else np.isin(times, within_s.get(row["video_id"], ()))
+        found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"], among=among)
         ranges = tuple(moment._replace(score=_as(moment.score, metric)) for moment in found)
         mean = float(self.videos.scores_of(query, np.array([number]))[0])
         cosine = _total(mean, float(scores.max()))

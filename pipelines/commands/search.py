@@ -2,18 +2,26 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.commands.model_to_read import model_to_read
+from pipelines.commands.where_options import ShownPlace, find_places, where_options
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.units import clock
 
 if TYPE_CHECKING:
     from transforms.retrieval.search import CatalogSearch, Hit, Query
+
+
+Places = Mapping[str, ShownPlace]
+"""Where in the picture each answer is, by video id; empty if that was not asked for."""
+
+NO_PLACES: Places = {}
 
 
 class TimeType(click.ParamType):
@@ -30,6 +38,23 @@ class TimeType(click.ParamType):
             self.fail(f"{value!r} is no time: give 75, 1:15 or 0:01:15", param, ctx)
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return 3600 * hours + 60 * minutes + seconds
+
+
+class RegionType(click.ParamType):
+    """The type of an option that takes a label and the least share of a picture."""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the text; fails as wrong usage if it is no such condition."""
+        from models.retrieval.errors import RetrievalError
+        from transforms.retrieval.region_frames import RegionCondition
+
+        try:
+            RegionCondition.parse(str(value))
+        except RetrievalError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
 @click.command("search")
@@ -61,6 +86,15 @@ class TimeType(click.ParamType):
 @click.option("--min-height", type=int, metavar="PIXELS", help="Only videos of at least this height.")
 @click.option("--status", type=click.Choice(["ok", "partial"]), help="Only videos that decoded whole, or in part.")
 @click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="LABEL>SHARE",
+    type=RegionType(),
+    help="Only videos, and moments, in which LABEL fills more than this share (0 to 1) of a sampled frame; >= for at "
+    "least. Repeatable: all in the same frame.",
+)
+@click.option(
     "--metric",
     type=click.Choice(["cosine", "euclidean"]),
     default="cosine",
@@ -90,6 +124,7 @@ class TimeType(click.ParamType):
     metavar="TABLE",
     help="A table with names, synonyms and descriptions of your own classes.",
 )
+@where_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def command(words: tuple[str, ...], **chosen: Any) -> None:
     """Search a catalog's index in words of any language, with an image or with a video."""  # fmt: skip
@@ -109,11 +144,13 @@ def command(words: tuple[str, ...], **chosen: Any) -> None:
         if chosen["batch"] is not None:
             _ask_lines(search, chosen)
             return
-        hits = _find(search, asked.query(search), chosen)
+        query = asked.query(search)
+        hits = _find(search, query, chosen)
+        places = find_places(search, query, hits, chosen["where_pictures"]) if asked.wants_places else NO_PLACES
     if chosen["as_json"]:
-        click.echo(json_text(_as_json(hits)))
+        click.echo(json_text(_as_json(hits, places)))
     else:
-        _print(hits)
+        _print(hits, places)
 
 
 class _Asked:
@@ -137,6 +174,14 @@ class _Asked:
             raise click.UsageError("--text-weight is for queries in words, with --metric cosine")
         if chosen["min_relevance"] and (pictures or chosen["unwanted"]):
             raise click.UsageError("--min-relevance is for queries in words alone: others have no relevance")
+
+        if chosen["batch"] is not None and self.wants_places:
+            raise click.UsageError("--where is for one question: leave out --batch")
+
+    @property
+    def wants_places(self) -> bool:
+        """Whether the places of the answers are asked for."""
+        return bool(self._chosen["where"] or self._chosen["where_pictures"] is not None)
 
     def query(self, search: "CatalogSearch") -> "Query":
         """Makes the query."""
@@ -194,11 +239,18 @@ def _filters(chosen: dict[str, Any]) -> Any:
         until=chosen["until"].date() if chosen["until"] else None,
         min_height=chosen["min_height"],
         status=chosen["status"],
+        regions=chosen["regions"],
     )
 
 
-def _as_json(hits: "list[Hit]") -> list[dict[str, Any]]:
-    return [_hit_as_json(rank, hit) for rank, hit in enumerate(hits, start=1)]
+def _as_json(hits: "list[Hit]", places: Places = NO_PLACES) -> list[dict[str, Any]]:
+    return [
+        {
+            **_hit_as_json(rank, hit),
+            **({"where": places[hit.video_id].as_json()} if hit.video_id in places else {}),
+        }
+        for rank, hit in enumerate(hits, start=1)
+    ]
 
 
 def _hit_as_json(rank: int, hit: "Hit") -> dict[str, Any]:
@@ -217,7 +269,7 @@ def _hit_as_json(rank: int, hit: "Hit") -> dict[str, Any]:
     }
 
 
-def _print(hits: "list[Hit]") -> None:
+def _print(hits: "list[Hit]", places: Places = NO_PLACES) -> None:
     """Print the answers as a table, the likely ones first."""
     from rich.table import Table
 
@@ -238,25 +290,27 @@ def _print(hits: "list[Hit]") -> None:
         ("where", "left"),
         ("shows", "left"),
         ("labels", "left"),
+        *([("in the picture", "left")] if places else []),
         ("video", "left"),
     ):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for rank, hit in likely:
-        table.add_row(*_cells(rank, hit))
+        table.add_row(*_cells(rank, hit, places))
     if unlikely:
         table.add_row("", "", "", "less likely:")
     for rank, hit in unlikely:
-        table.add_row(*_cells(rank, hit), style="dim")
+        table.add_row(*_cells(rank, hit, places), style="dim")
     print_table(out, table)
 
 
-def _cells(rank: int, hit: "Hit") -> tuple[str, ...]:
+def _cells(rank: int, hit: "Hit", places: Places) -> tuple[str, ...]:
     from rich.markup import escape
 
     from transforms.storage import printable
 
     where = ", ".join(f"{clock(one.start_s)}-{clock(math.ceil(one.end_s))}" for one in hit.ranges[:3])
     labels = ", ".join(one["label"] for one in hit.labels[:2])
+    place = [places[hit.video_id].as_text()] if places else []
     relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
-    texts = (escape(printable(text)) for text in (hit.best_label or "-", labels, hit.uri))
+    texts = (escape(printable(text)) for text in (hit.best_label or "-", labels, *place, hit.uri))
     return (str(rank), f"{hit.score:.3f}", relevance, where, *texts)

@@ -169,6 +169,37 @@ class Scores(Described):
     """Cosines."""
 
 
+class Box(Described):
+    """A rectangle in a picture, in fractions of its width and height."""
+
+    x: float
+    """Left edge."""
+    y: float
+    """Upper edge."""
+    width: float
+    height: float
+
+
+class Point(Described):
+    """A point in a picture, in fractions of its width and height."""
+
+    x: float
+    y: float
+
+
+class FoundInPicture(Described):
+    """Where in a picture some words are, as the model's last feature map tells it."""
+
+    time_s: float
+    """Of the picture, in seconds after the first frame."""
+    share: float
+    """Of the whole picture."""
+    box: Box
+    """The smallest rectangle around it."""
+    centroid: Point
+    """Its centre of mass."""
+
+
 class Thumbnail(Described):
     """A stored picture."""
 

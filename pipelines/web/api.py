@@ -1,6 +1,7 @@
 """The JSON API of the server and the media by video id; everything below ``/api/v1``."""
 
 import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -13,10 +14,11 @@ from pydantic import BeforeValidator, Field
 
 from pipelines.web.access import COOKIE
 from pipelines.web.answers import Answer as Grounded
-from pipelines.web.answers import Failure, FoundVideo, Frames, Problem, Scores, Thumbnail, Video
+from pipelines.web.answers import Failure, FoundInPicture, FoundVideo, Frames, Problem, Scores, Thumbnail, Video
 from pipelines.web.media import MEDIA_TYPES, AskedPart, media_type_of, send_file
 from pipelines.web.picture_address import MOST_PICTURE_CHARACTERS
 from pipelines.web.pictures import Picture, picture_at, poster_of
+from pipelines.web.places import FoundPlace, Places
 from pipelines.web.questions import (
     MOST,
     TOP,
@@ -30,6 +32,7 @@ from pipelines.web.questions import (
     question_of_picture,
     scores_over_time,
 )
+from pipelines.web.questions import MOST_CHARACTERS as MOST_WORDS
 from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
 from pipelines.web.uploads import TOO_LARGE, UPLOAD_BYTES
@@ -37,6 +40,7 @@ from pipelines.web.view import CatalogView, Snapshot
 from transforms.catalog.runs import RunRecord
 from transforms.dialogue.limits import MOST_CHARACTERS
 from transforms.retrieval.filters import Filters
+from transforms.retrieval.region_frames import MOST_CONDITIONS
 from transforms.storage import path_of_uri, printable
 from transforms.video.playable import is_playable
 
@@ -51,6 +55,9 @@ MOST_S: Final = 1e8
 
 MOST_PIXELS: Final = 1_000_000
 """Height that a request can name."""
+
+MOST_REGION_CHARACTERS: Final = 200
+"""Characters of a condition about regions."""
 
 MOST_FRAMES: Final = 1_000_000_000
 """Number of a frame that a request can name."""
@@ -72,6 +79,7 @@ NO_SUCH_VIDEO: Final[dict[str, Any]] = {
     "description": "The catalog has no such video, or it failed (the detail names the reason), or it has no such part.",
 }
 IMAGE: Final[dict[str, Any]] = {"description": "The picture.", "content": {"image/webp": {}, "image/jpeg": {}}}
+HEAT: Final[dict[str, Any]] = {"description": "The picture with the heat map.", "content": {"image/jpeg": {}}}
 MEDIA: Final[dict[str, Any]] = {"description": "The whole file.", "content": {"video/*": {}}}
 MEDIA_RANGE: Final[dict[str, Any]] = {
     "description": "The bytes that were asked for.",
@@ -112,9 +120,13 @@ def asked_filters(
     status: Annotated[
         Literal["ok", "partial"] | None, _OrEmpty, Query(description="Whether all of it decoded, or only a part.")
     ] = None,
+    region: Annotated[
+        Sequence[Annotated[str, Field(max_length=MOST_REGION_CHARACTERS)]],
+        Query(max_length=MOST_CONDITIONS, description="Least share of a picture that something fills: water>0.3."),
+    ] = (),
 ) -> Filters:
     """Reads the filters of a request; an empty field of a form is no condition."""
-    return filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status)
+    return filters_of(label, folder, min_duration_s, max_duration_s, since, until, min_height, status, region)
 
 
 def question(
@@ -137,15 +149,18 @@ AskedText = Annotated[
     str, Query(min_length=1, max_length=MOST_CHARACTERS, description="A question in English or Chinese.")
 ]
 
+AskedWords = Annotated[str, Query(min_length=1, max_length=MOST_WORDS, description="Words in any language.")]
+
 Asked = Annotated[Question, Depends(question)]
 
 
 class Api:
     """Answers in JSON. Its methods are the routes; their docstrings are the descriptions of the OpenAPI document."""
 
-    def __init__(self, view: CatalogView, stills: Stills) -> None:
+    def __init__(self, view: CatalogView, stills: Stills, places: Places) -> None:
         self._view = view
         self._stills = stills
+        self._places = places
 
     def router(self) -> APIRouter:
         """Returns the routes."""
@@ -168,6 +183,10 @@ class Api:
         add_get(router, f"{of_video}/thumbnails", self.thumbnails, response_model=list[Thumbnail], responses=known)
         add_get(router, f"{of_video}/poster", self.poster, response_class=Response, responses=image)
         add_get(router, f"{of_video}/picture", self.picture, response_class=Response, responses=image)
+        unasked = {**asked, **known}
+        add_get(router, f"{of_video}/where", self.where, response_model=FoundInPicture, responses=unasked)
+        heat: Described = {200: HEAT, **unasked}
+        add_get(router, f"{of_video}/where/picture", self.heat_map, response_class=Response, responses=heat)
         add_get(router, f"{of_video}/file", self.file, response_class=Response, responses=media)
         add_get(router, f"{of_video}/proxy", self.proxy, response_class=Response, responses=media)
         add_get(router, "/runs", self.runs, response_model=list[RunRecord])
@@ -265,6 +284,25 @@ class Api:
         """
         snapshot = self._view.snapshot()
         return _image(picture_at(snapshot, self._stills, row_of(snapshot, video_id), t, end))
+
+    def where(self, video_id: str, q: AskedWords, t: TimeS = 0.0, end: TimeS | None = None) -> dict[str, Any]:
+        """Returns where in a picture some words are: in the frame between `t` and `end` that fits them best.
+
+        Without `end` it is the frame nearest to `t`. The video is decoded for it. The answer is 404 where it cannot be
+        decoded, nothing in the picture speaks for the words, or the catalog has no feature map of its model
+        (`reelbeam regions` adds one).
+        """
+        found = self._place(video_id, q, t, end)
+        box, centroid = found.box._asdict(), dict(zip("xy", found.centroid, strict=True))
+        return {"time_s": found.time_s, "share": found.share, "box": box, "centroid": centroid}
+
+    def heat_map(self, video_id: str, q: AskedWords, t: TimeS = 0.0, end: TimeS | None = None) -> Response:
+        """Returns the picture of `where` with a heat map over it (JPEG): bright where it speaks for the words."""
+        return _image(Picture(self._place(video_id, q, t, end).jpeg, "image/jpeg"))
+
+    def _place(self, video_id: str, words: str, start_s: float, end_s: float | None) -> FoundPlace:
+        snapshot = self._view.snapshot()
+        return self._places.find(snapshot, row_of(snapshot, video_id)["uri"], words, start_s, end_s)
 
     def file(self, video_id: str, part: AskedPart) -> Response:
         """Returns the file itself, or a range of its bytes."""

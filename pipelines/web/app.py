@@ -14,6 +14,7 @@ from pipelines.web.access import Guard
 from pipelines.web.api import Api, Asked, TimeS, asked_about, row_of, sent_picture
 from pipelines.web.failing import handlers
 from pipelines.web.pages import Dialogue, Pages
+from pipelines.web.places import Places
 from pipelines.web.questions import address_of, question_of_picture
 from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
@@ -53,8 +54,9 @@ def make_app(view: CatalogView, hosts: Collection[str], token: str | None, drawe
         openapi_url="/api/v1/openapi.json",
         form_limits={"max_files": 1, "max_fields": 20},
     )
-    app.include_router(Api(view, stills).router(), prefix="/api/v1")
-    pages = Pages()
+    places = Places(lambda: stills.drawer)
+    app.include_router(Api(view, stills, places).router(), prefix="/api/v1")
+    pages = Pages(places.can_find)
     app.include_router(Site(view, stills, pages).router(), include_in_schema=False)
     app.mount("/static", StaticFiles(packages=[("pipelines.web", "static"), ("pipelines.pages", "static")]))
     for kind, handler in handlers(pages).items():

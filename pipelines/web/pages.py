@@ -1,6 +1,7 @@
 """The pages for people, rendered on the server."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -80,9 +81,14 @@ NOTHING_ASKED: Final = Dialogue()
 
 
 class Pages:
-    """Renders pages; any number of threads may use it."""
+    """Renders pages; any number of threads may use it.
 
-    def __init__(self) -> None:
+    Args:
+        can_point: tells whether the model of a snapshot can tell where in a picture something is.
+    """
+
+    def __init__(self, can_point: Callable[[Snapshot], bool] = lambda snapshot: False) -> None:
+        self._can_point = can_point
         self._environment = environment("pipelines.web", "templates")
         self._environment.filters.update({name: _in_language(self._environment.filters[name]) for name in QUANTITIES})
 
@@ -92,10 +98,10 @@ class Pages:
         Returns:
             The page and its status code.
         """
-        if asked.is_empty:
-            newest = snapshot.newest(asked.filters, asked.top)
-            return self._answers(snapshot, asked, language, newest=newest), 200
         try:
+            if asked.is_empty:
+                newest = snapshot.newest(asked.filters, asked.top)
+                return self._answers(snapshot, asked, language, newest=newest), 200
             return self._answers(snapshot, asked, language, found=answer(snapshot, asked)), 200
         except ReelbeamError as error:
             if not cannot_be_asked(error):
@@ -112,7 +118,8 @@ class Pages:
         newest: Sequence[dict[str, Any]] = (),
         error: str = "",
     ) -> str:
-        facets = snapshot.facets.counts(asked.filters, only_live=not asked.is_empty)
+        filters = replace(asked.filters, regions=()) if error else asked.filters  # one of them may be what is wrong
+        facets = snapshot.facets.counts(filters, only_live=not asked.is_empty)
         shown = len(found.hits) + len(newest)
         more = min(MOST, 2 * asked.top) if shown == asked.top < min(MOST, facets.videos) else None
         return self._render(
@@ -124,6 +131,7 @@ class Pages:
             unlikely=found.unlikely,
             error=error,
             like=snapshot.video(asked.like) if asked.like else None,
+            points=bool(asked.words and self._can_point(snapshot)),
             newest=newest,
             facets=facets,
             address=partial(address_of, asked),
@@ -166,6 +174,7 @@ class Pages:
             words=words,
             dialogue=dialogue,
             cited=_cited(dialogue, row["uri"]),
+            points=bool(scores and not row["gone"] and self._can_point(snapshot)),
             curve=_curve(times_s, scores, row["duration_s"] or 0.0),
             best=sorted(zip(scores, times_s, strict=True), reverse=True)[:BEST_MOMENTS],
         )
@@ -240,6 +249,7 @@ class Pages:
             advice=ADVICE if chosen == "en" else chinese_failures.ADVICE,
             moment_link=_moment_link,
             picture=_picture,
+            heat_map=_heat_map,
             **values,
         )
 
@@ -279,10 +289,18 @@ def _picture(video_id: str, start_s: float | None = None, end_s: float | None = 
     return f"{place}/picture?t={start_s:.3f}" + ("" if end_s is None else f"&end={end_s:.3f}")
 
 
+def _heat_map(video_id: str, words: str, start_s: float, end_s: float | None = None) -> str:
+    """Returns the address of the picture of a moment with a heat map of some words over it."""
+    until = {} if end_s is None else {"end": f"{end_s:.3f}"}
+    return f"/api/v1/videos/{video_id}/where/picture?{urlencode({'q': words, 't': f'{start_s:.3f}', **until})}"
+
+
 def _cited(dialogue: Dialogue, uri: str) -> "list[Citation]":
     """Returns the citations of an answer that are moments of a video, not what is true of all of it."""
     cited = dialogue.answer.citations if dialogue.answer is not None else ()
-    return [one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "action", "search")]
+    return [
+        one for one in cited if one.uri == uri and one.kind in ("label", "best_label", "action", "region", "search")
+    ]
 
 
 def _curve(times_s: Sequence[float], scores: Sequence[float], length_s: float) -> str:

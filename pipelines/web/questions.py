@@ -1,6 +1,7 @@
 """What a request asks of the index, and the answers as pages and the API show them."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -187,10 +188,12 @@ def filters_of(
     until: datetime.date | None = None,
     min_height: int | None = None,
     status: str | None = None,
+    regions: Sequence[str] = (),
 ) -> Filters:
     """Makes filters of the fields of a form; empty fields are no conditions."""
     glob = folder if not folder or any(mark in folder for mark in MARKS) else f"*{folder}*"
-    return Filters(label or None, glob or None, min_duration_s, max_duration_s, since, until, min_height, status)
+    asked = tuple(one.strip() for one in regions if one.strip())
+    return Filters(label or None, glob or None, min_duration_s, max_duration_s, since, until, min_height, status, asked)
 
 
 def folder_of(filters: Filters) -> str:
@@ -225,7 +228,10 @@ def address_of(question: Question, page: str = "/", **changes: Any) -> str:
         "until": filters.until,
         "min_height": filters.min_height,
         "status": filters.status,
+        "region": filters.regions,
         "top": None if asked.top == TOP else asked.top,
     }
     set_ones = {name: f"{value:.12g}" if isinstance(value, float) else value for name, value in fields.items()}
-    return f"{page}?" + urlencode({name: value for name, value in set_ones.items() if value not in (None, "")})
+    return f"{page}?" + urlencode(
+        {n: value for n, value in set_ones.items() if value not in (None, "", ())}, doseq=True
+    )

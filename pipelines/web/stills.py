@@ -53,13 +53,14 @@ class Stills:
         self._readers = threading.BoundedSemaphore(READ_AT_ONCE)
 
     @computed_once
-    def _drawer(self) -> "StillDrawer":
+    def drawer(self) -> "StillDrawer":
+        """What draws and reads; its children start when it is first asked for."""
         return self._open_drawer()
 
     def close(self) -> None:
         """Ends the children, if any were started."""
-        if "_drawer" in vars(self):
-            self._drawer.close()
+        if "drawer" in vars(self):
+            self.drawer.close()
 
     def read(self, file: BinaryIO) -> NDArray[np.uint8] | None:
         """Decodes a picture file that somebody sent; None if it is no picture. See `StillDrawer.read`.
@@ -67,8 +68,8 @@ class Stills:
         Raises:
             HTTPException: too many are being read (503).
         """
-        with _one_of(self._readers):
-            return self._drawer.read(file.read())
+        with one_of(self._readers):
+            return self.drawer.read(file.read())
 
     def at(self, uri: str, fingerprint: str, time_s: float) -> bytes | None:
         """Returns the picture of a video at a time as a JPEG; None if it cannot be drawn.
@@ -86,7 +87,7 @@ class Stills:
             kept = self._kept.get(key)
         if kept is not None:
             return kept
-        with _one_of(self._drawers):
+        with one_of(self._drawers):
             future, is_new = self._future(key)
             if is_new:
                 self._draw(key, future, time_s)
@@ -102,7 +103,7 @@ class Stills:
         """Draws a picture for all requests that wait for it."""
         drawn = None
         try:
-            drawn = self._drawer.draw(key[0], time_s)
+            drawn = self.drawer.draw(key[0], time_s)
         except BaseException as error:
             future.set_exception(error)
         else:
@@ -114,7 +115,7 @@ class Stills:
 
 
 @contextmanager
-def _one_of(places: threading.BoundedSemaphore) -> Iterator[None]:
+def one_of(places: threading.BoundedSemaphore) -> Iterator[None]:
     """Takes one of some places for the block.
 
     Raises:

@@ -24,6 +24,7 @@ from transforms.catalog.thumbnail_store import ThumbnailStore
 from transforms.catalog.tombstones import version_of
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
+from transforms.retrieval.region_frames import RegionFrames
 from transforms.retrieval.search import CatalogSearch
 from transforms.storage import StorageError, is_local
 
@@ -183,7 +184,7 @@ class Snapshot:
     @computed_once
     def facets(self) -> Facets:
         """The counts beside the filters."""
-        return Facets(self.videos)
+        return Facets(self.videos, RegionFrames(self.readable, self.run_id))
 
     def newest(self, filters: Filters, count: int) -> list[dict[str, Any]]:
         """Returns rows of the videos that meet some filters, newest first, at most `count`."""

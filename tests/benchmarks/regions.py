@@ -1,18 +1,27 @@
 """How well class activation maps find things, and what they cost: the figures of docs/regions.md and docs/measurements.md.
 
 python -m tests.benchmarks.regions scenes      # pointing game and IoU on scenes whose masks are known
+python -m tests.benchmarks.regions held-out    # the same with objects and backgrounds that no setting was chosen on
 python -m tests.benchmarks.regions cost        # CPU and bytes of an hour of video, on ../shared/data's clips
+python -m tests.benchmarks.regions night       # CPU and bytes of whole nights over these clips, with and without regions
 python -m tests.benchmarks.regions pictures    # draws docs/regions_*.png from real clips
 """
 
 import argparse
+import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.regions.activation import ActivationMaps, enlarge, heat_map, refine
@@ -21,7 +30,9 @@ from models.visual.bundle import ModelBundle, prepare
 from models.visual.engines.litert import FeatureMapEngine, LiteRtEngine
 from models.visual.feature_map import add_feature_map
 from models.visual.preprocess import preprocess
-from tests.benchmarks.region_scenes import OBJECTS, cutout, scenes, still
+from tests.benchmarks.generated_archive import SHARED
+from tests.benchmarks.region_scenes import HELD_OUT, OBJECTS, cutout, scenes, still
+from tests.measuring import measure
 from transforms.video.regions import encoded
 
 MODEL: Final = "efficientnet_lite0"
@@ -33,6 +44,12 @@ CLIPS: Final = (
     *("bottle-detection", "one-by-one", "ufFT2BWh3BQ", "TZ860P4iTaM", "klteYv1Uv9A", "qvg9eM4Hmzk", "WTf5EgVY5uU"),
 )
 SHOWN: Final = {"bear": "brown-bear", "panda": "ufFT2BWh3BQ", "bottle": "bottle-detection", "pan": "WTf5EgVY5uU"}
+
+NIGHTS: Final = 2
+"""Nights of each kind that are measured; the one that took least counts."""
+
+HOUR: Final = 3600
+"""Frames of an hour of video at one frame a second."""
 
 Mask = NDArray[np.bool_]
 Way = Callable[[NDArray[np.float32], NDArray[np.uint8]], Mask]
@@ -55,13 +72,13 @@ def prepared() -> ModelBundle:
     return bundle
 
 
-def cases(bundle: ModelBundle) -> list[Case]:
+def cases(bundle: ModelBundle, *, held_out: bool) -> list[Case]:
     """All scenes; an object's label is the best one of its cut-out alone, on grey."""
     engine, classifier = FeatureMapEngine(bundle), bundle.classifier()
     assert classifier is not None
-    labels = {name: _label_alone(engine, name) for name in OBJECTS}
+    labels = {name: _label_alone(engine, name) for name in (HELD_OUT if held_out else OBJECTS)}
     found = []
-    for scene in scenes(EACH):
+    for scene in scenes(EACH, held_out=held_out):
         picture = preprocess(scene.picture, bundle.spec.preprocessing)
         features, feature_map = engine.infer(picture)
         grey = np.repeat((scene.mask * 255).astype(np.uint8)[..., None], 3, axis=2)
@@ -116,9 +133,9 @@ WAYS: Final[dict[str, Way]] = {
 }
 
 
-def measure_scenes() -> None:
+def measure_scenes(*, held_out: bool = False) -> None:
     """Print the table of ways."""
-    found = cases(prepared())
+    found = cases(prepared(), held_out=held_out)
     seen = np.array([case.score >= 0.1 for case in found])
     maps = [heat_map(case.feature_map, case.direction) for case in found]
     hits = np.array([_points_at(heat, case.truth) for heat, case in zip(maps, found, strict=True)])
@@ -159,6 +176,41 @@ def measure_cost() -> None:
     print(f"{len(found) / len(views):.2f} regions a frame, run lengths of {size:.0f} bytes each")
 
 
+def measure_night() -> None:
+    """Print CPU and bytes of nights at one frame a second, with and without regions, `NIGHTS` of each in turn."""
+    prepared()
+    with TemporaryDirectory() as folder:
+        archive = Path(folder) / "archive"
+        archive.mkdir()
+        for clip in [*(SHARED / "captioned").rglob("*.*"), *(SHARED / "longer").glob("*.mp4")]:
+            if clip.suffix in (".avi", ".mp4"):
+                shutil.copy(clip, archive)
+        ways: dict[str, list[str]] = {"without": [], "with": ["--regions"]}
+        cpu_s: dict[str, list[float]] = {way: [] for way in ways}
+        for turn in range(NIGHTS):
+            for way, options in ways.items():
+                catalog = Path(folder) / f"{way}-{turn}"
+                cpu_s[way].append(_night(archive, catalog, options))
+        regions = list((catalog / "regions").rglob("*.parquet"))
+        table = pa.concat_tables([pq.read_table(file, partitioning=None) for file in regions])
+        videos = pq.read_table(catalog / "videos", columns=["frames_sampled", "duration_s"], partitioning=None)
+        frames, length_s = (pc.sum(videos[name]).as_py() for name in ("frames_sampled", "duration_s"))
+        size = sum(file.stat().st_size for file in regions)
+        rest = sum(file.stat().st_size for file in (catalog / "frames").rglob("*.parquet"))
+        found = len(table) - table["label"].null_count
+        print(f"{len(videos)} videos of {length_s:.0f} s, {frames} frames, {found} regions; an hour has {HOUR} frames")
+        for way, each in cpu_s.items():
+            print(f"{way} regions: {', '.join(f'{one:.1f}' for one in each)} s of CPU")
+        added = (min(cpu_s["with"]) - min(cpu_s["without"])) / frames
+        print(f"regions: {added * 1000:.0f} ms of CPU a frame, {added * HOUR:.0f} s an hour of video")
+        print(f"{size * HOUR / frames / 1e6:.2f} MB an hour of regions, {rest * HOUR / frames / 1e6:.2f} MB of frames")
+
+
+def _night(archive: Path, catalog: Path, options: Sequence[str]) -> float:
+    command = [sys.executable, "-m", "pipelines.commands.main", "classify", "--sample", "1fps", *options]
+    return measure([*command, "--archive", str(archive), "--catalog", str(catalog)]).cpu_s
+
+
 def _msec(function: Callable[..., object], values: Sequence[object]) -> float:
     began = time.process_time()
     for value in values:
@@ -195,13 +247,18 @@ def _cut(picture: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
 def main() -> None:
     """Run the chosen part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["scenes", "cost", "pictures"])
+    parser.add_argument("part", choices=["scenes", "held-out", "cost", "night", "pictures"])
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     chosen = parser.parse_args()
     if chosen.part == "pictures":
         draw_pictures(chosen.folder)
     else:
-        {"scenes": measure_scenes, "cost": measure_cost}[chosen.part]()
+        {
+            "scenes": measure_scenes,
+            "held-out": partial(measure_scenes, held_out=True),
+            "cost": measure_cost,
+            "night": measure_night,
+        }[chosen.part]()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from transforms.decoder.pool import CHILD_TASKS, outcome, ready_forkserver
 from transforms.decoder.processes import ChildPlan, ChildProcesses
 from transforms.storage import path_of_uri
 from transforms.video import bounds
-from transforms.video.failures import VideoError
-from transforms.video.stills import picture_at
+from transforms.video.failures import Failure, VideoError, one_line
+from transforms.video.stills import SeenPicture, picture_at, seen_at
 
 DEADLINE_S: Final = 30.0
 """Seconds that one picture may take."""
@@ -31,6 +31,10 @@ SENT_SIDE: Final = 1024
 
 SHOWN: Final = Preprocessing(180, 320, fit="pad", crop_fraction=1.0)
 """Size of a drawn picture; what does not fill it is black."""
+
+
+WHOLE: Final = Preprocessing(360, 640, fit="pad", crop_fraction=1.0)
+"""Size that a whole picture, over which a heat map is drawn, fits into."""
 
 
 class StillDrawer:
@@ -59,6 +63,24 @@ class StillDrawer:
         except VideoError:
             return None
 
+    def see(self, uri: str, time_s: float, preprocessing: Preprocessing) -> SeenPicture:
+        """Returns the first frame of a video at or after a time as a model sees it, and whole within `WHOLE`.
+
+        Args:
+            uri: of the video.
+            time_s: seconds after its first frame.
+            preprocessing: of the model.
+
+        Raises:
+            VideoError: the file is gone or cannot be decoded, or has no frame there.
+            ChildCannotStart: this machine cannot start a child.
+        """
+        task = self._children.submit(see_frame, path_of_uri(uri), time_s, preprocessing, deadline_s=DEADLINE_S)
+        found = outcome(task, "decode")
+        if isinstance(found, Failure):
+            raise VideoError(*found)
+        return found
+
     def read(self, data: bytes) -> NDArray[np.uint8] | None:
         """Decodes a picture file that somebody sent; a large one is made smaller.
 
@@ -83,6 +105,16 @@ def draw_still(path: str, time_s: float) -> bytes | None:
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return data.tobytes() if done else None
+
+
+def see_frame(path: str, time_s: float, preprocessing: Preprocessing) -> SeenPicture | Failure:
+    """Decodes one frame; runs inside a child. Arguments are those of `StillDrawer.see`."""
+    try:
+        return seen_at(path, time_s, preprocessing, WHOLE)
+    except VideoError as error:
+        return error.failure
+    except OSError as error:
+        return Failure("probe", "unreadable", one_line(storage.reason_of(error)))
 
 
 def read_sent(data: bytes) -> NDArray[np.uint8] | None:

@@ -12,7 +12,7 @@ from transforms.dialogue.questions import COMPARED, Bound, Intent, Question
 from transforms.dialogue.wording import clock, phrase, property_of, value_of
 from transforms.storage import printable
 
-Kind = Literal["label", "best_label", "action", "search", "technical", "words", "near", "duplicate", "count"]
+Kind = Literal["label", "best_label", "action", "region", "search", "technical", "words", "near", "duplicate", "count"]
 
 VIDEOS_NAMED: Final = 10
 """Videos that a sentence names; all of them are cited."""
@@ -35,9 +35,8 @@ class Citation:
         start_s: where in it, in seconds after its first frame; 0 for what is true of the whole video.
         end_s: the end of that range; the video's duration for the whole; None if that is unknown.
         kind: which rows say so: ``label`` and ``best_label`` (of frames, or of the video), ``action`` (the table
-            `actions`), ``search`` (the index), ``technical`` (columns of `videos`), ``words`` (name, title, subtitles),
-            ``near`` (stored embeddings),
-            ``duplicate`` (the table of duplicates).
+            `actions`), ``region`` (a row of `regions`), ``search`` (the index), ``technical`` (columns of `videos`),
+            ``words`` (name, title, subtitles), ``near`` (stored embeddings), ``duplicate`` (the table of duplicates).
         text: what the row says.
         score: the row's score, or relevance; None where it has none.
     """
@@ -294,6 +293,40 @@ def _scene(to: Answerer, question: Question, uri: str) -> Said:
     if not scenes:
         return _likely_labels(to, question, uri)
     return _of_stretch(to, question, question.intent, uri, scenes[0 if question.intent == "first" else -1])
+
+
+def _where(to: Answerer, question: Question, named: Sequence[str]) -> list[Said]:
+    """Says where in the picture a thing is, in the frame where it is surest; without regions, when it is seen."""
+    return _of_regions(to, question, named, "score") or _when(to, question, named)
+
+
+def _share(to: Answerer, question: Question, named: Sequence[str]) -> list[Said]:
+    """Says how much of the picture a thing fills, in the frame where it fills most."""
+    found = _of_regions(to, question, named, "share")
+    if found or not to.thing_of(question):
+        return found or _decline(to, question, named)
+    return [_nothing(question, to.thing_of(question), named)]
+
+
+def _of_regions(to: Answerer, question: Question, named: Sequence[str], by: Literal["score", "share"]) -> list[Said]:
+    thing = to.thing_of(question)
+    found = ((uri, to.evidence.regions(uri, thing)) for uri in to._videos(question, named))
+    return [_in_picture(to, question, uri, max(rows, key=lambda row: row[by]), by) for uri, rows in found if rows]
+
+
+def _in_picture(to: Answerer, question: Question, uri: str, row: dict[str, Any], by: Literal["score", "share"]) -> Said:
+    time_s, language = row["time_s"], question.language
+    values = {
+        "name": to.evidence.things.shown(row["label"], language),
+        "video": shown(uri),
+        "time": clock(time_s),
+        "place": wording.place(row["centroid"]["x"], row["centroid"]["y"], language),
+        "share": f"{row['share']:.3f}",
+        "score": wording.score(row["score"]),
+    }
+    citation = Citation(uri, time_s, time_s, "region", row["label"], row["score"])
+    text = phrase("where" if by == "score" else "share", language, **values)
+    return Said(text[:1].upper() + text[1:], (citation,), uri, time_s, time_s)
 
 
 def _each(to: Answerer, question: Question, named: Sequence[str], say: Callable[[str], Said]) -> list[Said]:
@@ -601,4 +634,6 @@ _ANSWERS: Final[dict[Intent, Callable[[Answerer, Question, Sequence[str]], list[
     "property": _property,
     "compare": _compare,
     "words": _words,
+    "where": _where,
+    "share": _share,
 }

@@ -14,6 +14,7 @@ from models.retrieval.errors import NoIndexError
 from transforms.archive.subtitles import name_words
 from transforms.catalog.duplicates import read_duplicates, read_record
 from transforms.catalog.latest import latest_frames, latest_videos, runs_to_read, shown_actions
+from transforms.catalog.latest_regions import latest_regions, runs_with_regions
 from transforms.catalog.runs import Catalog
 from transforms.dialogue.things import Things
 from transforms.retrieval.filters import Filters
@@ -246,6 +247,23 @@ class Evidence:
     @computed_once
     def _actions(self) -> pa.Table:
         return shown_actions(self._catalog, self._at)
+
+    def regions(self, uri: str, thing: str) -> list[dict[str, Any]]:
+        """Returns a video's regions of a thing in order of time: label, time_s, score, share and centroid.
+
+        Raises:
+            CatalogError: a file is missing or damaged.
+        """
+        labels = self.things.labels_of(thing)
+        if not labels or not self._has_regions:
+            return []
+        parts = latest_regions(self._catalog, ["label", "share", "centroid"], self._at, uri)
+        rows = [row for part in parts for row in part.to_pylist() if row["label"] in labels]
+        return sorted(rows, key=lambda row: (row["time_s"], row["label"]))
+
+    @computed_once
+    def _has_regions(self) -> bool:
+        return bool(runs_with_regions(self._catalog, self._at))
 
     def _score_in(self, uri: str, labels: frozenset[str]) -> Callable[[Frame], tuple[str, float] | None]:
         """Returns a function that gives the best of some labels in a frame and the sum of their scores."""

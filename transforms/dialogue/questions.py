@@ -27,6 +27,8 @@ Intent = Literal[
     "property",
     "compare",
     "words",
+    "where",
+    "share",
     "unknown",
 ]
 
@@ -224,6 +226,26 @@ def _when(text: str) -> Question | None:
     return Question("when", "en", thing, last=bool(re.search(r"\blast\b", text)))
 
 
+_PICTURE: Final = r"(?:picture|frame|image|screen|shot)s?"
+_IN_PICTURE: Final = rf" (?:in|on|within) (?:the |a )?{_PICTURE}\b"
+
+
+def _where(text: str) -> Question | None:
+    """Understands where in the picture something is; "where does it appear" asks for the time."""
+    found = re.match(r"where(?:abouts)?(?:'s| is| are)\b(.*)", text) or (
+        re.match(r"where(?:abouts)?\b(.*)", text) if re.search(_IN_PICTURE, text) else None
+    )
+    return None if found is None else Question("where", "en", thing_in(re.sub(_IN_PICTURE, " ", found[1])))
+
+
+def _share(text: str) -> Question | None:
+    found = re.match(rf"how much of (?:the |a |its )?{_PICTURE}\b(.*)", text)
+    if found is None:
+        return None
+    rest = re.sub(r"\b(?:fill(?:s|ed)?|cover(?:s|ed)?|tak(?:es?|en) up|occup(?:y|ies|ied)|by)\b", " ", found[1])
+    return Question("share", "en", thing_in(rest))
+
+
 def _neighbour(text: str) -> Question | None:
     found = re.match(
         r"what(?:'s| is| are| comes?| happens?| appears?| can be seen|)\b(?: shown| seen| next)?(.*)", text
@@ -409,8 +431,8 @@ def _has(text: str) -> Question | None:
 
 
 _ENGLISH_PATTERNS: Final[tuple[Callable[[str], Question | None], ...]] = (
-    _compare, _count, _which, _property, _often, _visible, _together, _when, _at, _neighbour, _edge, _words, _what,
-    _has,
+    _compare, _count, _which, _share, _where, _property, _often, _visible, _together, _when, _at, _neighbour, _edge,
+    _words, _what, _has,
 )  # fmt: skip
 
 
@@ -478,8 +500,21 @@ def _zh_property(text: str) -> Question | None:
     return None if not columns or rest else Question("property", "zh", columns=columns)
 
 
+_ZH_PICTURE: Final = "(?:画面|图像|镜头|屏幕)"
+
+
+def _zh_in_picture(intent: Intent, pattern: str) -> Callable[[str], Question | None]:
+    def make(text: str) -> Question | None:
+        rest, count = re.subn(pattern, " ", text)
+        return Question(intent, "zh", thing_in_chinese(rest)) if count else None
+
+    return make
+
+
 _CHINESE_PATTERNS: Final[tuple[Callable[[str], Question | None], ...]] = (
     _compare,
+    _zh_in_picture("where", rf"在?{_ZH_PICTURE}[里中]?的?(?:哪里|哪儿|何处|什么位置|什么地方|哪个位置)"),
+    _zh_in_picture("share", rf"占了?{_ZH_PICTURE}的?(?:多少|多大|几成)(?:比例|面积)?"),
     _zh_videos,
     _zh_visible,
     _zh_property,

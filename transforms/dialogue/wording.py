@@ -44,6 +44,10 @@ PHRASES: Final[dict[str, tuple[str, str]]] = {
     "compare_no": ("No: {property}.", "不是：{property}。"),
     "compare_which": ("{video}: {property}.", "{video}：{property}。"),
     "compare": ("{property}.", "{property}。"),
+    "where": ("{name} is {place} of the picture in {video} at {time} (score {score}).",
+              "{video}在{time}，{name}在画面{place}（得分{score}）。"),
+    "share": ("{name} fills {share} of the picture in {video} at {time}, the most in it (score {score}).",
+              "{video}在{time}，{name}占画面的{share}，为全片最多（得分{score}）。"),
     "words": ("The words that come with {video}: “{words}”.", "{video}附带的文字：“{words}”。"),
     "near": ("Most like {video}: {videos}.", "与{video}最相似的：{videos}。"),
     "copies": ("The same footage as in {video}: {videos}.", "与{video}内容相同的：{videos}。"),
@@ -76,6 +80,14 @@ _NAMES: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+_PLACES: Final = (
+    (("at the upper left", "左上方"), ("at the top", "上方"), ("at the upper right", "右上方")),
+    (("on the left", "左侧"), ("in the middle", "中央"), ("on the right", "右侧")),
+    (("at the lower left", "左下方"), ("at the bottom", "下方"), ("at the lower right", "右下方")),
+)
+"""The nine parts of a picture, row by row, in English and Chinese."""
+
+
 def phrase(kind: str, language: Language, **values: object) -> str:
     """Returns a sentence of `PHRASES` with its values; an English one that begins with a thing gets a capital."""
     pattern = PHRASES[kind][language == "zh"]
@@ -94,6 +106,12 @@ def length(seconds: float, language: Language) -> str:
     """Returns a duration: 7.1 s, or 2:19 (139.4 s) from a minute on."""
     plain = f"{seconds:.1f}".removesuffix(".0") + (" 秒" if language == "zh" else " s")
     return plain if seconds < 60 else f"{clock(seconds)} ({plain})"
+
+
+def place(x: float, y: float, language: Language) -> str:
+    """Returns where in a picture a point is, given in fractions of its width and height: one of nine parts."""
+    part = _PLACES[min(2, int(3 * y))][min(2, int(3 * x))]
+    return part[language == "zh"]
 
 
 def score(value: float) -> str:

@@ -15,6 +15,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from transforms.retrieval.filters import MARKS, Filters, conditions
+from transforms.retrieval.region_frames import RegionFrames, with_regions
 
 Seconds = float | None
 
@@ -104,10 +105,12 @@ class Facets:
 
     Args:
         videos: columns of `videos` that filters are about, and ``gone``.
+        regions: finds the frames of filters of regions; None where there are no such filters.
     """
 
-    def __init__(self, videos: pa.Table) -> None:
+    def __init__(self, videos: pa.Table, regions: RegionFrames | None = None) -> None:
         self._videos = videos
+        self._regions = regions
         self._live = ~videos["gone"].to_numpy()
         self._labels = _labels_of(videos)
         self._folders = _folders_of(videos["uri"].to_pylist())
@@ -121,6 +124,9 @@ class Facets:
             filters: those that are set.
             only_live: leave out videos that the archive no longer has, as the index does.
             today: the day (UTC) that the choices of dates count from; by default the present one.
+
+        Raises:
+            RetrievalError: as of `matching`.
         """
         day = today or datetime.datetime.now(datetime.UTC).date()
         key = (filters, only_live, day)
@@ -132,15 +138,19 @@ class Facets:
         return counted
 
     def matching(self, filters: Filters) -> NDArray[np.int64]:
-        """Returns the numbers of the rows that meet all filters, ascending, int64 [n]."""
+        """Returns the numbers of the rows that meet all filters, ascending, int64 [n].
+
+        Raises:
+            RetrievalError: a filter of regions cannot be read, or no region has its label.
+        """
         keep = np.ones(len(self._videos), bool)
-        for met in conditions(self._videos, filters).values():
+        for met in self._conditions(filters).values():
             keep &= met
         return np.flatnonzero(keep)
 
     def _counted(self, filters: Filters, only_live: bool, today: datetime.date) -> FacetCounts:
         everything = self._live if only_live else np.ones(len(self._videos), bool)
-        met = conditions(self._videos, filters)
+        met = self._conditions(filters)
 
         def others(name: str) -> NDArray[np.bool_]:
             keep = everything.copy()
@@ -165,6 +175,11 @@ class Facets:
             ],
             statuses=[Choice(one, self._number(statuses, Filters(status=one))) for one in STATUSES],
         )
+
+    def _conditions(self, filters: Filters) -> dict[str, NDArray[np.bool_]]:
+        if not filters.regions or self._regions is None:
+            return conditions(self._videos, filters)
+        return conditions(with_regions(self._videos, self._regions.where(filters.regions)), filters)
 
     def _number(self, keep: NDArray[np.bool_], one: Filters) -> int:
         """Returns how many of some rows meet one condition."""

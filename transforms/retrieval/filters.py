@@ -1,4 +1,4 @@
-"""Filters videos by label, URI, duration, date, height and status."""
+"""Filters videos by label, URI, duration, date, height, status and what fills their pictures."""
 
 import datetime
 from collections.abc import Collection
@@ -20,7 +20,7 @@ MARKS: Final = "*?["
 
 @dataclass(frozen=True)
 class Filters:
-    """Conditions that a video must meet: all fields that are not None. An unknown value meets no condition.
+    """Conditions that a video must meet: all fields that are set. An unknown value meets no condition.
 
     Attributes:
         label: one of the video's labels, or its best label, which may be a broader name.
@@ -31,6 +31,7 @@ class Filters:
         until: last day (UTC) on which the file was modified.
         min_height: smallest height in pixels.
         status: ``ok`` or ``partial``.
+        regions: texts such as ``water>0.3`` (`RegionCondition.parse`): in a sampled frame all of them hold together.
     """
 
     label: str | None = None
@@ -41,6 +42,7 @@ class Filters:
     until: datetime.date | None = None
     min_height: int | None = None
     status: str | None = None
+    regions: tuple[str, ...] = ()
 
     @property
     def are_set(self) -> bool:
@@ -52,7 +54,8 @@ def matching(table: pa.Table, filters: Filters, labels: Collection[str]) -> NDAr
     """Returns the numbers of the videos that meet all conditions, int64 [n].
 
     Args:
-        table: `VideoIndex.table`; with a column ``status`` if the filters name one.
+        table: `VideoIndex.table`; with a column ``status`` if the filters name one, and ``regions_met`` if they name
+            regions.
         filters: the conditions.
         labels: every label that the model knows.
 
@@ -75,7 +78,8 @@ def conditions(table: pa.Table, filters: Filters) -> dict[str, NDArray[np.bool_]
     """Tells for each condition that is set which rows meet it, bool [n], by the name of what it is about.
 
     Args:
-        table: columns of `videos`: those that the conditions are about.
+        table: columns of `videos`: those that the conditions are about; of `region_frames.with_regions` if they are
+            about regions.
         filters: the conditions. The shortest and the longest duration are one condition, and so are the two dates.
     """
     met = {}
@@ -89,6 +93,8 @@ def conditions(table: pa.Table, filters: Filters) -> dict[str, NDArray[np.bool_]
         met["height"] = _between(table["height"], filters.min_height, None)
     if filters.since is not None or filters.until is not None:
         met["date"] = _between(pc.cast(table["modified"], pa.date32()), filters.since, filters.until)
+    if filters.regions:
+        met["regions"] = table["regions_met"].to_numpy()
     if filters.status is not None:
         met["status"] = pc.fill_null(pc.equal(table["status"], filters.status), False).to_numpy()
     return met

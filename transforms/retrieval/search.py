@@ -5,7 +5,7 @@ The public API is `reelbeam.Catalog.search` and `reelbeam.Catalog.similar`.
 TensorFlow is imported only if a query is a picture or a video and the model needs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -40,6 +40,7 @@ from transforms.catalog.runs import Catalog
 from transforms.catalog.stored_index import StoredIndex
 from transforms.retrieval.filters import Filters, matching
 from transforms.retrieval.pictures import pictures_in, read_picture, require_pictures
+from transforms.retrieval.region_frames import RegionFrames, Times, with_regions
 from transforms.retrieval.relevance import FEW_VIDEOS, LIKELY, Evidence, relevance
 from transforms.storage import path_of_uri
 
@@ -93,7 +94,8 @@ class Hit(NamedTuple):
             and with what a text weight does; or the distance for the euclidean metric.
         video_id: id of the video.
         uri: place of the video.
-        ranges: time ranges that fit the query, best first, in seconds from the first frame.
+        ranges: time ranges that fit the query, best first, in seconds from the first frame; with a filter of regions,
+            of the frames in which it holds.
         labels: the `LABELS_SHOWN` best labels as ``{"label": ..., "score": ...}``, best first.
         duration_s: length in seconds; None if it is unknown.
         cosine: cosine similarity of the query and the video's frames, whatever the score is.
@@ -138,6 +140,7 @@ class CatalogSearch:
         self._text_model = text_model
         self._label_texts = label_texts
         self._statuses: tuple[str, pa.Array] | None = None
+        self._regions: tuple[str, RegionFrames] | None = None
 
     @classmethod
     def open(
@@ -370,7 +373,7 @@ class CatalogSearch:
                 words.
 
         Raises:
-            RetrievalError: the model does not know the filter's label, a value is out of its range, a text weight is
+            RetrievalError: the model or no region has the filter's label, a value is out of its range, a text weight is
                 given for a picture, a video or the euclidean metric, or a relevance for what has none.
         """
         if top_k < 1 or metric not in get_args(Metric) or not 0 <= text_weight <= 1:
@@ -380,8 +383,9 @@ class CatalogSearch:
             )
         if min_relevance:
             _require_relevance(query, min_relevance)
-        ranked = self._ranked(query, top_k, metric, self._allowed(filters), text_weight)
-        found = [self.index.hit(query.direction, number, score, metric) for score, number in ranked]
+        within_s = self._region_times(filters)
+        ranked = self._ranked(query, top_k, metric, self._allowed(filters, within_s), text_weight)
+        found = [self.index.hit(query.direction, number, score, metric, within_s) for score, number in ranked]
         hits = [_hit(hit) for hit in found] if query.meaning is None else self._judged(query, query.meaning, found)
         return [hit for hit in hits if hit.relevance is None or hit.relevance >= min_relevance]
 
@@ -471,13 +475,28 @@ class CatalogSearch:
         vector = self._words_vectors.get(number)
         return score if vector is None else (1 - weight) * score + weight * float(np.dot(asked, vector))
 
-    def _allowed(self, filters: Filters | None) -> NDArray[np.int64] | None:
+    def _allowed(self, filters: Filters | None, region_times: Mapping[str, Times] | None) -> NDArray[np.int64] | None:
         if filters is None or not filters.are_set:
             return None
         table = self.index.table
+        if region_times is not None:
+            table = with_regions(table, region_times)
         if filters.status is not None:
             table = table.append_column("status", self._statuses_at(self.catalog.run_ids()[-1]))
         return matching(table, filters, self.bundle.spec.labels)
+
+    def _region_times(self, filters: Filters | None) -> Mapping[str, Times] | None:
+        """Returns the times of the frames in which the filter of regions holds, by video id; None without one."""
+        if filters is None or not filters.regions:
+            return None
+        return self._regions_at(self.catalog.run_ids()[-1]).where(filters.regions)
+
+    def _regions_at(self, run_id: str) -> RegionFrames:
+        """The regions of the catalog, kept until there is a newer run."""
+        known = self._regions
+        if known is None or known[0] != run_id:
+            known = self._regions = run_id, RegionFrames(lambda: self.catalog, run_id)
+        return known[1]
 
     def _statuses_at(self, run_id: str) -> pa.Array:
         """The status of each row of the index's table, which has none; null for a video that the catalog dropped.

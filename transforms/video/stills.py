@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from models.visual.clip_spec import ClipSpec, exact_text
 from models.visual.spec import Preprocessing
 from transforms.video.clip_windows import ClipAssembler
-from transforms.video.decode import DecodeReport, sample
+from transforms.video.decode import DecodeReport, Sample, sample
 from transforms.video.failures import VideoError
 from transforms.video.pixels import Painter
 from transforms.video.probe import VideoInfo, probe
@@ -165,13 +166,51 @@ def picture_at(path: str, time_s: float, preprocessing: Preprocessing) -> NDArra
     Returns:
         A picture uint8 [height, width, channels]; None if the file is unreadable or has no frame there.
     """
-    start_s = max(Fraction(0), Fraction(time_s) - TIME_TOLERANCE_S)
     try:
-        info = probe(path)
-        for end_s in (start_s + NEAR_S, None):
-            pictures = pictures_between(path, info, Sampling("every", Fraction(1)), preprocessing, start_s, end_s)
-            if (picture := next(pictures, None)) is not None:
-                return picture
-        return None
+        one = _sample_at(path, time_s)
+        return None if one is None else Painter(preprocessing).paint(one.frame, one.pixel_aspect, one.is_field)
     except (VideoError, OSError):
         return None
+
+
+class SeenPicture(NamedTuple):
+    """One frame as a model sees it and as people do.
+
+    Attributes:
+        given: the model's input, uint8 [height, width, channels].
+        part: x, y, width and height of the part that the model sees, in fractions of the whole upright picture.
+        whole: the whole upright picture, RGB uint8 [height, width, 3].
+    """
+
+    given: NDArray[np.uint8]
+    part: tuple[float, float, float, float]
+    whole: NDArray[np.uint8]
+
+
+def seen_at(path: str, time_s: float, preprocessing: Preprocessing, whole: Preprocessing) -> SeenPicture:
+    """Decodes the first frame at or after a time, as a model sees it and whole.
+
+    Args:
+        path: the video file.
+        time_s: seconds after the first frame.
+        preprocessing: of the model.
+        whole: size that the whole picture fits into, with ``pad``.
+
+    Raises:
+        VideoError: the file cannot be opened or decoded, or has no frame there.
+    """
+    one = _sample_at(path, time_s)
+    if one is None:
+        raise VideoError("decode", "no_frames", f"there is no frame at {time_s:g} s")
+    frame, painter = (one.frame, one.pixel_aspect, one.is_field), Painter(preprocessing)
+    return SeenPicture(painter.paint(*frame), painter.seen_part(*frame), Painter(whole).upright(*frame))
+
+
+def _sample_at(path: str, time_s: float) -> Sample | None:
+    """Decodes the first frame at or after a time; None if there is none. Errors as `sample`."""
+    start_s, info = max(Fraction(0), Fraction(time_s) - TIME_TOLERANCE_S), probe(path)
+    for end_s in (start_s + NEAR_S, None):
+        window = window_of(info, Sampling("every", Fraction(1)), start_s, end_s)
+        if (one := next(sample(path, info, window, DecodeReport()), None)) is not None:
+            return one
+    return None
