@@ -98,7 +98,14 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("1fps~0.5s", "1fps~0.5s"), (" 2FPS ~ 0.50 S ", "2fps~0.5s"), ("1/3fps~3s", "1/3fps~3s")]
+    ("text", "said"),
+    [
+        ("1fps~0.5s", "1fps~0.5s"),
+        (" 2FPS ~ 0.50 S ", "2fps~0.5s"),
+        ("1/3fps~3s", "1/3fps~3s"),
+        ("3fps~1/3s", "3fps~1/3s"),
+        ("1fps~0.00001s", "1fps~1/100000s"),
+    ],
 )
 def test_text_is_read_exactly(text: str, said: str) -> None:
     sampling = Sampling.parse(text)
@@ -113,6 +120,7 @@ def test_text_is_read_exactly(text: str, said: str) -> None:
         ("1fps~", "cannot understand the tolerance ''"),
         ("1fps~0s", "cannot understand the tolerance '0s'"),
         ("1fps~0.5", "cannot understand the tolerance '0.5'"),
+        ("1fps~1/0s", "cannot understand the tolerance '1/0s'"),
         ("1fps~-1s", "cannot understand the tolerance '-1s'"),
         ("1fps~1.01s", "the tolerance 1.01s is too large for 1fps: use at most 1s"),
         ("4fps~0.5s", "the tolerance 0.5s is too large for 4fps: use at most 0.25s"),

@@ -93,8 +93,11 @@ class Sampling:
             SamplingError: the text has another form, its number is not positive or too large, this sampling is not by a
                 rate, or it has a tolerance already.
         """
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*s", tolerance.strip().lower())
-        snap_s = Fraction(found[1]) if found else Fraction(0)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?(?:/\d+)?)\s*s", tolerance.strip().lower())
+        try:
+            snap_s = exact_number(found[1]) if found else Fraction(0)
+        except ZeroDivisionError:
+            snap_s = Fraction(0)
         if self.kind != "rate":
             raise SamplingError(f"a tolerance needs a rate such as 1fps; {self} has none")
         if self.snap_s:
