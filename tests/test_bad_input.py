@@ -103,6 +103,8 @@ ONE_LINE = {
     "a mistyped flag": (("--archive", "CLIPS", "--sampel", "1fps"), 2, "did you mean --sample?"),
     "a mistyped Beam flag": (("--archive", "CLIPS", "--flink_mastr=x"), 2, "did you mean --flink_master?"),
     "a sampling that is none": (("--archive", "CLIPS", "--sample", "often"), 2, "1fps"),
+    "a tolerance that is none": (("--archive", "CLIPS", "--snap", "near"), 2, "use for example 0.5s"),
+    "a tolerance without a rate": (("--archive", "CLIPS", "--sample", "keyframes", "--snap", "1s"), 2, "needs a rate"),
     "no archive at all": ((), 2, "--archive"),
 }
 

@@ -164,9 +164,12 @@ def test_models_and_samplings_are_never_mixed(archive: Path, tmp_path: Path, ree
     assert {row["sampling"] for row in contents(catalog)["videos"]} == {"2fps"}
     one = reelbeam("classify", "--archive", archive / "gif.gif", "--catalog", catalog, "--json", *QUICK).json
     assert one["skipped"] == 1, "rows of the first night still stand for the same model and sampling"
+    near = reelbeam(*command, "--snap", "0.5s").json
+    assert (near["skipped"], near["ok"]) == (0, 4)
+    assert {row["sampling"] for row in contents(catalog)["videos"]} == {"1fps~0.5s"}
 
 
-@pytest.mark.parametrize("sampling", ["1fps", "3fps", "keyframes", "every:7", "count:5"])
+@pytest.mark.parametrize("sampling", ["1fps", "1fps~0.5s", "keyframes", "every:7", "count:5"])
 def test_segments_change_nothing(clips: Path, tmp_path: Path, reelbeam: Reelbeam, sampling: str) -> None:
     catalogs = []
     for segment_s in ("5", "60", "100000"):

@@ -140,6 +140,12 @@ class HintType(click.ParamType):
     show_default=True,
     help="<rate>fps, keyframes, every:<n> or count:<n>. A clip model says itself which frames it takes.",
 )
+@click.option(
+    "--snap",
+    default=None,
+    metavar="SECONDS",
+    help="Take a keyframe that is at most so far from a sample's time, such as 0.5s, and decode less.",
+)
 @task_option("Choose the options for a task: for actions --sample 8fps, or the sampling that the head learned from.")
 @click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for each frame.")
 @label_options
@@ -301,6 +307,7 @@ def command(context: click.Context, **chosen: Any) -> None:
     if chosen["task"]:
         with cannot_run():
             chosen["sampling"] = sampling_of_task(chosen)
+    chosen["sampling"] = _snapped(chosen["sampling"], chosen.pop("snap"))
     chosen["ending"] = ending_of(chosen, context.args)
     if chosen["dry_run"]:
         with cannot_run():
@@ -310,6 +317,13 @@ def command(context: click.Context, **chosen: Any) -> None:
         monitoring = Monitoring.of("classify", chosen)
     with monitoring, cannot_run():
         _run(chosen, context.args, monitoring)
+
+
+def _snapped(sampling: Sampling, tolerance: str | None) -> Sampling:
+    try:
+        return sampling if tolerance is None else sampling.snapped(tolerance)
+    except SamplingError as error:
+        raise click.BadParameter(str(error), param_hint="--snap") from error
 
 
 def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_size: int, hedging: "Hedging") -> Any:
@@ -370,6 +384,8 @@ def _take_clips(chosen: dict[str, Any], clip: "ClipSpec | None") -> None:
         return
     if click.get_current_context().get_parameter_source("sampling") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError(f"{chosen['model']} looks at {clip}: leave out --sample")
+    if chosen["sampling"].snap_s:
+        raise click.UsageError(f"{chosen['model']} looks at {clip}: leave out --snap")
     chosen["sampling"] = Sampling.of_clips(clip)
 
 

@@ -3,6 +3,7 @@
 Only the packets that these frames need are decoded; the frames are bit for bit those of decoding everything.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from transforms.video.packets import (
     rows_of,
 )
 from transforms.video.probe import VideoInfo
-from transforms.video.random_access import picture_size
+from transforms.video.random_access import is_clean_entry, picture_size
 from transforms.video.source import Source, open_source
 
 DECODER_DELAY = 32
@@ -323,37 +324,108 @@ def sample_in_order(
     with _open_at(path, info.stream, start_t) as source:
         timeline = _Timeline(info, source)
         damage, pauses = Damage(), _Pauses(source)
-        previous: int | None = None
-        index, end_t, samples = -1, 0, 0
-        for frame in _decode_all(source, start_t, info.first_pts or 0, report, damage):
-            t = timeline.place(frame)
-            if t is None:
-                continue
-            index += 1
-            if window.owns(index, frame.key_frame, previous, t):
-                begins = None if window.clips is None else window.tick_of(previous, t)
-                samples += window.clips is None or begins is not None
-                yield _sample_of(frame, t, timeline.first_pts, source, begins)
-            pauses.look(previous, t, report.errors, damage.lost_bytes)
-            previous = t
-            if window.is_past(t):
-                break
-            end_t = t + (frame.duration or 0)
-        else:
-            if previous is not None:
-                report.end_s = max(report.end_s or 0.0, float(end_t * source.time_base))
+        samples = 0
+        for t, previous, frame in window.choose(_placed(source, start_t, window, timeline, report, damage, pauses)):
+            begins = None if window.clips is None else window.tick_of(previous, t)
+            samples += window.clips is None or begins is not None
+            yield _sample_of(frame, t, timeline.first_pts, source, begins)
         report.take(damage)
         report.note_holes(_merged([*damage.holes, *pauses.holes]), source, window)
         report.note_lost_bytes(damage, samples)
 
 
+def _placed(
+    source: Source,
+    start_t: int | None,
+    window: Window,
+    timeline: "_Timeline",
+    report: DecodeReport,
+    damage: Damage,
+    pauses: "_Pauses",
+) -> Iterator[tuple[int, bool, tuple[int, int | None, VideoFrame] | None]]:
+    """Yields (t, whether it is a keyframe, (t, t of the frame before, frame)) of every frame that may decide a sample.
+
+    If the window snaps, keyframes are those at which decoding can start. None stands for one that does not decode, and
+    at the end for the time of the last packet.
+    """
+    previous: int | None = None
+    past_t: int | None = None
+    end_t, first_pts = 0, timeline.info.first_pts or 0
+    entries = _Entries(source, first_pts) if window.snaps else None
+    for frame in _decode_all(source, start_t, first_pts, report, damage, entries):
+        t = timeline.place(frame)
+        if t is None:
+            continue
+        if entries is not None:
+            yield from ((missing_t, True, None) for missing_t in entries.before(t))
+        yield t, frame.key_frame if entries is None else entries.has(t), (t, previous, frame)
+        pauses.look(previous, t, report.errors, damage.lost_bytes)
+        previous = t
+        past_t = t if past_t is None and window.is_past(t) else past_t
+        if past_t is not None and t >= past_t + window.lookahead_t:
+            return
+        end_t = t + (frame.duration or 0)
+    if entries is not None:
+        yield from ((missing_t, True, None) for missing_t in entries.before(None))
+        yield entries.last_t, False, None
+    if previous is not None:
+        report.end_s = max(report.end_s or 0.0, float(end_t * source.time_base))
+
+
+class _Entries:
+    """Keyframes at which decoding can start, by their packets: the same ones that a packet table marks.
+
+    Damage may keep one from decoding. It counts all the same, because other segments read the packets only.
+
+    Attributes:
+        last_t: time of the last frame of all, by its packet, in time-base units after the first frame.
+    """
+
+    def __init__(self, source: Source, first_pts: int) -> None:
+        self._context = source.stream.codec_context
+        self._first_pts = first_pts
+        self._waiting: list[int] = []
+        self.last_t = 0
+
+    def look(self, packet: Packet) -> None:
+        """Notes the packet if it is a keyframe that is shown."""
+        if packet.pts is None or packet.pts < self._first_pts or packet.is_discard:
+            return
+        self.last_t = max(self.last_t, packet.pts - self._first_pts)
+        if packet.is_keyframe and is_clean_entry(self._context, memoryview(packet)):
+            insort(self._waiting, packet.pts - self._first_pts)
+
+    def before(self, t: int | None) -> list[int]:
+        """Removes and returns the times of keyframes before the frame at `t` (None: of all), which gave no frame."""
+        count = len(self._waiting) if t is None else bisect_left(self._waiting, t)
+        missing, self._waiting = self._waiting[:count], self._waiting[count:]
+        return missing
+
+    def has(self, t: int) -> bool:
+        """Removes the keyframe at `t`; returns whether there is one. Those before it were removed already."""
+        if self._waiting and self._waiting[0] == t:
+            del self._waiting[0]
+            return True
+        return False
+
+
 def _decode_all(
-    source: Source, start_t: int | None, first_pts: int, report: DecodeReport, damage: Damage | None = None
+    source: Source,
+    start_t: int | None,
+    first_pts: int,
+    report: DecodeReport,
+    damage: Damage | None = None,
+    entries: "_Entries | None" = None,
 ) -> Iterator[VideoFrame]:
-    """Yields every frame that the decoder returns, in presentation order; counts errors instead of raising them."""
+    """Yields every frame that the decoder returns, in presentation order; counts errors instead of raising them.
+
+    `entries` looks at every packet.
+    """
     context, size = source.stream.codec_context, b""
     for packet in read_packets(source, start_t, first_pts, damage):
         report.bytes_read += packet.size
+        if entries is not None:
+            entries.look(packet)
         new_size = picture_size(context, memoryview(packet)) or size
         if size and new_size != size:
             # FFmpeg would drop the frame that it holds back, which decoding the packets before this one alone gives.

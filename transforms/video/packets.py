@@ -7,9 +7,10 @@ other frame refers to.
 
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeVar
 
 from av.packet import Packet
 
@@ -18,10 +19,14 @@ from transforms.video.demux import Damage, Hole, is_header, read_packets
 from transforms.video.failures import VideoError
 from transforms.video.random_access import is_clean_entry, may_be_keyframe, parameter_kinds, parameters
 from transforms.video.sampling import Sampling, TickClock
+from transforms.video.snapping import deciding_t, lookahead_t, snapped
 from transforms.video.source import Source, open_source
 
 KEEP_BYTES = 48 << 20
 """Up to this many bytes of a segment's packets are kept for decoding; for larger segments the file is read twice."""
+
+
+Frame = TypeVar("Frame")
 
 
 class UnusableTimes(Exception):
@@ -57,6 +62,11 @@ class Window:
         return self.sampling.kind == "every" and self.sampling.value > 1
 
     @property
+    def snaps(self) -> bool:
+        """Whether ticks take near keyframes instead of their exact frames."""
+        return bool(self.sampling.snap_s)
+
+    @property
     def is_empty(self) -> bool:
         """Whether the window contains no tick."""
         return self.clock is not None and self.end_tick is not None and self.end_tick <= self.first_tick
@@ -87,8 +97,25 @@ class Window:
         tick = None if self.clock is None else self.clock.owner(previous_t, t)
         return tick if tick is not None and tick in self.ticks else None
 
+    def choose(self, frames: Iterable[tuple[int, bool, Frame | None]]) -> Iterator[Frame]:
+        """Yields those of a video's frames that are the window's samples.
+
+        Args:
+            frames: (time, whether it is a keyframe, frame) in presentation order, from where `is_before` is true until
+                `is_past` is, and for `lookahead_t` longer. If `snaps`, keyframes are those at which decoding can start;
+                the frame is None if such a packet gives none.
+        """
+        if self.snaps and self.clock is not None:
+            yield from snapped(frames, self.clock, self.first_tick, self.end_tick)
+            return
+        previous: int | None = None
+        for index, (t, is_key, frame) in enumerate(frames):
+            if frame is not None and self.owns(index, is_key, previous, t):
+                yield frame
+            previous = t
+
     def is_past(self, t: int) -> bool:
-        """Returns whether no frame after `t` can be a sample of the window."""
+        """Returns whether no frame after `t` can be a sample of the window, if none snaps (see `lookahead_t`)."""
         if self.clips is not None:
             return self.end_tick is not None and self.clips.is_full(self.end_tick - 1, t)
         if self.clock is not None:
@@ -99,16 +126,22 @@ class Window:
             )
         return self.end_t is not None and t >= self.end_t - 1
 
+    @property
+    def lookahead_t(self) -> int:
+        """How much later than the first frame for which `is_past` is true frames still decide the window's samples."""
+        return lookahead_t(self.clock) if self.snaps and self.clock is not None else 0
+
     def is_before(self, t: int) -> bool:
         """Returns whether decoding from the frame at `t` is early enough to decide the window's first sample."""
         if self.clock is not None:
-            return self.clock.last_tick(t) < self.first_tick
+            return t <= self.seek_t()
         return t <= self.start_t
 
     def seek_t(self) -> int:
         """Returns the latest ``t`` for which `is_before` is true."""
         if self.clock is not None:
-            return self.clock.earliest_t(self.first_tick) - 1
+            exact = self.clock.earliest_t(self.first_tick) - 1
+            return min(exact, deciding_t(self.clock, self.first_tick)) if self.snaps else exact
         return self.start_t
 
     def lost(self, hole: Hole, fps: Fraction, time_base: Fraction) -> int:
@@ -206,6 +239,7 @@ def read_table(source: Source, start_t: int | None, first_pts: int, window: Wind
     table, candidate, last_dts = PacketTable(start_t is None), None, None
     context = source.stream.codec_context
     by_keyframes = window.sampling.kind == "keyframes"
+    lookahead_t = window.lookahead_t
     seen: set[int] = set()
     known = b""
     for packet in read_packets(source, start_t, first_pts, table.damage):
@@ -225,7 +259,7 @@ def read_table(source: Source, start_t: int | None, first_pts: int, window: Wind
         if not packet.is_discard and window.is_past(t):
             candidate = t if candidate is None else min(candidate, t)
         # A frame is never shown before it is decoded: after this decoding time, no frame before the candidate follows.
-        if candidate is not None and dts is not None and dts > candidate:
+        if candidate is not None and dts is not None and dts > candidate + lookahead_t:
             return table
     table.end_reached = True
     return table
@@ -252,13 +286,8 @@ def choose(table: PacketTable, window: Window) -> list[int]:
     """Returns the indices of the packets whose frames are the window's samples, in presentation order."""
     if not table.pts:
         return []
-    previous: int | None = None
-    wanted = []
-    for index, (t, i) in enumerate(_shown(table)):
-        if window.owns(index, table.is_key[i], previous, t):
-            wanted.append(i)
-        previous = t
-    return wanted
+    is_key = table.is_entry if window.snaps else table.is_key
+    return list(window.choose((t, is_key[i], i) for t, i in _shown(table)))
 
 
 def _shown(table: PacketTable) -> list[tuple[int, int]]:

@@ -5,12 +5,14 @@ For a rate r and a time base b, tick k is at k / r seconds. The sample for tick 
 ``t * b >= k / r - b / 2`` (half a time-base unit of tolerance); a frame is used at most once, for the earliest
 tick it serves. A segment owns the ticks in [start, end), so cutting a video never changes which frames are taken.
 
+With a tolerance (``1fps~0.5s``), a tick takes the nearest keyframe instead if one is near enough: see `snapping`.
+
 A clip model's sampling has one tick for each clip: tick k is the beginning of clip k (see `clip_windows`).
 """
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -34,11 +36,13 @@ class Sampling:
         value: frames per second for ``rate``, n for ``every`` and ``count``, 1 for ``keyframes``, clips per second for
             ``clips``.
         clip: what a clip holds, for ``clips``; otherwise None.
+        snap_s: how far from its tick a keyframe may be to be taken for it, in seconds; 0 for none. Only with ``rate``.
     """
 
     kind: Kind
     value: Fraction
     clip: ClipSpec | None = None
+    snap_s: Fraction = Fraction(0)
 
     @classmethod
     def of_clips(cls, clip: ClipSpec) -> "Sampling":
@@ -47,12 +51,20 @@ class Sampling:
 
     @classmethod
     def parse(cls, text: str) -> "Sampling":
-        """Reads ``<rate>fps``, ``keyframes``, ``every:<n>``, ``count:<n>`` or ``clips:<n>@<rate>fps/<stride>s``.
+        """Reads the text form of a sampling.
+
+        Args:
+            text: ``<rate>fps``, ``<rate>fps~<tolerance>s``, ``keyframes``, ``every:<n>``, ``count:<n>`` or
+                ``clips:<n>@<rate>fps/<stride>s``.
 
         Raises:
-            SamplingError: the text has none of these forms, or its number is not positive.
+            SamplingError: the text has none of these forms, its number is not positive, or `snapped` refuses the
+                tolerance.
         """
         text = text.strip().lower()
+        plain, tilde, tolerance = text.partition("~")
+        if tilde:
+            return cls.parse(plain).snapped(tolerance)
         if text == "keyframes":
             return cls("keyframes", Fraction(1))
         rate = re.fullmatch(r"(\d+(?:\.\d+)?(?:/\d+)?)\s*fps", text)
@@ -71,11 +83,39 @@ class Sampling:
             f"cannot understand the sampling {text!r}: use for example 1fps, 0.2fps, keyframes, every:10 or count:16"
         )
 
+    def snapped(self, tolerance: str) -> "Sampling":
+        """Returns this sampling with a tolerance, within which a keyframe is taken instead of the exact frame.
+
+        Args:
+            tolerance: ``<seconds>s``, at most the time between two ticks: a frame further away belongs to another tick.
+
+        Raises:
+            SamplingError: the text has another form, its number is not positive or too large, this sampling is not by a
+                rate, or it has a tolerance already.
+        """
+        found = re.fullmatch(r"(\d+(?:\.\d+)?(?:/\d+)?)\s*s", tolerance.strip().lower())
+        try:
+            snap_s = exact_number(found[1]) if found else Fraction(0)
+        except ZeroDivisionError:
+            snap_s = Fraction(0)
+        if self.kind != "rate":
+            raise SamplingError(f"a tolerance needs a rate such as 1fps; {self} has none")
+        if self.snap_s:
+            raise SamplingError(f"the sampling {self} has a tolerance already: give it once")
+        if snap_s <= 0:
+            raise SamplingError(f"cannot understand the tolerance {tolerance.strip()!r}: use for example 0.5s or 1s")
+        if snap_s > 1 / self.value:
+            raise SamplingError(
+                f"the tolerance {tolerance.strip()} is too large for {self}: "
+                f"use at most {exact_text(1 / self.value)}s, the time between two samples"
+            )
+        return replace(self, snap_s=snap_s)
+
     def __str__(self) -> str:
         if self.kind == "keyframes":
             return "keyframes"
         if self.kind == "rate":
-            return f"{exact_text(self.value)}fps"
+            return f"{exact_text(self.value)}fps" + (f"~{exact_text(self.snap_s)}s" if self.snap_s else "")
         if self.clip is not None:
             return f"clips:{self.clip.frames}@{self.clip.rate}fps/{self.clip.stride_s}s"
         return f"{self.kind}:{self.value}"
@@ -90,7 +130,7 @@ class Sampling:
             duration_s: duration of the video in seconds; None if it is unknown.
         """
         if self.kind in ("rate", "clips"):
-            return TickClock(self.value * time_base)
+            return TickClock(self.value * time_base, tolerance=self.value * self.snap_s)
         if self.kind == "count":
             if not duration_s:
                 return TickClock(time_base, limit=1)
@@ -122,10 +162,12 @@ class TickClock:
     Attributes:
         ticks_per_unit: ticks per time-base unit (rate x time base).
         limit: maximum number of ticks; None for no limit.
+        tolerance: how far from a tick a keyframe is taken for it, in ticks; 0 if none is.
     """
 
     ticks_per_unit: Fraction
     limit: int | None = None
+    tolerance: Fraction = Fraction(0)
 
     def last_tick(self, t: int) -> int:
         """Returns the last tick that a frame at `t` is late enough for: floor((t + 1/2) x ticks_per_unit)."""

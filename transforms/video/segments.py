@@ -180,6 +180,10 @@ def window_of(info: VideoInfo, sampling: Sampling, start_s: Fraction, end_s: Fra
         end_s: seconds after the first frame; None for the end of the video.
     """
     base = info.time_base
+    if info.timing == "sequential":
+        # Only packets tell which keyframes can be decoded alone, and here their times are not those of the frames. All
+        # frames are decoded anyway, so nothing would be saved.
+        sampling = replace(sampling, snap_s=Fraction(0))
     clock = sampling.clock(base, info.duration_s)
     clips = None if sampling.clip is None else ClipClock.of(sampling.clip, base)
     first: int = 0
