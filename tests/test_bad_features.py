@@ -306,15 +306,15 @@ def test_a_head_that_gives_no_numbers_costs_the_same_frames_classifying_and_rela
 ) -> None:
     frames = contents(classified)["frames"]
     dark = [row["embedding"] for row in frames if Path(row["uri"]).stem == "dark"]
-    scores_of = HeadEngine.scores
+    outputs_of = HeadEngine.outputs
 
     def no_numbers_if_dark(engine: HeadEngine, embeddings: np.ndarray) -> np.ndarray:
-        scores = scores_of(engine, embeddings)
+        scores = outputs_of(engine, embeddings)
         distance = np.abs(embeddings[:, None] - np.array(dark, np.float32)[None]).max(axis=2).min(axis=1)
         scores[distance < 0.05] = np.nan
         return scores
 
-    monkeypatch.setattr(HeadEngine, "scores", no_numbers_if_dark)
+    monkeypatch.setattr(HeadEngine, "outputs", no_numbers_if_dark)
     root = Path(shutil.copytree(classified, tmp_path / "relabelled"))
     record = relabelled(root, head)
     assert (record.counts.ok, record.counts.partial, record.counts.failed) == (2, 1, 1)
