@@ -13,8 +13,7 @@ DEMO_CATALOG ?= demo-catalog
 TESTS ?= tests
 # Two workers take files in the order of tests/conftest.py, those that take long first, and not those with most tests.
 TWO = -n 2 --dist loadfile --no-loadscope-reorder
-# The floor counts where all tests run: a part of them covers less.
-COVER = $(if $(filter tests,$(TESTS)),--cov)
+FAST = not slow and not cluster
 
 .PHONY: demo test check lint docs mutate bench clean
 
@@ -34,11 +33,17 @@ demo: $(VENV)/.ready
 	@echo "Open demo-report.html in a browser: it shows what the job did."
 	@echo "To search and to look at the videos, run: $(BIN)/reelbeam serve --catalog $(DEMO_CATALOG)"
 
+# Coverage is that of the fast tests: slow ones run mostly in processes of their own, and measuring them takes minutes.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(TWO) $(COVER) $(TESTS)
+ifeq ($(TESTS),tests)
+	$(BIN)/python -m pytest $(TWO) -m "$(FAST)" tests --cov
+	$(BIN)/python -m pytest $(TWO) -m "not ($(FAST))" tests
+else
+	$(BIN)/python -m pytest $(TWO) $(TESTS)
+endif
 
 check: lint
-	$(BIN)/python -m pytest $(TWO) -m "not slow and not cluster" $(TESTS)
+	$(BIN)/python -m pytest $(TWO) -m "$(FAST)" $(TESTS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -167,7 +167,8 @@ def test_a_catalog_of_clips_is_searched(model: Path, archive: Path, tmp_path: Pa
     done = reelbeam("classify", *options, "--json")
     assert (done.code, done.json["sampling"], done.json["frames"]) == (0, SAMPLING, 11), done.err
     done = run_command("status", "--catalog", catalog)
-    assert "rows: clips of 4 frames at 4 fps, one every 1.5 s; a time is that of a clip's first frame" in done.out
+    shown = " ".join(done.out.split())
+    assert "rows: clips of 4 frames at 4 fps, one every 1.5 s; a time is that of a clip's first frame" in shown
     assert run_command("index", "--catalog", catalog).code == 0
     video = archive / "vp9.webm"
     for query in (("--video", video), ("--video", video, "--at", 1.0), ("up",)):

@@ -168,6 +168,8 @@ def test_a_mask_is_fitted_as_its_picture_is(fit: Fit, height: int, width: int, s
     picture = preprocess(np.repeat((mask * 80)[..., None], 3, axis=2), p)[..., 0]
     fitted = fit_mask(mask, p)
     sure = (picture == 80) | (picture == 240)
+    for step in (-1, 1):  # beside the seam a colour can be exact by chance
+        sure &= np.roll(picture, step, axis=1) == picture
     np.testing.assert_array_equal(fitted[sure], picture[sure] // 80)
 
 
