@@ -10,17 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.heads.ranges import Range
 from models.visual.hedging import Hedging
 from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, known_fingerprints, write_night
 from transforms.catalog import schemas
 from transforms.catalog.labelled_videos import newest_config
 from transforms.catalog.latest import (
+    SHOWN_SCORE,
     gone_ids,
+    latest_actions,
     latest_failures,
     latest_frames,
     latest_thumbnails,
     latest_videos,
     latest_videos_sql,
+    shown_actions,
     whole_since,
 )
 from transforms.catalog.night_report import commonest_labels
@@ -330,3 +334,44 @@ def test_a_time_of_another_zone_is_the_same_time(catalog):
     commit_night(catalog, {"/a": 5})
     at = (NIGHT + timedelta(minutes=1)).astimezone(timezone(timedelta(hours=9)))
     assert latest_videos(catalog, [], at=at)["run_id"].to_pylist() == [first.run_id]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_actions_are_those_of_the_latest_rows_in_order_of_time(catalog, packed):
+    early, late, unsure = (
+        Range("wave", 1.0, 4.0, 0.5),
+        Range("jump", 2.0, 3.0, SHOWN_SCORE),
+        Range("run", 1.0, 2.0, 0.2),
+    )
+    first = commit_night(catalog, {"/b": 9, "/a": 9}, actions={"/b": [early], "/a": [late]})
+    second = commit_night(catalog, {"/a": 9, "/c": 9}, actions={"/a": [late, early, unsure], "/c": []})
+    if packed:
+        pack(catalog)
+    found = latest_actions(catalog)
+    assert found.column_names == [*schemas.ACTIONS.names, "run_id"]
+    told = [(row["uri"], row["start_s"], row["end_s"], row["label"], row["run_id"]) for row in found.to_pylist()]
+    assert told == [
+        ("/a", 1.0, 2.0, "run", second.run_id),
+        ("/a", 1.0, 4.0, "wave", second.run_id),
+        ("/a", 2.0, 3.0, "jump", second.run_id),
+        ("/b", 1.0, 4.0, "wave", first.run_id),
+    ]
+    assert shown_actions(catalog)["label"].to_pylist() == ["wave", "jump", "wave"]
+    assert shown_actions(catalog).column_names == ["video_id", "uri", "label", "start_s", "end_s", "score", "run_id"]
+    assert shown_actions(catalog, first.run_id, "/a")["label"].to_pylist() == ["jump"]
+    assert latest_actions(catalog, ["score"], first.run_id, "/b").to_pylist() == [
+        {"video_id": video_id_of("/b"), "uri": "/b", "score": 0.5, "run_id": first.run_id}
+    ]
+    assert len(latest_actions(catalog, uri="/c")) == 0
+    with pytest.raises(CatalogError, match=r"^/nowhere is no video of "):
+        latest_actions(catalog, uri="/nowhere")
+
+
+def test_actions_as_of_a_night_whose_rows_were_dropped_are_refused(catalog, monkeypatch):
+    first = commit_night(catalog, {"/a": 3})
+    second = commit_night(catalog, {"/a": 3})
+    monkeypatch.setattr("transforms.catalog.latest.whole_since", lambda catalog: second.run_id)
+    assert len(latest_actions(catalog)) == 0
+    for uri in (None, "/a"):
+        with pytest.raises(CatalogError, match="no longer has all rows of run"):
+            latest_actions(catalog, at=first.run_id, uri=uri)
