@@ -359,6 +359,7 @@ def test_actions_are_those_of_the_latest_rows_in_order_of_time(catalog, packed):
     assert shown_actions(catalog)["label"].to_pylist() == ["wave", "jump", "wave"]
     assert shown_actions(catalog).column_names == ["video_id", "uri", "label", "start_s", "end_s", "score", "run_id"]
     assert shown_actions(catalog, first.run_id, "/a")["label"].to_pylist() == ["jump"]
+    assert latest_actions(catalog, at=first.run_id)["label"].to_pylist() == ["jump", "wave"]
     assert latest_actions(catalog, ["score"], first.run_id, "/b").to_pylist() == [
         {"video_id": video_id_of("/b"), "uri": "/b", "score": 0.5, "run_id": first.run_id}
     ]
