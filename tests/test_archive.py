@@ -195,6 +195,7 @@ def test_many_stars_are_fast() -> None:
     assert not fits("/".join(["a"] * 200) + "/b", "/".join(["**", "a"] * 60) + "/c")
 
 
+@pytest.mark.slow
 def test_special_files_are_no_videos(tmp_path: Path) -> None:
     """A pipe that nobody writes to would be waited for; a device has no end."""
     archive = tmp_path / "archive"

@@ -57,6 +57,7 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@pytest.mark.slow
 def test_no_bomb_takes_memory(archive: Path) -> None:
     sampling = Sampling.parse("1fps")
     child = ChildSettings(str(prepare("placeholder").path), True, sampling, 3, DecoderSettings(1, memory_bytes=4 << 30))

@@ -109,6 +109,7 @@ def test_reused_process_id_is_no_holder(tmp_path):
         assert read(tmp_path).started_s == Holder.this_process("now").started_s
 
 
+@pytest.mark.slow
 def test_exactly_one_of_eight_simultaneous_starts_wins(tmp_path):
     at = time.time() + 3.0
     starts = [start(tmp_path, at) for _ in range(8)]
@@ -120,6 +121,7 @@ def test_exactly_one_of_eight_simultaneous_starts_wins(tmp_path):
         end(one)
 
 
+@pytest.mark.slow
 def test_exactly_one_of_eight_takes_over_a_dead_lock(tmp_path):
     mine = Holder.this_process("earlier")
     plant(tmp_path, replace(mine, started_s=mine.started_s - 60))

@@ -76,6 +76,7 @@ def test_the_notebook_is_stored_without_outputs() -> None:
         assert (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
+@pytest.mark.slow
 def test_the_service_answers_as_json(service: str, catalog: Path) -> None:
     with urllib.request.urlopen(f"{service}/?q=a+dog&top=2") as response:
         answers = json.load(response)

@@ -62,6 +62,7 @@ def found_by(settings: FindSettings, folder: Path) -> list[tuple[object, ...]]:
     return sorted((one.one, one.other, one.one_start_s, one.one_end_s, one.speed, one.score) for one in found)
 
 
+@pytest.mark.slow
 def test_names_and_the_order_of_shards_decide_nothing(tmp_path: Path) -> None:
     one = built(tmp_path / "a", lambda number: f"{number:016x}", 1)
     other = built(tmp_path / "b", lambda number: f"{(number * 7919 + 5) % 9973:016x}", -1)

@@ -89,6 +89,7 @@ def test_classes_that_nothing_can_be_learned_of() -> None:
         check_classes(of("a", "a", "b"))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.integers(6, 60), st.integers(2, 4), st.integers(5, 20))
 @settings(max_examples=40, deadline=None)
 def test_no_group_is_on_both_sides(seed: int, count: int, classes: int, groups: int) -> None:

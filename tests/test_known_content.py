@@ -168,6 +168,7 @@ def test_rows_without_the_thumbnails_of_tonight_are_not_taken_over(catalog: Cata
     assert candidates(catalog, video("/n", 10, "10-1"), config=replace(with_thumbnails, thumbnail_height=99)) == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     sizes=st.lists(st.integers(1, 3), max_size=6),

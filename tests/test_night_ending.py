@@ -221,6 +221,7 @@ def test_parts_are_a_row_of_all_that_was_handed_out(
             assert at == len(sizes)
 
 
+@pytest.mark.slow
 @given(sizes=st.lists(st.integers(0, 10**9), max_size=50), first=st.integers(0, 50))
 def test_a_queue_gives_back_what_it_was_given(sizes: list[int], first: int) -> None:
     with queue_of(sizes) as queue:

@@ -49,6 +49,7 @@ def on_a_terminal(command: list[str]) -> tuple[str, str]:
     return out, shown.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_and_standard_output_stays_clean(tmp_path: Path) -> None:
     one = videos.encode(tmp_path / "one.mp4", videos.RECIPES["h264_bframes"], 20)
     archive = tmp_path / "archive"

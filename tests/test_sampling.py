@@ -77,6 +77,7 @@ def test_samples_are_those_of_the_definition(times: list[int], base: Fraction, t
         assert window_samples(times, whole) == slow_samples(times, base, sampling.value, Fraction(0), None)
 
 
+@pytest.mark.slow
 @given(
     TIMES,
     BASES,

@@ -59,6 +59,7 @@ def chosen(times: list[int], keys: set[int], window: Window, skip: int = 0) -> l
     return list(window.choose((t, t in keys, t) for t in read[: last + 1]))
 
 
+@pytest.mark.slow
 @given(
     TIMES,
     st.lists(st.booleans(), min_size=61, max_size=61),
