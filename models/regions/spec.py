@@ -15,7 +15,7 @@ import msgspec
 from models.regions.mask_folder import IGNORED
 from models.regions.palettes import Palette, is_colour, voc_palette
 from models.visual.errors import ModelError
-from models.visual.sidecar import sidecar_path
+from models.visual.sidecar import sidecar_of, sidecar_path
 from models.visual.spec import Preprocessing
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -68,13 +68,7 @@ def read_segmentation_sidecar(path: Path) -> SegmentationSidecar:
     Raises:
         ModelError: It cannot be read, or has an unknown field.
     """
-    file = sidecar_path(path)
-    if not file.exists():
-        return SegmentationSidecar()
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=SegmentationSidecar)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ModelError(f"cannot read {file}: {error}") from error
+    return sidecar_of(path, SegmentationSidecar)
 
 
 def spec_of(path: Path, sidecar: SegmentationSidecar, usual: Preprocessing, classes: int) -> SegmentationSpec:

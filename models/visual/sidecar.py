@@ -13,13 +13,15 @@ A number that is no decimal is written as a fraction in quotes, such as ``"30000
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from models.visual.clip_spec import ClipSpec
 from models.visual.errors import ModelError
 from models.visual.spec import VisualSpec
+
+T = TypeVar("T")
 
 
 class _Clip(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -61,15 +63,20 @@ def sidecar_path(path: Path) -> Path:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """Read the sidecar of the model at `path`; an empty one if there is none.
+    """Read the sidecar of the model at `path`; an empty one if there is none. Errors are those of `sidecar_of`."""
+    return sidecar_of(path, Sidecar)
+
+
+def sidecar_of(path: Path, kind: type[T]) -> T:
+    """Read the sidecar of the model at `path` as a struct of some kind; an empty one if there is none.
 
     Raises:
         ModelError: It cannot be read, or has an unknown field.
     """
     file = sidecar_path(path)
     if not file.exists():
-        return Sidecar()
+        return kind()
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Sidecar)
+        return msgspec.json.decode(file.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
         raise ModelError(f"cannot read {file}: {error}") from error
