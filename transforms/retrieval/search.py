@@ -385,7 +385,7 @@ class CatalogSearch:
             _require_relevance(query, min_relevance)
         within_s = self._region_times(filters)
         ranked = self._ranked(query, top_k, metric, self._allowed(filters, within_s), text_weight)
-        found = [self.index.hit(query.direction, number, score, metric, within_s) for score, number in ranked]
+        found = self.index.hits(query.direction, ranked, metric, within_s)
         hits = [_hit(hit) for hit in found] if query.meaning is None else self._judged(query, query.meaning, found)
         return [hit for hit in hits if hit.relevance is None or hit.relevance >= min_relevance]
 
