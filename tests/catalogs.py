@@ -11,8 +11,8 @@ import pyarrow as pa
 from models.heads.ranges import Range
 from transforms import storage
 from transforms.catalog import files_table, schemas
-from transforms.catalog.actions import action_rows
-from transforms.catalog.latest import outcomes_like
+from transforms.catalog.reading.latest import outcomes_like
+from transforms.catalog.rows.actions import action_rows
 from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
 from transforms.catalog.schemas import FileRecord
 from transforms.storage import unfenced, video_id_of

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tests.catalogs import failure_row, video_row, write_files_table, write_part
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.latest import latest_frames, latest_thumbnails, latest_videos
+from transforms.catalog.reading.latest import latest_frames, latest_thumbnails, latest_videos
 from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
 from transforms.catalog.schemas import FileRecord
 from transforms.storage import unfenced, video_id_of

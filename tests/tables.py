@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.catalog.latest import (
+from transforms.catalog.reading.latest import (
     latest_actions,
     latest_failures,
     latest_frames,

@@ -16,7 +16,7 @@ from pipelines.jobs.classify.night import Night, Watchers, run_night
 from pipelines.jobs.classify.request import NightRequest
 from tests.conftest import Reelbeam, assert_whole
 from tests.tables import contents, leftovers
-from transforms.catalog.night_report import night_report
+from transforms.catalog.overview.night_report import night_report
 from transforms.catalog.runs import Catalog, Counts, RunConfig
 from transforms.decoder.settings import DecoderSettings
 

@@ -21,9 +21,9 @@ from tests.tables import contents, leftovers
 from tests.takeovers import REFUSAL, assert_refused, expire, stopped
 from transforms import fault_points, storage
 from transforms.catalog.attempt import Attempt, AttemptSuperseded
+from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLockLost
 from transforms.catalog.runs import Catalog, Counts
-from transforms.catalog.stored_index import StoredIndex
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from pipelines.jobs.evaluate_ranges import evaluate_ranges
 from pipelines.jobs.work_folder import work_folder
 from transforms import storage
 from transforms.catalog.bundles import copy_bundle, local_model
-from transforms.catalog.labelled_videos import (
+from transforms.catalog.reading.labelled_videos import (
     LabelledVideo,
     batches,
     catalog_bundle,

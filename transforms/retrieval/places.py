@@ -25,7 +25,7 @@ from models.visual.engines.litert import FeatureMapEngine
 from models.visual.errors import ModelError
 from models.visual.feature_map import add_feature_map, require_linear
 from transforms.catalog.bundles import copy_feature_map, local_model
-from transforms.catalog.labelled_videos import newest_config
+from transforms.catalog.reading.labelled_videos import newest_config
 from transforms.decoder.stills import StillDrawer
 from transforms.retrieval.search import CatalogSearch, Query
 from transforms.video.failures import VideoError

@@ -34,10 +34,10 @@ from models.visual.features import usable
 from models.visual.registry import find
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.index_copy import IndexFiles
-from transforms.catalog.latest import latest_videos
+from transforms.catalog.index.copy import IndexFiles
+from transforms.catalog.index.stored import StoredIndex
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog
-from transforms.catalog.stored_index import StoredIndex
 from transforms.retrieval.filters import Filters, matching
 from transforms.retrieval.pictures import pictures_in, read_picture, require_pictures
 from transforms.retrieval.region_frames import RegionFrames, Times, with_regions

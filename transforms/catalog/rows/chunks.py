@@ -24,8 +24,8 @@ from models.visual.features import usable
 from models.visual.hedging import hedger
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.best_labels import with_best_labels
 from transforms.catalog.bundles import local_bundle
+from transforms.catalog.rows.best_labels import with_best_labels
 from transforms.catalog.runs import RunConfig
 from transforms.catalog.schemas import FileRecord
 from transforms.decoder import wire

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.checks.dialogues import verify_dialogues
+from transforms.catalog.checks.duplicates import verify_duplicates
+from transforms.catalog.checks.findings import Finding
+from transforms.catalog.checks.index import verify_index
+from transforms.catalog.checks.regions import check_rows
 from transforms.catalog.database import BoundedDatabase
-from transforms.catalog.findings import Finding
-from transforms.catalog.frames import are_usable, embeddings_of
-from transforms.catalog.latest import whole_since
+from transforms.catalog.forgetting.tombstones import FOLDER, Tombstones
+from transforms.catalog.reading.frames import are_usable, embeddings_of
+from transforms.catalog.reading.latest import whole_since
+from transforms.catalog.rows.thumbnails import MOST
 from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, PackRecord, RunConfig, RunRecord, group_of
-from transforms.catalog.thumbnails import MOST
-from transforms.catalog.tombstones import FOLDER, Tombstones
-from transforms.catalog.verify_dialogues import verify_dialogues
-from transforms.catalog.verify_duplicates import verify_duplicates
-from transforms.catalog.verify_index import verify_index
-from transforms.catalog.verify_regions import check_rows
 from transforms.video.thumbnails import size_of
 
 UNIT_TOLERANCE: Final = 1e-3

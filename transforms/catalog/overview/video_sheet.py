@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms import storage
-from transforms.catalog import latest, schemas
+from transforms.catalog import schemas
+from transforms.catalog.reading import latest
 from transforms.catalog.runs import Catalog, CatalogError
 
 

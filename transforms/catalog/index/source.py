@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from models.retrieval.scoring import unit
 from transforms import storage
-from transforms.catalog import latest
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.database import BATCH_ROWS, BoundedDatabase
-from transforms.catalog.frames import Rows
+from transforms.catalog.reading import latest
+from transforms.catalog.reading.frames import Rows
 from transforms.catalog.runs import Catalog, Holder
 
 VIDEO_COLUMNS = [

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from transforms import storage
-from transforms.catalog.findings import Finding
+from transforms.catalog.checks.findings import Finding
+from transforms.catalog.forgetting.tombstones import Tombstones
 from transforms.catalog.runs import Catalog
-from transforms.catalog.tombstones import Tombstones
 from transforms.storage import video_id_of
 
 NAMES: Final = ("uri", "reused_from")

@@ -11,11 +11,11 @@ from models.visual.errors import ModelError
 from models.visual.hedging import DEFAULT, Hedging
 from transforms.catalog import schemas
 from transforms.catalog.bundles import local_model
-from transforms.catalog.frames import are_usable
-from transforms.catalog.labelled_videos import catalog_bundle
-from transforms.catalog.latest import latest_frames
+from transforms.catalog.reading.frames import are_usable
+from transforms.catalog.reading.labelled_videos import catalog_bundle
+from transforms.catalog.reading.latest import latest_frames
+from transforms.catalog.rows.sequence_labels import SequenceLabeller
 from transforms.catalog.runs import Catalog, RunConfig
-from transforms.catalog.sequence_labels import SequenceLabeller
 
 
 def head_for(catalog: Catalog, config: RunConfig, model: str) -> ModelBundle:

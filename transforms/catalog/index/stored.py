@@ -16,7 +16,7 @@ from models.retrieval.errors import IndexFormatError, NoChecksums, NoIndexError
 from models.retrieval.manifest import CURRENT, FileSum, Manifest, sum_of
 from models.retrieval.videos import VideoIndex
 from transforms import storage
-from transforms.catalog.index_copy import IndexCopy, IndexFiles, IndexInPlace
+from transforms.catalog.index.copy import IndexCopy, IndexFiles, IndexInPlace
 from transforms.storage import TEMPORARY_MARK, Fence, StorageError
 
 KIND: Final = "index"

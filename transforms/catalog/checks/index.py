@@ -19,13 +19,13 @@ from models.retrieval.rows import videos_of
 from models.retrieval.shards import open_level, read_rows
 from models.retrieval.vectors import StoredVectors, read_mapped
 from transforms import storage
+from transforms.catalog.checks.findings import Finding
 from transforms.catalog.database import BoundedDatabase
-from transforms.catalog.findings import Finding
-from transforms.catalog.frames import FrameReader, embeddings_of
-from transforms.catalog.index_source import IndexedVideo, LiveVideos
+from transforms.catalog.index.source import IndexedVideo, LiveVideos
+from transforms.catalog.index.stored import StoredIndex
+from transforms.catalog.reading.frames import FrameReader, embeddings_of
 from transforms.catalog.runs import MODELS_INDEXES, Catalog, CatalogError
 from transforms.catalog.schemas import SchemaError
-from transforms.catalog.stored_index import StoredIndex
 
 LISTED = 10
 """Most findings of one kind that are listed one by one."""

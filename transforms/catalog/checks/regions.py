@@ -6,7 +6,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from models.regions.segmenter import Region
-from transforms.catalog.findings import Finding
+from transforms.catalog.checks.findings import Finding
 from transforms.video.regions import Part, decoded, found_region
 
 TOLERANCE: Final = 1e-6

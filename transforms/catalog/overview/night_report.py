@@ -10,8 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.catalog import latest
-from transforms.catalog.nights import as_one, nights_of
+from transforms.catalog.overview.nights import as_one, nights_of
+from transforms.catalog.reading import latest
 from transforms.catalog.runs import Catalog, CatalogError, RunRecord
 
 NIGHTS: Final = 60

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from transforms.catalog.chunks import chunk_path
-from transforms.catalog.frames import FrameReader
+from transforms.catalog.reading.frames import FrameReader
+from transforms.catalog.rows.chunks import chunk_path
 from transforms.catalog.schemas import THUMBNAIL_WINDOWS, THUMBNAILS
 from transforms.video.thumbnails import as_webp
 

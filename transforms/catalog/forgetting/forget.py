@@ -20,11 +20,11 @@ from models.retrieval.forgetting import Build, Outcome, forget_in_index
 from models.retrieval.manifest import CURRENT, read_manifest
 from transforms import storage
 from transforms.catalog import proxies
-from transforms.catalog.index_source import label_directions
+from transforms.catalog.forgetting.purge import IsForgotten, Purged, purge_tables
+from transforms.catalog.forgetting.tombstones import Content, Tombstones, content_of_file
+from transforms.catalog.index.source import label_directions
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.purge import IsForgotten, Purged, purge_tables
 from transforms.catalog.runs import Catalog, new_run_id
-from transforms.catalog.tombstones import Content, Tombstones, content_of_file
 from transforms.storage import Fence, path_of_uri, uri_of_path, video_id_of
 from transforms.video.content_hash import ContentHash
 

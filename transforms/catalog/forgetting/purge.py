@@ -35,12 +35,12 @@ from transforms import storage
 from transforms.catalog import dialogues, duplicates, proxies, schemas
 from transforms.catalog.commit import tally
 from transforms.catalog.files_table import write_files_table
-from transforms.catalog.nights import LABELS
+from transforms.catalog.forgetting.tombstones import FOLDER
+from transforms.catalog.forgetting.traces import texts_of
+from transforms.catalog.overview.nights import LABELS
 from transforms.catalog.runs import TABLES, Catalog, PackRecord, RunRecord
 from transforms.catalog.schemas import FileRow
 from transforms.catalog.snapshots import Snapshots
-from transforms.catalog.tombstones import FOLDER
-from transforms.catalog.traces import texts_of
 from transforms.storage import Fence, video_id_of
 
 IN_PLACE: Final = ("videos", "failures", "gone")

@@ -16,8 +16,8 @@ from models.heads.labels_table import Example, LabelRow, WholeVideo, examples_of
 from models.visual.bundle import ModelBundle
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.frames import FrameReader
-from transforms.catalog.index_source import IndexedVideo, LiveVideos
+from transforms.catalog.index.source import IndexedVideo, LiveVideos
+from transforms.catalog.reading.frames import FrameReader
 from transforms.catalog.runs import Catalog, CatalogError, RunConfig
 
 BATCH_VIDEOS = 64

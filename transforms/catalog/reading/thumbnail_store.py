@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from transforms.catalog.latest import latest_videos
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog, Holder, RunRecord
 from transforms.catalog.schemas import THUMBNAIL_WINDOWS
 

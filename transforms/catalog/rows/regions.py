@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.catalog.chunks import SegmentOutcome, chunk_path
-from transforms.catalog.frames import FrameReader
-from transforms.catalog.pooling import PoolSettings
+from transforms.catalog.reading.frames import FrameReader
+from transforms.catalog.rows.chunks import SegmentOutcome, chunk_path
+from transforms.catalog.rows.pooling import PoolSettings
 from transforms.catalog.runs import RunConfig
 from transforms.catalog.schemas import REGIONS
 from transforms.video.regions import overlap

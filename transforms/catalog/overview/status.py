@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 
 from models.retrieval.errors import NoIndexError
 from transforms import storage
-from transforms.catalog import latest
 from transforms.catalog.duplicates import read_record
-from transforms.catalog.nights import Outlook, outlook
+from transforms.catalog.index.stored import StoredIndex
+from transforms.catalog.overview.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
+from transforms.catalog.reading import latest
 from transforms.catalog.runs import Catalog, RunRecord
-from transforms.catalog.stored_index import StoredIndex
 
 
 @dataclass(frozen=True)

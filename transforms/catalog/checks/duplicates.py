@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.checks.findings import Finding
+from transforms.catalog.checks.index import LISTED
 from transforms.catalog.duplicates import FOLDER, DuplicatesRecord, read_record
-from transforms.catalog.findings import Finding
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.verify_index import LISTED
 
 _NAME = f"{FOLDER}/CURRENT.json"
 _KINDS = ("whole", "part", "repeated")

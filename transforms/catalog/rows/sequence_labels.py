@@ -14,10 +14,10 @@ from models.visual.engines.head import HeadEngine
 from models.visual.engines.ranges import RangeEngine
 from models.visual.features import Features
 from models.visual.hedging import Hedger, Hedging
-from transforms.catalog.best_labels import with_best_labels
-from transforms.catalog.chunks import label_lists
-from transforms.catalog.frames import are_usable, embeddings_of
-from transforms.catalog.pooling import Fold, FrameRows
+from transforms.catalog.reading.frames import are_usable, embeddings_of
+from transforms.catalog.rows.best_labels import with_best_labels
+from transforms.catalog.rows.chunks import label_lists
+from transforms.catalog.rows.pooling import Fold, FrameRows
 from transforms.decoder.child import top
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.files_table import write_files_table
-from transforms.catalog.latest import keys_of
+from transforms.catalog.reading.latest import keys_of
 from transforms.catalog.runs import Catalog, Holder, PackRecord, RunConfig, RunRecord, group_of, new_run_id
 from transforms.catalog.schemas import FileRecord, FileRow
 

@@ -8,11 +8,11 @@ import msgspec
 import pyarrow as pa
 
 from transforms import storage
+from transforms.catalog.checks.findings import Finding
+from transforms.catalog.checks.index import LISTED
 from transforms.catalog.database import BoundedDatabase
 from transforms.catalog.dialogues import FOLDER, DialoguesRecord, part_path, read_record
-from transforms.catalog.findings import Finding
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.verify_index import LISTED
 
 _NAME: Final = f"{FOLDER}/CURRENT.json"
 _CITED: Final = "CREATE OR REPLACE TABLE cited (video_id VARCHAR, uri VARCHAR)"
