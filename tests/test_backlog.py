@@ -27,7 +27,8 @@ from transforms.archive.listing import UNLISTED
 from transforms.catalog import database, schemas
 from transforms.catalog.database import ComparisonError
 from transforms.catalog.reading.latest import latest_failures, latest_videos
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.storage import unfenced, video_id_of
 from transforms.video.segments import Video
 

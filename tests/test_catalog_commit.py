@@ -17,7 +17,8 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.checks.verify import verify
 from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
-from transforms.catalog.runs import Catalog, CatalogError, Counts, StartedRun
+from transforms.catalog.records import Counts, StartedRun
+from transforms.catalog.runs import Catalog, CatalogError
 from transforms.storage import unfenced
 
 

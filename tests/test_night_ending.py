@@ -26,7 +26,7 @@ from pipelines.jobs.classify.ending import (
 from tests.catalogs import CONFIG
 from transforms.archive.todo_queue import TodoQueue
 from transforms.catalog.overview.nights import Outlook, as_one, nights_of, outlook
-from transforms.catalog.runs import Counts, RunRecord
+from transforms.catalog.records import Counts, RunRecord
 from transforms.storage import video_id_of
 
 MB = 1_000_000

@@ -41,6 +41,7 @@ from transforms.catalog.reading.latest import (
     whole_since,
 )
 from transforms.catalog.reading.thumbnail_store import ThumbnailStore
+from transforms.catalog.records import RECORD_VERSION
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id
 from transforms.storage import unfenced, video_id_of
 
@@ -287,7 +288,7 @@ def test_a_newer_pack_is_refused_and_an_older_release_refuses_packs(tmp_path: Pa
     (pack, _) = catalog.holders()
     record = tmp_path / "runs" / f"{pack.holder_id}.json"
     content = json.loads(record.read_text())
-    assert content["record_version"] > runs.RECORD_VERSION  # all that an older release looks at
+    assert content["record_version"] > RECORD_VERSION  # all that an older release looks at
     record.write_text(json.dumps({**content, "record_version": 99}))
     with pytest.raises(CatalogError, match="newer reelbeam"):
         Catalog(str(tmp_path)).runs()

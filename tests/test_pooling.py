@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from models.visual.hedging import Hedging
 from transforms.catalog import schemas
 from transforms.catalog.reading.frames import FrameReader, embeddings_of
+from transforms.catalog.records import RunConfig
 from transforms.catalog.rows.chunks import SegmentOutcome, chunk_path
 from transforms.catalog.rows.pooling import (
     Fold,
@@ -29,7 +30,6 @@ from transforms.catalog.rows.pooling import (
     pool_videos,
 )
 from transforms.catalog.rows.thumbnails import Chosen
-from transforms.catalog.runs import RunConfig
 from transforms.video.failures import REASONS, Failure
 from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling

@@ -23,7 +23,8 @@ from transforms import fault_points, storage
 from transforms.catalog.attempt import Attempt, AttemptSuperseded
 from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLockLost
-from transforms.catalog.runs import Catalog, Counts
+from transforms.catalog.records import Counts
+from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.slow
 

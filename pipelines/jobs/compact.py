@@ -19,7 +19,8 @@ from transforms.catalog.lock import CatalogLock
 from transforms.catalog.packs.packing import Piece, replaced, start_piece, unfinished_piece, write_pack
 from transforms.catalog.packs.pieces import MOST_SMALL, Weight, all_pieces, piece_of_a_night
 from transforms.catalog.reading.latest import stamp_of
-from transforms.catalog.runs import Catalog, CatalogError, Holder, PackRecord
+from transforms.catalog.records import Holder, PackRecord
+from transforms.catalog.runs import Catalog, CatalogError
 
 KEEP_SUPERSEDED: Final = timedelta(days=30)
 """How long superseded rows stay by default: so long ago the catalog can be asked what it said."""

@@ -29,7 +29,8 @@ from transforms.catalog.reading.labelled_videos import (
     read_labels,
     read_table,
 )
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.collect import Collect, read_collected
 from transforms.score_examples import ScoredExample, ScoreExamples, ScoreSettings
 

@@ -38,7 +38,8 @@ from transforms.catalog.index.source import IndexedVideo, LiveVideos, label_dire
 from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.reading.labelled_videos import newest_config
-from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
+from transforms.catalog.records import RunConfig
+from transforms.catalog.runs import Catalog, CatalogError, new_run_id
 from transforms.collect import Collect, read_collected
 from transforms.video.sampling import Sampling
 from transforms.write_shards import (

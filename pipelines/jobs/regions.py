@@ -25,7 +25,8 @@ from transforms.catalog.lock import CatalogLock
 from transforms.catalog.reading.labelled_videos import newest_config
 from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.reading.regions import with_regions
-from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
+from transforms.catalog.records import Counts, RunConfig, RunRecord, StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.decoder.settings import DecoderSettings
 from transforms.video.segments import Video
 

@@ -20,8 +20,9 @@ from transforms.catalog.index.source import IndexedVideo, LiveVideos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.reading import latest
 from transforms.catalog.reading.labelled_videos import newest_config
+from transforms.catalog.records import Counts, RunConfig, RunRecord
 from transforms.catalog.rows.heads import head_for
-from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord
+from transforms.catalog.runs import Catalog
 
 
 @dataclass(frozen=True)

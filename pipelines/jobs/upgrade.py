@@ -25,7 +25,8 @@ from transforms.catalog.index.source import LiveVideos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.reading import latest
 from transforms.catalog.reading.labelled_videos import catalog_bundle, newest_config
-from transforms.catalog.runs import Catalog, Counts, RunConfig
+from transforms.catalog.records import Counts, RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.video import fingerprint
 from transforms.video.content_hash import Mode
 

@@ -21,7 +21,8 @@ from transforms.catalog.overview.status import unfinished_run
 from transforms.catalog.proxies import find_proxy, proxy_heights
 from transforms.catalog.reading.latest import latest_failures, latest_videos, shown_actions
 from transforms.catalog.reading.thumbnail_store import ThumbnailStore
-from transforms.catalog.runs import Catalog, CatalogError, RunRecord
+from transforms.catalog.records import RunRecord
+from transforms.catalog.runs import Catalog, CatalogError
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.region_frames import RegionFrames

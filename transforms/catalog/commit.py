@@ -21,7 +21,8 @@ from transforms.catalog import schemas
 from transforms.catalog.bundles import copy_bundle, copy_feature_map
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.overview.nights import LABELS
-from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
+from transforms.catalog.records import Counts, RunRecord, StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.storage import Fence
 
 

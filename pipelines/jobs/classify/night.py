@@ -26,7 +26,8 @@ from transforms.catalog.commit import commit, publish, write_gone, write_no_file
 from transforms.catalog.forgetting.tombstones import Tombstones
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.overview.nights import as_one, commonest_best_labels
-from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
+from transforms.catalog.records import Counts, RunRecord, StartedRun
+from transforms.catalog.runs import Catalog
 
 _LOG: Final = logging.getLogger("reelbeam.night")
 

@@ -23,8 +23,9 @@ from transforms.catalog.database import BoundedDatabase
 from transforms.catalog.forgetting.tombstones import FOLDER, Tombstones
 from transforms.catalog.reading.frames import are_usable, embeddings_of
 from transforms.catalog.reading.latest import whole_since
+from transforms.catalog.records import PackRecord, RunConfig, RunRecord, group_of
 from transforms.catalog.rows.thumbnails import MOST
-from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError, PackRecord, RunConfig, RunRecord, group_of
+from transforms.catalog.runs import NO_RUN, TABLES, Catalog, CatalogError
 from transforms.video.thumbnails import size_of
 
 UNIT_TOLERANCE: Final = 1e-3

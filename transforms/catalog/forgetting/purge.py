@@ -38,7 +38,8 @@ from transforms.catalog.files_table import write_files_table
 from transforms.catalog.forgetting.tombstones import FOLDER
 from transforms.catalog.forgetting.traces import texts_of
 from transforms.catalog.overview.nights import LABELS
-from transforms.catalog.runs import TABLES, Catalog, PackRecord, RunRecord
+from transforms.catalog.records import PackRecord, RunRecord
+from transforms.catalog.runs import TABLES, Catalog
 from transforms.catalog.schemas import FileRow
 from transforms.catalog.snapshots import Snapshots
 from transforms.storage import Fence, video_id_of

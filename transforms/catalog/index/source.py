@@ -20,7 +20,8 @@ from transforms.catalog.bundles import local_bundle
 from transforms.catalog.database import BATCH_ROWS, BoundedDatabase
 from transforms.catalog.reading import latest
 from transforms.catalog.reading.frames import Rows
-from transforms.catalog.runs import Catalog, Holder
+from transforms.catalog.records import Holder
+from transforms.catalog.runs import Catalog
 
 VIDEO_COLUMNS = [
     "duration_s", "title", "width", "height", "modified", "labels", "best_label", "best_label_score", "frames_sampled",

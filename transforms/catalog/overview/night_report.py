@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from transforms.catalog.overview.nights import as_one, nights_of
 from transforms.catalog.reading import latest
-from transforms.catalog.runs import Catalog, CatalogError, RunRecord
+from transforms.catalog.records import RunRecord
+from transforms.catalog.runs import Catalog, CatalogError
 
 NIGHTS: Final = 60
 """Nights whose figures a report compares, at most."""

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Final
 
-from transforms.catalog.runs import Catalog, Counts, RunRecord
+from transforms.catalog.records import Counts, RunRecord
+from transforms.catalog.runs import Catalog
 
 LABELS: Final = 10
 """Commonest best labels that a record names."""

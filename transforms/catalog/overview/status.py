@@ -14,7 +14,8 @@ from transforms.catalog.overview.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
 from transforms.catalog.reading import latest
-from transforms.catalog.runs import Catalog, RunRecord
+from transforms.catalog.records import RunRecord
+from transforms.catalog.runs import Catalog
 
 
 @dataclass(frozen=True)

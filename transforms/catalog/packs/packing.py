@@ -19,7 +19,8 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.files_table import write_files_table
 from transforms.catalog.reading.latest import keys_of
-from transforms.catalog.runs import Catalog, Holder, PackRecord, RunConfig, RunRecord, group_of, new_run_id
+from transforms.catalog.records import Holder, PackRecord, RunConfig, RunRecord, group_of
+from transforms.catalog.runs import Catalog, new_run_id
 from transforms.catalog.schemas import FileRecord, FileRow
 
 REPLACED_STAY: Final = timedelta(days=1)

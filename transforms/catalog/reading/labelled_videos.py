@@ -18,7 +18,8 @@ from transforms import storage
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.index.source import IndexedVideo, LiveVideos
 from transforms.catalog.reading.frames import FrameReader
-from transforms.catalog.runs import Catalog, CatalogError, RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.runs import Catalog, CatalogError
 
 BATCH_VIDEOS = 64
 """Videos that one worker reads together; they are neighbours in the files, so each file is read about once."""

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.runs import Catalog, CatalogError, Holder, RunConfig, RunRecord
+from transforms.catalog.records import Holder, RunConfig, RunRecord
+from transforms.catalog.runs import Catalog, CatalogError
 
 _LATEST_VIDEOS: Final = """
 WITH records AS (

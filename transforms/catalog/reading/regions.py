@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.reading.latest import keys_of, latest_videos, newest_runs, stamp_of
-from transforms.catalog.runs import Catalog, CatalogError, RunRecord
+from transforms.catalog.records import RunRecord
+from transforms.catalog.runs import Catalog, CatalogError
 
 _KEYS = ("video_id", "uri", "fingerprint", "time_s", "score", "regions_fingerprint")
 

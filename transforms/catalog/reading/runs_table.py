@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from transforms.catalog.runs import Catalog, Counts, RunRecord
+from transforms.catalog.records import Counts, RunRecord
+from transforms.catalog.runs import Catalog
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _COUNTS: Final = tuple(one.name for one in fields(Counts))

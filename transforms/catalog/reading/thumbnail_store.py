@@ -16,7 +16,8 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from transforms.catalog.reading.latest import latest_videos
-from transforms.catalog.runs import Catalog, Holder, RunRecord
+from transforms.catalog.records import Holder, RunRecord
+from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import THUMBNAIL_WINDOWS
 
 CACHED_BYTES: Final = 32 << 20

@@ -25,8 +25,8 @@ from models.visual.hedging import hedger
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.bundles import local_bundle
+from transforms.catalog.records import RunConfig
 from transforms.catalog.rows.best_labels import with_best_labels
-from transforms.catalog.runs import RunConfig
 from transforms.catalog.schemas import FileRecord
 from transforms.decoder import wire
 from transforms.decoder.batched_inference import BatchedInference

@@ -14,8 +14,9 @@ from transforms.catalog.bundles import local_model
 from transforms.catalog.reading.frames import are_usable
 from transforms.catalog.reading.labelled_videos import catalog_bundle
 from transforms.catalog.reading.latest import latest_frames
+from transforms.catalog.records import RunConfig
 from transforms.catalog.rows.sequence_labels import SequenceLabeller
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.runs import Catalog
 
 
 def head_for(catalog: Catalog, config: RunConfig, model: str) -> ModelBundle:

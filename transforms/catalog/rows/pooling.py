@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from models.visual.hedging import Hedger, hedger
 from transforms.catalog.reading.frames import FrameReader, embeddings_of
+from transforms.catalog.records import RunConfig
 from transforms.catalog.rows.best_labels import as_columns
 from transforms.catalog.rows.chunks import SegmentOutcome, chunk_path
 from transforms.catalog.rows.thumbnails import Chosen, Stretch, choose, chosen_of, nearness
-from transforms.catalog.runs import RunConfig
 from transforms.video.demux import HOLE_S
 from transforms.video.failures import REASONS, Failure, bad_features
 from transforms.video.sampling import Sampling

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.catalog.reading.frames import FrameReader
+from transforms.catalog.records import RunConfig
 from transforms.catalog.rows.chunks import SegmentOutcome, chunk_path
 from transforms.catalog.rows.pooling import PoolSettings
-from transforms.catalog.runs import RunConfig
 from transforms.catalog.schemas import REGIONS
 from transforms.video.regions import overlap
 from transforms.video.segments import Video

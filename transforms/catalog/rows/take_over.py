@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.records import RunConfig
 from transforms.catalog.rows.pooling import identity_of
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import FileRecord, VideoTable
 from transforms.video.segments import Video
 
