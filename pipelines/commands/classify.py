@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
+from pipelines.commands.decoder_options import decoder_options
 from pipelines.commands.ending_options import ending_of, ending_options
 from pipelines.commands.label_options import label_options
 from pipelines.commands.task_option import sampling_of_task, task_option
@@ -186,13 +186,7 @@ class HintType(click.ParamType):
     help="Also write where in each sampled frame its labels are: by the model's own activation maps, or by the "
     "segmentation model in FOLDER. Other rows do not depend on it.",
 )
-@click.option(
-    "--decode-workers",
-    type=click.IntRange(1),
-    default=cores_of_process,
-    show_default="the cores",
-    help="Decoder children of each worker process.",
-)
+@decoder_options
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -213,20 +207,6 @@ class HintType(click.ParamType):
     default="float32",
     show_default=True,
     help="Number format of stored frame embeddings. float16 halves the tables, but some readers do not know it.",
-)
-@click.option(
-    "--deadline-seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=None,
-    show_default="by its length",
-    help="Time that decoding one segment may take.",
-)
-@click.option(
-    "--decoder-memory-gb",
-    type=click.FloatRange(0),
-    default=8.0,
-    show_default=True,
-    help="Address space that one decoder child may use; 0 for no limit.",
 )
 @click.option(
     "--max-megapixels",

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
+from pipelines.commands.decoder_options import decoder_options
 from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 from pipelines.terminal.logs import log
@@ -33,27 +33,7 @@ if TYPE_CHECKING:
     help="The classifier that made the catalog's rows, if its file is somewhere else now.",
 )
 @click.option("--weights", default=None, metavar="FILE", help="Its weights, if the night named some.")
-@click.option(
-    "--decode-workers",
-    type=click.IntRange(1),
-    default=cores_of_process,
-    show_default="the cores",
-    help="Decoder children of each worker process.",
-)
-@click.option(
-    "--deadline-seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=None,
-    show_default="by its length",
-    help="Time that one segment may take.",
-)
-@click.option(
-    "--decoder-memory-gb",
-    type=click.FloatRange(0),
-    default=8.0,
-    show_default=True,
-    help="Address space that one decoder child may use; 0 for no limit.",
-)
+@decoder_options
 @monitoring_options
 @job_options
 def command(context: click.Context, **chosen: Any) -> None:
