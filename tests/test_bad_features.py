@@ -32,9 +32,9 @@ from tests.tables import contents, without_segments
 from tests.test_catalog_verify import vouch, with_column
 from transforms.catalog import schemas
 from transforms.catalog.checks.verify import verify
-from transforms.catalog.index.source import LiveVideos
 from transforms.catalog.reading.frames import FrameReader, are_usable
 from transforms.catalog.reading.labelled_videos import LabelledVideo
+from transforms.catalog.reading.live_videos import LiveVideos
 from transforms.catalog.runs import Catalog
 from transforms.decoder.child import top
 from transforms.retrieval.search import CatalogSearch

@@ -24,6 +24,12 @@ MUST_NOT_KNOW = {
     "transforms/video": ["transforms.decoder", "transforms.catalog", "transforms.archive", "transforms.retrieval"],
     "transforms/decoder": ["transforms.catalog", "transforms.archive", "transforms.retrieval"],
     "transforms/catalog": ["transforms.archive", "transforms.dialogue", "transforms.retrieval"],
+    "transforms/catalog/reading": [
+        *(f"transforms.catalog.{room}" for room in ("rows", "index", "packs", "checks", "forgetting", "overview")),
+    ],
+    "transforms/catalog/rows": [
+        *(f"transforms.catalog.{room}" for room in ("index", "packs", "checks", "forgetting", "overview")),
+    ],
     "transforms/archive": ["transforms.dialogue", "transforms.retrieval"],
     "transforms/retrieval": ["transforms.dialogue"],
     "pipelines/terminal": ["pipelines.commands", "pipelines.jobs"],

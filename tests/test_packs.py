@@ -27,7 +27,6 @@ from tests.catalogs import CONFIG, NIGHT, commit_night, known_fingerprints
 from transforms.archive.comparison import Comparison
 from transforms.catalog import runs
 from transforms.catalog.checks.verify import verify
-from transforms.catalog.index.source import IndexedVideo, LiveVideos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.overview.night_report import night_report
 from transforms.catalog.overview.status import status_of
@@ -40,6 +39,7 @@ from transforms.catalog.reading.latest import (
     latest_videos_sql,
     whole_since,
 )
+from transforms.catalog.reading.live_videos import IndexedVideo, LiveVideos
 from transforms.catalog.reading.thumbnail_store import ThumbnailStore
 from transforms.catalog.records import RECORD_VERSION
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id

@@ -19,9 +19,9 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.index.source import IndexedVideo
 from transforms.catalog.progress import Progress
 from transforms.catalog.reading.frames import FrameReader, embeddings_of
+from transforms.catalog.reading.live_videos import IndexedVideo
 from transforms.catalog.records import RunConfig
 from transforms.catalog.rows.actions import action_rows, actions_table
 from transforms.catalog.rows.chunks import chunk_path, worker_name

@@ -34,10 +34,10 @@ from transforms import storage
 from transforms.catalog.bundles import local_bundle
 from transforms.catalog.index.changes import IndexChanges
 from transforms.catalog.index.copy import IndexFiles
-from transforms.catalog.index.source import IndexedVideo, LiveVideos, label_directions
 from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.reading.labelled_videos import newest_config
+from transforms.catalog.reading.live_videos import IndexedVideo, LiveVideos, label_directions
 from transforms.catalog.records import RunConfig
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id
 from transforms.collect import Collect, read_collected

@@ -21,10 +21,10 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.commit import commit, write_gone
 from transforms.catalog.forgetting.forget import finish_forgetting
-from transforms.catalog.index.source import LiveVideos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.reading import latest
 from transforms.catalog.reading.labelled_videos import catalog_bundle, newest_config
+from transforms.catalog.reading.live_videos import LiveVideos
 from transforms.catalog.records import Counts, RunConfig
 from transforms.catalog.runs import Catalog
 from transforms.video import fingerprint

@@ -21,9 +21,9 @@ from models.retrieval.vectors import StoredVectors, read_mapped
 from transforms import storage
 from transforms.catalog.checks.findings import Finding
 from transforms.catalog.database import BoundedDatabase
-from transforms.catalog.index.source import IndexedVideo, LiveVideos
 from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.reading.frames import FrameReader, embeddings_of
+from transforms.catalog.reading.live_videos import IndexedVideo, LiveVideos
 from transforms.catalog.runs import MODELS_INDEXES, Catalog, CatalogError
 from transforms.catalog.schemas import SchemaError
 

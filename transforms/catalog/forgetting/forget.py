@@ -22,8 +22,8 @@ from transforms import storage
 from transforms.catalog import proxies
 from transforms.catalog.forgetting.purge import IsForgotten, Purged, purge_tables
 from transforms.catalog.forgetting.tombstones import Content, Tombstones, content_of_file
-from transforms.catalog.index.source import label_directions
 from transforms.catalog.lock import CatalogLock
+from transforms.catalog.reading.live_videos import label_directions
 from transforms.catalog.runs import Catalog, new_run_id
 from transforms.storage import Fence, path_of_uri, uri_of_path, video_id_of
 from transforms.video.content_hash import ContentHash

@@ -1,1 +1,1 @@
-"""The index as a part of a catalog: where its rows come from, what changed, its files and their local copies."""
+"""The index as a part of a catalog: what changed since it was built, its files and their local copies."""

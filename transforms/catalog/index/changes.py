@@ -5,7 +5,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from transforms.catalog.index.source import IndexedVideo, LiveVideos
+from transforms.catalog.reading.live_videos import IndexedVideo, LiveVideos
 
 _TABLES: Final = """
 CREATE TABLE indexed (video_id VARCHAR, run_id VARCHAR);

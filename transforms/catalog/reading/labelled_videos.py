@@ -16,8 +16,8 @@ from models.heads.labels_table import Example, LabelRow, WholeVideo, examples_of
 from models.visual.bundle import ModelBundle
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.index.source import IndexedVideo, LiveVideos
 from transforms.catalog.reading.frames import FrameReader
+from transforms.catalog.reading.live_videos import IndexedVideo, LiveVideos
 from transforms.catalog.records import RunConfig
 from transforms.catalog.runs import Catalog, CatalogError
 
