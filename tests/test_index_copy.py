@@ -13,7 +13,7 @@ from models.retrieval.errors import IndexFormatError, RetrievalError
 from models.retrieval.manifest import FileSum, sum_of
 from tests.command_line import ROOT
 from transforms import storage
-from transforms.catalog import index_copy
+from transforms.catalog.index import copy as index_copy
 from transforms.catalog.index.copy import IndexCacheFull, IndexCopy, limit_bytes
 from transforms.storage import StorageError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.catalogs import commit_night
-from transforms.catalog import database, index_source
+from transforms.catalog import database
+from transforms.catalog.reading import live_videos
 from transforms.catalog.reading.live_videos import LiveVideos
 from transforms.catalog.runs import Catalog
 
@@ -29,7 +30,7 @@ def peak_bytes(root: Path, videos: int) -> int:
 
 @pytest.mark.slow
 def test_the_videos_are_not_all_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (index_source, database):
+    for module in (live_videos, database):
         monkeypatch.setattr(module, "BATCH_ROWS", 500)
     few, many = peak_bytes(tmp_path / "few", 3000), peak_bytes(tmp_path / "many", 9000)
     assert many < 1.5 * few, (few, many)

@@ -10,7 +10,7 @@ import pytest
 from tests import videos
 from tests.conftest import Reelbeam, run_command
 from tests.html_pages import Page
-from transforms.catalog import night_report
+from transforms.catalog.overview import night_report
 from transforms.catalog.reading.latest import latest_failures, latest_thumbnails, latest_videos
 from transforms.catalog.runs import Catalog, CatalogError
 

@@ -29,8 +29,9 @@ from transforms.archive.listing import ArchiveError, covers, each_video
 from transforms.archive.named_videos import excluded_by_lists, uris_of
 from transforms.archive.selection import Selection
 from transforms.archive.todo_lists import write_todo_lists
-from transforms.catalog import duplicates, schemas, traces
+from transforms.catalog import duplicates, schemas
 from transforms.catalog.checks.verify import verify
+from transforms.catalog.forgetting import traces
 from transforms.catalog.forgetting.forget import Plan, finish_forgetting, forget, plan_forgetting
 from transforms.catalog.forgetting.tombstones import Content, Tombstones, version_of
 from transforms.catalog.forgetting.traces import Text, Traces, _Needles, find_traces

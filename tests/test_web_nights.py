@@ -12,7 +12,7 @@ from pipelines.web.access import LOOPBACK
 from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
 from tests import catalogs
-from transforms.catalog import night_report
+from transforms.catalog.overview import night_report
 from transforms.catalog.runs import Catalog
 from transforms.storage import video_id_of
 

@@ -28,7 +28,8 @@ from tests.benchmarks import generated_archive
 from tests.command_line import reelbeam_command
 from tests.measuring import measure
 from transforms.archive.listing import find_videos
-from transforms.catalog import chunks, schemas
+from transforms.catalog import schemas
+from transforms.catalog.rows import chunks
 from transforms.decoder import child, wire
 from transforms.decoder.settings import DecoderSettings
 from transforms.video import decode
