@@ -101,12 +101,17 @@ def test_rows_depend_on_no_segment_and_no_worker(colours: Path, by_night: Path, 
 def test_later_gives_the_same_rows(colours: Path, by_night: Path, reelbeam: Reelbeam) -> None:
     root = classified(colours, "plain")
     assert regions_of(root) == []
+    assert json.loads(reelbeam("status", "--catalog", root, "--json").out)["regions"] == []
     assert without_segments(contents(root)) == without_segments(contents(by_night)), "regions change no other row"
     done = reelbeam("regions", "--catalog", root, "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)
     assert (summary["videos"], summary["skipped"], summary["failures"]) == (2, 0, {})
     assert regions_of(root) == regions_of(by_night)
+    (way,) = json.loads(reelbeam("status", "--catalog", root, "--json").out)["regions"]
+    assert (way["regions_model"], way["videos"]) == ("colours activation maps", 2)
+    shown = reelbeam("status", "--catalog", root)
+    assert "regions: 2 of 2 videos looked at by colours activation maps" in " ".join(shown.out.split()), shown.out
     again = json.loads(reelbeam("regions", "--catalog", root, "--json").out)
     assert (again["run_id"], again["videos"], again["skipped"]) == (None, 0, 2)
     night = reelbeam(*classify(colours, root), "--json")
