@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -14,9 +13,9 @@ import pytest
 from reelbeam import open_catalog
 from tests import coloured_squares
 from tests.conftest import ROOT, Reelbeam, assert_whole, run_command
-from tests.tables import contents, without_segments
+from tests.tables import contents, regions_of, without_segments
 from transforms.catalog.latest import latest_frames
-from transforms.catalog.latest_regions import latest_regions, region_tracks
+from transforms.catalog.latest_regions import region_tracks
 from transforms.catalog.runs import Catalog
 from transforms.catalog.verify import verify
 
@@ -48,18 +47,6 @@ def classified(colours: Path, name: str, *options: object) -> Path:
 
 def classify(colours: Path, root: Path) -> list[object]:
     return ["classify", "--archive", colours / "films", "--catalog", root, "--model", colours / "colours.keras"]
-
-
-def regions_of(root: Path) -> list[dict[str, Any]]:
-    parts = list(latest_regions(Catalog(str(root))))
-    if not parts:
-        return []
-    return (
-        pa.concat_tables(parts)
-        .drop_columns("run_id")
-        .sort_by([("uri", "ascending"), ("time_s", "ascending"), ("score", "descending")])
-        .to_pylist()
-    )
 
 
 def test_a_night_says_what_is_where(by_night: Path) -> None:
@@ -234,3 +221,31 @@ def test_what_cannot_be_done_is_said_in_one_line(colours: Path, tmp_path: Path, 
     reelbeam("classify", "--archive", films, "--catalog", tmp_path / "p", "--model", "placeholder")
     other = reelbeam("regions", "--catalog", tmp_path / "p", "--model", colours / "colours.keras")
     assert other.code == 1 and "is not the model that made the rows" in other.err
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> Path:
+    """A segmentation model: the likeliest label of a pixel is its colour, or none where it is grey."""
+    return coloured_squares.make_segmenter(tmp_path / "dense.keras")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["maps", "segmenter"])
+def test_a_model_that_runs_in_tensorflow_has_the_regions_of_the_default_engine(
+    colours: Path, by_night: Path, tmp_path: Path, reelbeam: Reelbeam, request: pytest.FixtureRequest, way: str
+) -> None:
+    """In bfloat16 the worker runs TensorFlow, as on a GPU; children find the regions with LiteRT, so no bit differs."""
+    options: list[object] = ["--regions"] if way == "maps" else ["--regions", request.getfixturevalue("segmenter")]
+    default = by_night if way == "maps" else classified(colours, "segmented", *options)
+    plain = classified(colours, f"bfloat16-{way}", "--precision", "bfloat16")
+    root = classified(colours, f"bfloat16-{way}-regions", "--precision", "bfloat16", *options)
+    assert contents(root) == contents(plain), "regions change no other row"
+    made_by = {"regions_model", "regions_fingerprint"}
+    rows, expected = (
+        [{name: value for name, value in row.items() if name not in made_by} for row in regions_of(one)]
+        for one in (root, default)
+    )
+    assert rows == expected and {row["label"] for row in rows} == {"red", "blue", None}
+    later = reelbeam("regions", "--catalog", plain, *options)
+    assert later.code == 0, later.err
+    assert regions_of(plain) == regions_of(root)
