@@ -150,6 +150,9 @@ def test_regions_filter_pictures_and_videos_too(catalog: Path, folder: Path) -> 
 def test_what_no_region_has_is_said_in_one_line(catalog: Path, folder: Path, tmp_path: Path) -> None:
     refused = search(catalog, "red", "--region", "rad>0")
     assert refused.exit_code == 1 and "no region has the label 'rad'; did you mean 'red'?" in refused.output
+    refused = search(catalog, "red", "--region", "water>0.3")
+    assert refused.exit_code == 1
+    assert "no region has the label 'water'; regions have 'blue', 'red'" in " ".join(refused.output.split())
     wrong = search(catalog, "red", "--region", "red")
     assert wrong.exit_code == 2 and "cannot read the region 'red'" in wrong.output
     plain = Catalog(str(tmp_path / "plain"))
