@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from models.visual.engines.opening import Engine
     from models.visual.errors import ModelError
     from transforms.catalog import runs as _runs
-    from transforms.catalog.findings import Finding
+    from transforms.catalog.checks.findings import Finding
     from transforms.catalog.runs import CatalogError
     from transforms.catalog.schemas import SchemaError
     from transforms.retrieval.filters import Filters
@@ -80,7 +80,7 @@ __all__ = [
 _MODULE_OF: Final = {
     "CatalogError": "transforms.catalog.runs",
     "Filters": "transforms.retrieval.filters",
-    "Finding": "transforms.catalog.findings",
+    "Finding": "transforms.catalog.checks.findings",
     "HeadError": "models.heads.errors",
     "Hit": "transforms.retrieval.search",
     "IndexFormatError": "models.retrieval.errors",
@@ -196,7 +196,7 @@ class Catalog:
             >>> catalog.runs().select(["run_id", "ok", "failed"]).to_pylist()[-1]
             {'run_id': '20261127T185854Z-94123c', 'ok': 1, 'failed': 0}
         """
-        from transforms.catalog.runs_table import runs_table
+        from transforms.catalog.reading.runs_table import runs_table
 
         return runs_table(self._stored)
 
@@ -223,7 +223,7 @@ class Catalog:
             >>> catalog.videos(columns=["duration_s"]).column_names
             ['video_id', 'uri', 'duration_s', 'run_id', 'gone']
         """
-        from transforms.catalog.latest import latest_videos
+        from transforms.catalog.reading.latest import latest_videos
 
         return latest_videos(self._stored, _known_columns("videos", columns), at)
 
@@ -234,7 +234,7 @@ class Catalog:
         Example:
             >>> duckdb.sql(catalog.videos_sql).df()
         """
-        from transforms.catalog.latest import latest_videos_sql
+        from transforms.catalog.reading.latest import latest_videos_sql
 
         return latest_videos_sql(self.path, self._stored.model)
 
@@ -267,7 +267,7 @@ class Catalog:
             ...     print(table["time_s"].to_pylist())
             [0.0, 1.0, 2.0]
         """
-        from transforms.catalog.latest import latest_frames
+        from transforms.catalog.reading.latest import latest_frames
 
         return latest_frames(self._stored, _known_columns("frames", columns), at, None if uri is None else _uri_of(uri))
 
@@ -303,7 +303,7 @@ class Catalog:
             >>> poster["width"], poster["height"], poster["image"][8:12]
             (284, 160, b'WEBP')
         """
-        from transforms.catalog.latest import latest_thumbnails
+        from transforms.catalog.reading.latest import latest_thumbnails
 
         names = _known_columns("thumbnails", columns)
         return latest_thumbnails(self._stored, names, at, None if uri is None else _uri_of(uri), posters=posters)
@@ -335,7 +335,7 @@ class Catalog:
             >>> row["label"], row["time_s"], round(row["share"], 2)
             ('black swan', 0.0, 0.18)
         """
-        from transforms.catalog.latest_regions import regions_table
+        from transforms.catalog.reading.regions import regions_table
 
         return regions_table(self._stored, at, None if uri is None else _uri_of(uri), found_by)
 
@@ -359,7 +359,7 @@ class Catalog:
             >>> row["label"], row["start_s"], row["end_s"]
             ('black swan', 0.0, 6.0)
         """
-        from transforms.catalog.latest_regions import region_tracks
+        from transforms.catalog.reading.regions import region_tracks
 
         return region_tracks(self.regions(uri, at=at, found_by=found_by))
 
@@ -391,7 +391,7 @@ class Catalog:
             >>> catalog.actions("/videos/yard.mp4", columns=["label"])["label"].to_pylist()
             ['jump', 'wave']
         """
-        from transforms.catalog.latest import latest_actions
+        from transforms.catalog.reading.latest import latest_actions
 
         names = _known_columns("actions", columns)
         return latest_actions(self._stored, names, at, None if uri is None else _uri_of(uri))
@@ -413,7 +413,7 @@ class Catalog:
             >>> catalog.failures()["reason"].to_pylist()
             ['empty_file']
         """
-        from transforms.catalog.latest import latest_failures
+        from transforms.catalog.reading.latest import latest_failures
 
         return latest_failures(self._stored, at)
 
@@ -706,8 +706,8 @@ class Catalog:
         from models.heads.saved import has_independent_classes
         from models.visual.hedging import hedging_for
         from transforms.catalog.bundles import local_model
-        from transforms.catalog.heads import frames_labelled_by, head_for
-        from transforms.catalog.labelled_videos import newest_config
+        from transforms.catalog.reading.labelled_videos import newest_config
+        from transforms.catalog.rows.heads import frames_labelled_by, head_for
 
         config = newest_config(self._stored)
         head = head_for(self._stored, config, os.fspath(model))
@@ -731,7 +731,7 @@ class Catalog:
             >>> catalog.verify()
             []
         """
-        from transforms.catalog.verify import verify
+        from transforms.catalog.checks.verify import verify
 
         return verify(self._stored, progress or (lambda run_id: None))
 
@@ -757,7 +757,7 @@ class Catalog:
         from models.visual.bundle import prepare
         from models.visual.engines.opening import open_engine
         from transforms.catalog.bundles import local_model
-        from transforms.catalog.labelled_videos import catalog_bundle, newest_config
+        from transforms.catalog.reading.labelled_videos import catalog_bundle, newest_config
 
         with self._opening:
             if model is None:

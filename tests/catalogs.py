@@ -11,9 +11,10 @@ import pyarrow as pa
 from models.heads.ranges import Range
 from transforms import storage
 from transforms.catalog import files_table, schemas
-from transforms.catalog.actions import action_rows
-from transforms.catalog.latest import outcomes_like
-from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
+from transforms.catalog.reading.latest import outcomes_like
+from transforms.catalog.records import Counts, RunConfig, RunRecord, StartedRun
+from transforms.catalog.rows.actions import action_rows
+from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import FileRecord
 from transforms.storage import unfenced, video_id_of
 

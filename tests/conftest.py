@@ -130,8 +130,8 @@ Reelbeam = Callable[..., Finished]
 
 def assert_whole(catalog: Path | str) -> None:
     """Fails unless the catalog is what its runs promise."""
+    from transforms.catalog.checks.verify import verify
     from transforms.catalog.runs import Catalog
-    from transforms.catalog.verify import verify
 
     assert [str(finding) for finding in verify(Catalog(str(catalog)))] == []
 

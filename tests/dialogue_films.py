@@ -14,8 +14,8 @@ import pyarrow as pa
 from models.visual.hedging import DEFAULT, Hedger
 from models.visual.labels import imagenet_labels
 from tests import catalogs
-from transforms.catalog.best_labels import as_columns
-from transforms.catalog.pooling import Fold, frame_rows
+from transforms.catalog.rows.best_labels import as_columns
+from transforms.catalog.rows.pooling import Fold, frame_rows
 from transforms.catalog.runs import Catalog
 
 SEEN = 0.1

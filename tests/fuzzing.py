@@ -16,7 +16,7 @@ import psutil
 from tests.command_line import reelbeam_command
 from tests.measuring import measure
 from tests.mutants import write_mutants
-from transforms.catalog.latest import latest_failures, latest_videos
+from transforms.catalog.reading.latest import latest_failures, latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.video.failures import REASONS
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 from tests.catalogs import failure_row, video_row, write_files_table, write_part
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.latest import latest_frames, latest_thumbnails, latest_videos
-from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
+from transforms.catalog.reading.latest import latest_frames, latest_thumbnails, latest_videos
+from transforms.catalog.records import Counts, RunRecord, StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import FileRecord
 from transforms.storage import unfenced, video_id_of
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.catalog.latest import (
+from transforms.catalog.reading.latest import (
     latest_actions,
     latest_failures,
     latest_frames,
     latest_thumbnails,
     latest_videos,
 )
-from transforms.catalog.latest_regions import latest_regions
+from transforms.catalog.reading.regions import latest_regions
 from transforms.catalog.runs import Catalog
 
 OF_THE_RUN = {"run_id", "processed_at", "first_seen", "last_seen"}

@@ -22,7 +22,7 @@ from tests import videos
 from tests.catalogs import commit_night
 from tests.conftest import ROOT, run_command
 from tests.placeholder_heads import LABELS, make_head
-from transforms.catalog.latest import latest_frames
+from transforms.catalog.reading.latest import latest_frames
 from transforms.catalog.runs import Catalog as StoredCatalog
 
 pytestmark = pytest.mark.slow

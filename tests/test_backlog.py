@@ -26,8 +26,9 @@ from transforms.archive.comparison import Backlog, Comparison
 from transforms.archive.listing import UNLISTED
 from transforms.catalog import database, schemas
 from transforms.catalog.database import ComparisonError
-from transforms.catalog.latest import latest_failures, latest_videos
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.reading.latest import latest_failures, latest_videos
+from transforms.catalog.records import RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.storage import unfenced, video_id_of
 from transforms.video.segments import Video
 

@@ -31,11 +31,11 @@ from tests.placeholder_heads import make_head
 from tests.tables import contents, without_segments
 from tests.test_catalog_verify import vouch, with_column
 from transforms.catalog import schemas
-from transforms.catalog.frames import FrameReader, are_usable
-from transforms.catalog.index_source import LiveVideos
-from transforms.catalog.labelled_videos import LabelledVideo
+from transforms.catalog.checks.verify import verify
+from transforms.catalog.index.source import LiveVideos
+from transforms.catalog.reading.frames import FrameReader, are_usable
+from transforms.catalog.reading.labelled_videos import LabelledVideo
 from transforms.catalog.runs import Catalog
-from transforms.catalog.verify import verify
 from transforms.decoder.child import top
 from transforms.retrieval.search import CatalogSearch
 from transforms.score_examples import ScoreSettings, score_videos

@@ -18,8 +18,8 @@ from models.visual.errors import ModelError
 from models.visual.features import Features
 from tests import videos
 from transforms.archive.listing import find_videos
-from transforms.catalog.chunks import ChunkExtractor, ExtractSettings, SegmentOutcome
-from transforms.catalog.runs import RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.chunks import ChunkExtractor, ExtractSettings, SegmentOutcome
 from transforms.decoder.batched_inference import BatchedInference
 from transforms.decoder.settings import DecoderSettings
 from transforms.video.probe import probe

@@ -19,8 +19,8 @@ from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
-from transforms.catalog.latest import latest_videos
 from transforms.catalog.proxies import proxy_path
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.retrieval import search
 from transforms.storage import video_id_of

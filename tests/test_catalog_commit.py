@@ -15,9 +15,10 @@ import pytest
 from tests.catalogs import CONFIG, NIGHT, failure_row, frame_rows, gone_row, video_row, write_files_table, write_part
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.checks.verify import verify
 from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
-from transforms.catalog.runs import Catalog, CatalogError, Counts, StartedRun
-from transforms.catalog.verify import verify
+from transforms.catalog.records import Counts, StartedRun
+from transforms.catalog.runs import Catalog, CatalogError
 from transforms.storage import unfenced
 
 

@@ -14,8 +14,11 @@ from models.heads.ranges import Range
 from models.visual.hedging import Hedging
 from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, known_fingerprints, write_night
 from transforms.catalog import schemas
-from transforms.catalog.labelled_videos import newest_config
-from transforms.catalog.latest import (
+from transforms.catalog.checks.verify import verify
+from transforms.catalog.overview.night_report import commonest_labels
+from transforms.catalog.packs.packing import start_piece, write_pack
+from transforms.catalog.reading.labelled_videos import newest_config
+from transforms.catalog.reading.latest import (
     SHOWN_SCORE,
     gone_ids,
     latest_actions,
@@ -27,10 +30,7 @@ from transforms.catalog.latest import (
     shown_actions,
     whole_since,
 )
-from transforms.catalog.night_report import commonest_labels
-from transforms.catalog.packing import start_piece, write_pack
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.verify import verify
 from transforms.storage import unfenced, video_id_of
 
 OTHER_MODEL = replace(CONFIG, model_fingerprint="e" * 16)
@@ -371,7 +371,7 @@ def test_actions_are_those_of_the_latest_rows_in_order_of_time(catalog, packed):
 def test_actions_as_of_a_night_whose_rows_were_dropped_are_refused(catalog, monkeypatch):
     first = commit_night(catalog, {"/a": 3})
     second = commit_night(catalog, {"/a": 3})
-    monkeypatch.setattr("transforms.catalog.latest.whole_since", lambda catalog: second.run_id)
+    monkeypatch.setattr("transforms.catalog.reading.latest.whole_since", lambda catalog: second.run_id)
     assert len(latest_actions(catalog)) == 0
     for uri in (None, "/a"):
         with pytest.raises(CatalogError, match="no longer has all rows of run"):

@@ -15,10 +15,10 @@ from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
 from tests.object_stores import CountingProxy
 from transforms import fault_points, storage
 from transforms.archive.listing import find_videos
-from transforms.catalog.latest import latest_frames, latest_videos
 from transforms.catalog.lock import CatalogLock, CatalogLocked
+from transforms.catalog.overview.status import status_of
+from transforms.catalog.reading.latest import latest_frames, latest_videos
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.status import status_of
 from transforms.decoder import child
 from transforms.storage import StorageError
 from transforms.video import fingerprint

@@ -13,8 +13,8 @@ from models.heads.ranges import Range
 from pipelines.commands.main import cli
 from tests.catalogs import CONFIG, NIGHT, commit_night, write_night
 from transforms import storage
+from transforms.catalog.overview.status import status_of
 from transforms.catalog.runs import Catalog
-from transforms.catalog.status import status_of
 
 
 def test_status_adds_up(tmp_path):

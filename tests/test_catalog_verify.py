@@ -13,9 +13,9 @@ import pytest
 from tests.catalogs import CONFIG, NIGHT, SIZE, commit_night, failure_row, frame_rows, write_night
 from transforms import storage
 from transforms.catalog import schemas
+from transforms.catalog.checks.verify import Finding, verify
 from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import FileRecord
-from transforms.catalog.verify import Finding, verify
 from transforms.storage import video_id_of
 
 FRAMES, VIDEOS, FAILURES = schemas.frames_schema(SIZE), schemas.videos_schema(SIZE), schemas.FAILURES

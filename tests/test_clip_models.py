@@ -23,8 +23,8 @@ from tests.conftest import Reelbeam, run_command
 from tests.test_engine import SmallDevice
 from tests.test_visual_user_model import saved
 from transforms.archive.listing import find_videos
-from transforms.catalog.chunks import ChunkExtractor, ExtractSettings
-from transforms.catalog.runs import RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.chunks import ChunkExtractor, ExtractSettings
 from transforms.decoder.settings import DecoderSettings
 from transforms.video.probe import probe
 from transforms.video.sampling import Sampling

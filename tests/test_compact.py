@@ -15,7 +15,7 @@ from tests.conftest import WARM, Reelbeam, assert_whole
 from tests.forking_cli import ForkingCli
 from tests.tables import contents, leftovers
 from tests.test_fault_points import states
-from transforms.catalog.pieces import MOST_SMALL
+from transforms.catalog.packs.pieces import MOST_SMALL
 from transforms.catalog.runs import Catalog
 from transforms.storage import FAULT_STEPS
 

@@ -17,7 +17,7 @@ import pytest
 from models.visual.bundle import ModelBundle, prepare
 from tests import videos
 from tests.waiting import until
-from transforms.catalog.chunks import failed_result
+from transforms.catalog.rows.chunks import failed_result
 from transforms.decoder import child, processes
 from transforms.decoder import pool as decoder_pool
 from transforms.decoder.child import ChildSettings, SegmentResult

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from pipelines.commands.main import cli
 from tests.conftest import Reelbeam, assert_whole
 from tests.dialogue_films import film_catalog
+from transforms.catalog.checks.verify import verify
 from transforms.catalog.dialogues import part_path, read_dialogues, read_record
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.verify import verify
 from transforms.dialogue.conversation import Conversation
 from transforms.dialogue.evidence import Evidence
 from transforms.storage import video_id_of

@@ -15,9 +15,9 @@ from tests.duplicate_clips import Piece, Treatment, copies_of, sources_of
 from tests.duplicate_scores import scores_of
 from tests.forking_cli import ForkingCli
 from tests.test_fault_points import states
+from transforms.catalog.checks.verify import verify
 from transforms.catalog.duplicates import read_record
 from transforms.catalog.runs import Catalog
-from transforms.catalog.verify import verify
 from transforms.storage import FAULT_STEPS, TEMPORARY_MARK
 
 pytestmark = pytest.mark.slow

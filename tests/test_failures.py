@@ -4,8 +4,8 @@ import json
 import pickle
 from fractions import Fraction
 
-from transforms.catalog.chunks import SegmentOutcome
-from transforms.catalog.pooling import ProbeFailure
+from transforms.catalog.rows.chunks import SegmentOutcome
+from transforms.catalog.rows.pooling import ProbeFailure
 from transforms.decoder import wire
 from transforms.video.failures import Failure, VideoError
 from transforms.video.probe import VideoInfo

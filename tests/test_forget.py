@@ -22,8 +22,8 @@ from tests.forking_cli import ForkingCli
 from tests.tables import contents, leftovers
 from tests.test_fault_points import first_and_last, names, states
 from transforms import storage
+from transforms.catalog.forgetting.traces import find_traces
 from transforms.catalog.runs import Catalog
-from transforms.catalog.traces import find_traces
 from transforms.storage import video_id_of
 
 pytestmark = pytest.mark.slow

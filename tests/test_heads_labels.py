@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.heads.errors import LabelsError
 from models.heads.labels_table import Example, check_classes, examples_of, parse_labels
 from models.heads.splits import linked_groups, validation_split
-from transforms.catalog.labelled_videos import read_labels
+from transforms.catalog.reading.labelled_videos import read_labels
 
 URIS = ["/a/cam1/0001.mp4", "/a/cam1/0002.mp4", "/a/cam2/0001.mp4", "s3://b/x/y.mkv"]
 

@@ -14,7 +14,7 @@ from models.retrieval.manifest import FileSum, sum_of
 from tests.command_line import ROOT
 from transforms import storage
 from transforms.catalog import index_copy
-from transforms.catalog.index_copy import IndexCacheFull, IndexCopy, limit_bytes
+from transforms.catalog.index.copy import IndexCacheFull, IndexCopy, limit_bytes
 from transforms.storage import StorageError
 
 SIZE = 1000

@@ -28,10 +28,10 @@ from tests.object_stores import CountingProxy
 from tests.waiting import until
 from transforms import storage
 from transforms.catalog import lock
-from transforms.catalog.index_copy import LIMIT_VARIABLE
-from transforms.catalog.latest import latest_videos
+from transforms.catalog.index.copy import LIMIT_VARIABLE
+from transforms.catalog.index.stored import StoredIndex
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog
-from transforms.catalog.stored_index import StoredIndex
 from transforms.retrieval.search import CatalogSearch
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from tests.catalogs import commit_night
 from transforms.catalog import database, index_source
-from transforms.catalog.index_source import LiveVideos
+from transforms.catalog.index.source import LiveVideos
 from transforms.catalog.runs import Catalog
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from models.visual.bundle import prepare
 from tests import videos
-from transforms.catalog.chunks import ChunkExtractor, ChunkResult, ExtractSettings, PendingChunk, failed_result
-from transforms.catalog.runs import RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.chunks import ChunkExtractor, ChunkResult, ExtractSettings, PendingChunk, failed_result
 from transforms.decoder import child
 from transforms.decoder.child import SegmentResult
 from transforms.decoder.settings import DecoderSettings

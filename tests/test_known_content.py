@@ -21,8 +21,9 @@ from transforms.archive.known_content import CANDIDATES, KnownVideo, alike, are_
 from transforms.archive.recognition import recognise
 from transforms.archive.todo_lists import TodoList, read_todo_list, write_todo_lists
 from transforms.catalog import schemas
-from transforms.catalog.runs import Catalog, RunConfig
-from transforms.catalog.take_over import NewName, TakeOverSettings, files_of, take_over
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.take_over import NewName, TakeOverSettings, files_of, take_over
+from transforms.catalog.runs import Catalog
 from transforms.decoder.pool import DecoderPool
 from transforms.decoder.processes import ChildDied
 from transforms.storage import video_id_of

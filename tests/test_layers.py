@@ -119,7 +119,7 @@ def test_no_test_needs_a_benchmark() -> None:
         ("pipelines.commands.ask", {"apache_beam", "tensorflow", "cv2", "numpy", "pyarrow", "requests"}),
         ("pipelines.commands.classify", {"apache_beam", "tensorflow", "cv2", "numpy", "pyarrow"}),
         ("transforms.decoder.child", {"apache_beam", "tensorflow", "keras", "faiss"}),
-        ("transforms.catalog.latest", {"apache_beam", "tensorflow", "av", "cv2"}),
+        ("transforms.catalog.reading.latest", {"apache_beam", "tensorflow", "av", "cv2"}),
         ("models.visual.bundle", {"apache_beam", "tensorflow", "keras", "av"}),
     ],
 )

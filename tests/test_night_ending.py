@@ -25,8 +25,8 @@ from pipelines.jobs.classify.ending import (
 )
 from tests.catalogs import CONFIG
 from transforms.archive.todo_queue import TodoQueue
-from transforms.catalog.nights import Outlook, as_one, nights_of, outlook
-from transforms.catalog.runs import Counts, RunRecord
+from transforms.catalog.overview.nights import Outlook, as_one, nights_of, outlook
+from transforms.catalog.records import Counts, RunRecord
 from transforms.storage import video_id_of
 
 MB = 1_000_000

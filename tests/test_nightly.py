@@ -11,7 +11,7 @@ import pytest
 from tests import videos
 from tests.conftest import Reelbeam
 from tests.tables import contents, leftovers, without_segments
-from transforms.catalog.latest import latest_frames, latest_videos, latest_videos_sql
+from transforms.catalog.reading.latest import latest_frames, latest_videos, latest_videos_sql
 from transforms.catalog.runs import Catalog
 
 QUICK = ("--model", "placeholder")

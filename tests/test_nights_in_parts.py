@@ -16,8 +16,9 @@ from pipelines.jobs.classify.night import Night, Watchers, run_night
 from pipelines.jobs.classify.request import NightRequest
 from tests.conftest import Reelbeam, assert_whole
 from tests.tables import contents, leftovers
-from transforms.catalog.night_report import night_report
-from transforms.catalog.runs import Catalog, Counts, RunConfig
+from transforms.catalog.overview.night_report import night_report
+from transforms.catalog.records import Counts, RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.decoder.settings import DecoderSettings
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from pipelines.jobs.work_folder import FORSAKEN_S, work_folder
 from pipelines.terminal.progress import show_epochs
 from tests.conftest import Reelbeam, run_command
 from tests.own_classes import CLASSES, labels_of, make_archive, write_labels
-from transforms.catalog.latest import latest_videos
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.video.sampling import Sampling
 

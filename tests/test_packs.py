@@ -26,8 +26,13 @@ from pipelines.web.view import CatalogView
 from tests.catalogs import CONFIG, NIGHT, commit_night, known_fingerprints
 from transforms.archive.comparison import Comparison
 from transforms.catalog import runs
-from transforms.catalog.index_source import IndexedVideo, LiveVideos
-from transforms.catalog.latest import (
+from transforms.catalog.checks.verify import verify
+from transforms.catalog.index.source import IndexedVideo, LiveVideos
+from transforms.catalog.lock import CatalogLock
+from transforms.catalog.overview.night_report import night_report
+from transforms.catalog.overview.status import status_of
+from transforms.catalog.packs.packing import start_piece, unfinished_piece
+from transforms.catalog.reading.latest import (
     latest_failures,
     latest_frames,
     latest_thumbnails,
@@ -35,13 +40,9 @@ from transforms.catalog.latest import (
     latest_videos_sql,
     whole_since,
 )
-from transforms.catalog.lock import CatalogLock
-from transforms.catalog.night_report import night_report
-from transforms.catalog.packing import start_piece, unfinished_piece
+from transforms.catalog.reading.thumbnail_store import ThumbnailStore
+from transforms.catalog.records import RECORD_VERSION
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id
-from transforms.catalog.status import status_of
-from transforms.catalog.thumbnail_store import ThumbnailStore
-from transforms.catalog.verify import verify
 from transforms.storage import unfenced, video_id_of
 
 WITH_THUMBNAILS = replace(CONFIG, thumbnail_seconds="2")
@@ -287,7 +288,7 @@ def test_a_newer_pack_is_refused_and_an_older_release_refuses_packs(tmp_path: Pa
     (pack, _) = catalog.holders()
     record = tmp_path / "runs" / f"{pack.holder_id}.json"
     content = json.loads(record.read_text())
-    assert content["record_version"] > runs.RECORD_VERSION  # all that an older release looks at
+    assert content["record_version"] > RECORD_VERSION  # all that an older release looks at
     record.write_text(json.dumps({**content, "record_version": 99}))
     with pytest.raises(CatalogError, match="newer reelbeam"):
         Catalog(str(tmp_path)).runs()

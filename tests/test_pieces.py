@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.catalog.pieces import MOST_SMALL, PIECE_BYTES, Weight, all_pieces, piece_of_a_night
+from transforms.catalog.packs.pieces import MOST_SMALL, PIECE_BYTES, Weight, all_pieces, piece_of_a_night
 
 SIZES = st.lists(st.one_of(st.integers(0, PIECE_BYTES // 8), st.integers(0, 2 * PIECE_BYTES)), max_size=60)
 

@@ -8,7 +8,7 @@ import pytest
 
 from transforms import pool_videos
 from transforms.catalog.attempt import Attempt, AttemptSuperseded
-from transforms.catalog.pooling import Pooled
+from transforms.catalog.rows.pooling import Pooled
 from transforms.catalog.schemas import FileRow
 from transforms.pool_videos import BATCH_ROWS, PoolVideos, _PoolTodoList
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from models.visual.hedging import Hedging
 from transforms.catalog import schemas
-from transforms.catalog.chunks import SegmentOutcome, chunk_path
-from transforms.catalog.frames import FrameReader, embeddings_of
-from transforms.catalog.pooling import (
+from transforms.catalog.reading.frames import FrameReader, embeddings_of
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.chunks import SegmentOutcome, chunk_path
+from transforms.catalog.rows.pooling import (
     Fold,
     FrameRows,
     PoolSettings,
@@ -28,8 +29,7 @@ from transforms.catalog.pooling import (
     mean_embedding,
     pool_videos,
 )
-from transforms.catalog.runs import RunConfig
-from transforms.catalog.thumbnails import Chosen
+from transforms.catalog.rows.thumbnails import Chosen
 from transforms.video.failures import REASONS, Failure
 from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling

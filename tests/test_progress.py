@@ -22,8 +22,8 @@ from tests.conftest import ROOT, Reelbeam
 from tests.placeholder_heads import make_head
 from tests.tables import contents
 from transforms.catalog.attempt import UNFENCED, Attempt, AttemptSuperseded
-from transforms.catalog.chunks import ChunkResult, ChunkStats, ExtractSettings, PendingChunk, SegmentDone
 from transforms.catalog.progress import Progress, Totals, read_progress
+from transforms.catalog.rows.chunks import ChunkResult, ChunkStats, ExtractSettings, PendingChunk, SegmentDone
 from transforms.catalog.schemas import FileRecord
 from transforms.decoder.settings import DecoderSettings
 from transforms.extract_features import _ExtractChunk

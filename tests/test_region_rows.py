@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.regions.segmenter import Region
-from transforms.catalog.regions import SAME_THING, Place, tracks
+from transforms.catalog.rows.regions import SAME_THING, Place, tracks
 from transforms.video.regions import Part, decoded, encoded, found_region, overlap
 
 WHOLE = Part(0.0, 0.0, 1.0, 1.0)

@@ -14,10 +14,10 @@ from reelbeam import open_catalog
 from tests import coloured_squares
 from tests.conftest import ROOT, Reelbeam, assert_whole, run_command
 from tests.tables import contents, regions_of, without_segments
-from transforms.catalog.latest import latest_frames
-from transforms.catalog.latest_regions import region_tracks
+from transforms.catalog.checks.verify import verify
+from transforms.catalog.reading.latest import latest_frames
+from transforms.catalog.reading.regions import region_tracks
 from transforms.catalog.runs import Catalog
-from transforms.catalog.verify import verify
 
 
 @pytest.fixture(scope="module")

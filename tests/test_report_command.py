@@ -11,7 +11,7 @@ from tests import videos
 from tests.conftest import Reelbeam, run_command
 from tests.html_pages import Page
 from transforms.catalog import night_report
-from transforms.catalog.latest import latest_failures, latest_thumbnails, latest_videos
+from transforms.catalog.reading.latest import latest_failures, latest_thumbnails, latest_videos
 from transforms.catalog.runs import Catalog, CatalogError
 
 HOSTILE = 'a <script>alert("1")</script> & \u202egpj.mp4'

@@ -74,11 +74,22 @@ def test_a_hit_tells_its_cosine_whatever_was_added(index):
     query = unit(np.random.default_rng(2).standard_normal(24))
     added = np.linspace(1, -1, 200)
     cosine_of = {name: -score for score, name in by_hand(query)}
-    for score, number in index.rank(query, 10, None, added):
-        hit = index.hit(query, number, score)
-        assert hit.score == score
-        np.testing.assert_allclose(hit.cosine, cosine_of[hit.video_id], atol=1e-5)
-        assert index.hit(query, number, score, "euclidean").cosine == hit.cosine
+    ranked = index.rank(query, 10, None, added)
+    hits = index.hits(query, ranked)
+    assert [hit.score for hit in hits] == [score for score, _ in ranked]
+    np.testing.assert_allclose([hit.cosine for hit in hits], [cosine_of[hit.video_id] for hit in hits], atol=1e-5)
+    assert [hit.cosine for hit in index.hits(query, ranked, "euclidean")] == [hit.cosine for hit in hits]
+
+
+@pytest.mark.parametrize("together", [1, 7, 64, 10**6])
+def test_hits_are_the_same_however_many_are_described_at_once(index, monkeypatch, together):
+    monkeypatch.setattr("models.retrieval.videos._TOGETHER_FRAMES", together)
+    query = unit(np.random.default_rng(3).standard_normal(24))
+    ranked = index.rank(query, 60)
+    assert index.hits(query, ranked) == [hit for one in ranked for hit in index.hits(query, [one])]
+    for (_, number), hit in zip(ranked, index.hits(query, ranked), strict=True):
+        assert hit.ranges[0].score == index.frame_scores(query, number)[1].max()
+    assert index.hits(query, []) == []
 
 
 def test_a_frame_finds_its_video_and_its_moment(index):

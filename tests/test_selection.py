@@ -13,8 +13,8 @@ from transforms.archive.comparison import Comparison
 from transforms.archive.ignored import KEPT_ENDINGS, NO_ENDING, OTHER_ENDINGS, SHOWN_ENDINGS, Ignored, in_words
 from transforms.archive.listing import covers, each_video
 from transforms.archive.selection import DEFAULT, Selection
+from transforms.catalog.overview.status import status_of
 from transforms.catalog.runs import Catalog
-from transforms.catalog.status import status_of
 
 FILES = (
     "a.mp4", "b.MOD", "notes.txt", "photo.JPG", "photo2.jpg", "README", "data.dat", "cam1/a.mp4", "cam1/low/a.LRV",

@@ -12,10 +12,10 @@ from pipelines.web.access import LOOPBACK
 from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
 from tests import catalogs
-from transforms.catalog.latest import latest_actions
+from transforms.catalog.checks.verify import verify
+from transforms.catalog.overview.video_sheet import video_sheet
+from transforms.catalog.reading.latest import latest_actions
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.verify import verify
-from transforms.catalog.video_sheet import video_sheet
 from transforms.dialogue.conversation import Conversation
 from transforms.dialogue.evidence import open_evidence
 from transforms.storage import video_id_of

@@ -21,9 +21,10 @@ from tests.tables import contents, leftovers
 from tests.takeovers import REFUSAL, assert_refused, expire, stopped
 from transforms import fault_points, storage
 from transforms.catalog.attempt import Attempt, AttemptSuperseded
+from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLockLost
-from transforms.catalog.runs import Catalog, Counts
-from transforms.catalog.stored_index import StoredIndex
+from transforms.catalog.records import Counts
+from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from models.visual.hedging import Hedging
 from tests.placeholder_heads import make_head
 from tests.test_engine import SmallDevice, identical, pictures
 from transforms.catalog import schemas
-from transforms.catalog.sequence_labels import SequenceLabeller
+from transforms.catalog.rows.sequence_labels import SequenceLabeller
 
 pytestmark = pytest.mark.slow
 

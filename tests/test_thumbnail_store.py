@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests import catalogs
 from transforms.catalog import schemas
-from transforms.catalog.latest import latest_thumbnails
+from transforms.catalog.reading.latest import latest_thumbnails
+from transforms.catalog.reading.thumbnail_store import StoredThumbnail, ThumbnailStore
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.thumbnail_store import StoredThumbnail, ThumbnailStore
 from transforms.storage import video_id_of
 
 EVERY_10_S = replace(catalogs.CONFIG, thumbnail_seconds="10")

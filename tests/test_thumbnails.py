@@ -26,10 +26,10 @@ from tests.conftest import Reelbeam, run_command
 from tests.filmed_videos import Kind, shots
 from tests.tables import contents
 from transforms.catalog import schemas
-from transforms.catalog.latest import latest_frames, latest_thumbnails, latest_videos
+from transforms.catalog.checks.verify import verify
+from transforms.catalog.reading.latest import latest_frames, latest_thumbnails, latest_videos
+from transforms.catalog.rows.thumbnails import FEW_RANGES, MOST, choose, nearness
 from transforms.catalog.runs import Catalog, CatalogError
-from transforms.catalog.thumbnails import FEW_RANGES, MOST, choose, nearness
-from transforms.catalog.verify import verify
 from transforms.video.pixels import Painter
 from transforms.video.thumbnails import Thumbnailer, as_webp, size_of
 

@@ -30,12 +30,12 @@ from transforms.archive.named_videos import excluded_by_lists, uris_of
 from transforms.archive.selection import Selection
 from transforms.archive.todo_lists import write_todo_lists
 from transforms.catalog import duplicates, schemas, traces
-from transforms.catalog.forgetting import Plan, finish_forgetting, forget, plan_forgetting
+from transforms.catalog.checks.verify import verify
+from transforms.catalog.forgetting.forget import Plan, finish_forgetting, forget, plan_forgetting
+from transforms.catalog.forgetting.tombstones import Content, Tombstones, version_of
+from transforms.catalog.forgetting.traces import Text, Traces, _Needles, find_traces
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.runs import TABLES, Catalog, CatalogError
-from transforms.catalog.tombstones import Content, Tombstones, version_of
-from transforms.catalog.traces import Text, Traces, _Needles, find_traces
-from transforms.catalog.verify import verify
 from transforms.storage import unfenced, video_id_of
 from transforms.video.content_hash import ContentHash
 from transforms.video.segments import Video
@@ -290,7 +290,7 @@ def test_readers_that_stay_open_notice(tmp_path: Path) -> None:
 
 
 def contents_of(catalog: Catalog) -> list[dict[str, Any]]:
-    from transforms.catalog.latest import latest_videos
+    from transforms.catalog.reading.latest import latest_videos
 
     return latest_videos(catalog, ["uri"]).to_pylist()
 

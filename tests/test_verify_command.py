@@ -16,8 +16,8 @@ from models.retrieval.vectors import open_vectors, write_vectors
 from tests import videos
 from tests.catalogs import commit_night
 from tests.conftest import Reelbeam, assert_whole
+from transforms.catalog.checks.verify import verify
 from transforms.catalog.runs import Catalog
-from transforms.catalog.verify import verify
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.conftest import Reelbeam, assert_whole
 from tests.forking_cli import ForkingCli
 from tests.tables import contents
 from transforms.catalog import schemas
-from transforms.catalog.latest import latest_frames, latest_videos
+from transforms.catalog.reading.latest import latest_frames, latest_videos
 from transforms.catalog.runs import Catalog
 from transforms.storage import FAULT_STEPS
 

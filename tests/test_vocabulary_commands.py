@@ -20,7 +20,7 @@ from tests.own_classes import write_labels
 from tests.presets import save_clip, save_siglip
 from tests.tables import contents
 from tests.vocabulary_clips import ABSENT, PRESENT, SUBJECTS, csv_of_rows, shown, texts_of_rows
-from transforms.catalog.latest import latest_videos
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ from pipelines.web.app import make_app
 from pipelines.web.view import CatalogView
 from tests import videos
 from tests.conftest import run_command
-from transforms.catalog.latest import latest_videos
 from transforms.catalog.proxies import find_proxy, is_current, list_proxies, list_unfinished, proxy_path
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.slow

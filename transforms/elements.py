@@ -8,7 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.catalog.pooling import ProbeFailure
+from transforms.catalog.rows.pooling import ProbeFailure
 from transforms.decoder import wire
 from transforms.video.segments import Chunk
 

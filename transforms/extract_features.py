@@ -11,14 +11,14 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.catalog.chunks import (
+from transforms.catalog.progress import Progress
+from transforms.catalog.rows.chunks import (
     ChunkExtractor,
     ChunkResult,
     ExtractSettings,
     PendingChunk,
     pack_outcomes,
 )
-from transforms.catalog.progress import Progress
 from transforms.catalog.schemas import FileRow
 from transforms.video.segments import Chunk, Segment
 from transforms.worker import SharedExtractor

@@ -20,7 +20,7 @@ from models.duplicates.candidates import CODE, HIT, Hasher, by_pair, hits_among
 from models.duplicates.fingerprints import Frames, Projection
 from models.duplicates.indexed import IndexedFrames, Rows
 from models.retrieval.errors import RetrievalError
-from transforms.catalog.stored_index import StoredIndex
+from transforms.catalog.index.stored import StoredIndex
 
 FRAMES_PER_PART = 200_000
 """Hashes of one table that are compared at once."""

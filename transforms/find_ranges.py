@@ -10,8 +10,8 @@ from models.heads.ranges import Range
 from models.visual.bundle import ModelBundle
 from models.visual.engines.ranges import RangeEngine
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.frames import embeddings_of
-from transforms.catalog.labelled_videos import LabelledVideo, labelled_rows
+from transforms.catalog.reading.frames import embeddings_of
+from transforms.catalog.reading.labelled_videos import LabelledVideo, labelled_rows
 
 LEAST_SCORE = 0.01
 """Least score of a range: average precision also counts what a catalog does not keep."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from models.heads.feature_set import FeatureSet, label_names
 from models.heads.labels_table import Example
 from transforms import storage
-from transforms.catalog.frames import embeddings_of
-from transforms.catalog.labelled_videos import LabelledVideo, frames_of, labelled_rows
+from transforms.catalog.reading.frames import embeddings_of
+from transforms.catalog.reading.labelled_videos import LabelledVideo, frames_of, labelled_rows
 
 
 class GatherFeatures(beam.PTransform):

@@ -15,9 +15,9 @@ import transforms.elements  # noqa: F401 - registers the coders
 from transforms.archive.recognition import Recognised, recognise
 from transforms.archive.todo_lists import read_todo_list
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.catalog.chunks import ExtractSettings
-from transforms.catalog.pooling import ProbeFailure
 from transforms.catalog.progress import Progress
+from transforms.catalog.rows.chunks import ExtractSettings
+from transforms.catalog.rows.pooling import ProbeFailure
 from transforms.decoder.checks import check_info
 from transforms.decoder.pool import outcome
 from transforms.take_over_videos import places_of

@@ -15,10 +15,10 @@ import transforms.elements  # noqa: F401 - registers the coders
 from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.catalog.chunks import SegmentOutcome, unpack_outcomes, worker_name
-from transforms.catalog.pooling import PoolSettings, failure_row, pool_videos
-from transforms.catalog.regions import region_rows
-from transforms.catalog.thumbnails import Chosen, thumbnail_rows
+from transforms.catalog.rows.chunks import SegmentOutcome, unpack_outcomes, worker_name
+from transforms.catalog.rows.pooling import PoolSettings, failure_row, pool_videos
+from transforms.catalog.rows.regions import region_rows
+from transforms.catalog.rows.thumbnails import Chosen, thumbnail_rows
 
 BATCH_ROWS = 64
 """Number of videos whose rows are in memory at once: a third of a megabyte of embeddings."""

@@ -17,17 +17,17 @@ from apache_beam.utils.shared import Shared
 from models.heads.ranges import Range
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.actions import action_rows, actions_table
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.chunks import chunk_path, worker_name
-from transforms.catalog.frames import FrameReader, embeddings_of
-from transforms.catalog.index_source import IndexedVideo
-from transforms.catalog.pooling import mean_embedding
+from transforms.catalog.index.source import IndexedVideo
 from transforms.catalog.progress import Progress
-from transforms.catalog.runs import RunConfig
+from transforms.catalog.reading.frames import FrameReader, embeddings_of
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.actions import action_rows, actions_table
+from transforms.catalog.rows.chunks import chunk_path, worker_name
+from transforms.catalog.rows.pooling import mean_embedding
+from transforms.catalog.rows.sequence_labels import SequenceLabeller, StoredLabels
 from transforms.catalog.schemas import FileRecord
-from transforms.catalog.sequence_labels import SequenceLabeller, StoredLabels
 from transforms.video import content_hash, fingerprint
 from transforms.video.failures import bad_features
 

@@ -15,8 +15,8 @@ from models.heads.errors import HeadError
 from models.visual.bundle import ModelBundle
 from models.visual.engines.head import HeadEngine
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.frames import embeddings_of, stored_scores
-from transforms.catalog.labelled_videos import LabelledVideo, frames_of, labelled_rows
+from transforms.catalog.reading.frames import embeddings_of, stored_scores
+from transforms.catalog.reading.labelled_videos import LabelledVideo, frames_of, labelled_rows
 
 
 @dataclass(frozen=True)

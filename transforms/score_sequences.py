@@ -21,14 +21,14 @@ from apache_beam.utils.shared import Shared
 import transforms.elements  # noqa: F401 - registers the coders
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.actions import action_rows, actions_table
 from transforms.catalog.attempt import UNFENCED, Attempt
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.chunks import SegmentOutcome, chunk_path, pack_outcomes, unpack_outcomes, worker_name
-from transforms.catalog.frames import FrameReader
-from transforms.catalog.pooling import identity_of
-from transforms.catalog.runs import RunConfig
-from transforms.catalog.sequence_labels import SequenceLabeller
+from transforms.catalog.reading.frames import FrameReader
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.actions import action_rows, actions_table
+from transforms.catalog.rows.chunks import SegmentOutcome, chunk_path, pack_outcomes, unpack_outcomes, worker_name
+from transforms.catalog.rows.pooling import identity_of
+from transforms.catalog.rows.sequence_labels import SequenceLabeller
 
 FILES = "files"
 """Tag of the output with rows of the `files` table."""

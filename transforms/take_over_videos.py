@@ -7,10 +7,10 @@ from apache_beam.metrics import Metrics
 
 from transforms.archive.known_content import TakenOver
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.catalog.chunks import worker_name
+from transforms.catalog.rows.chunks import worker_name
+from transforms.catalog.rows.take_over import NewName, TakeOverSettings, files_of, take_over
 from transforms.catalog.runs import Catalog
 from transforms.catalog.schemas import VIDEO_TABLES, FileRow, VideoTable
-from transforms.catalog.take_over import NewName, TakeOverSettings, files_of, take_over
 from transforms.decoder import wire
 
 PART_VIDEOS = 20_000

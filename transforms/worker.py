@@ -6,7 +6,7 @@ from threading import Lock
 
 from apache_beam.utils.shared import Shared
 
-from transforms.catalog.chunks import ChunkExtractor, ExtractSettings
+from transforms.catalog.rows.chunks import ChunkExtractor, ExtractSettings
 
 _THE_PROCESS = Shared()
 """Beam's handle of the shared extractor. All DoFns use this one: with a handle for each, planning and extraction would

@@ -19,9 +19,9 @@ from models.text.registry import open_text_model
 from models.text.spec import TextModel
 from transforms import storage
 from transforms.archive.subtitles import words_of
-from transforms.catalog.frames import FrameReader, embeddings_of
-from transforms.catalog.index_source import IndexedVideo
-from transforms.catalog.stored_index import StoredIndex
+from transforms.catalog.index.source import IndexedVideo
+from transforms.catalog.index.stored import StoredIndex
+from transforms.catalog.reading.frames import FrameReader, embeddings_of
 
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 

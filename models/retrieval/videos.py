@@ -6,7 +6,7 @@ plus what the caller adds for each video.
 """
 
 from bisect import insort
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,9 @@ from models.retrieval.scoring import Metric, as_metric, unit
 from models.retrieval.shards import OpenRows
 
 MEAN_WEIGHT = 0.7
+
+# Frames of several videos that are scored at once. Their float64 copies take 5 MB at 1,280 numbers each.
+_TOGETHER_FRAMES = 512
 
 
 class VideoHit(NamedTuple):
@@ -128,7 +131,7 @@ class VideoIndex:
             The results, best first.
         """
         query = unit(np.asarray(direction))
-        return [self.hit(query, number, score, metric) for score, number in self.rank(query, top_k, allowed)]
+        return self.hits(query, self.rank(query, top_k, allowed), metric)
 
     def rank(
         self,
@@ -166,29 +169,47 @@ class VideoIndex:
             depth *= 4
         return []
 
-    def hit(
+    def hits(
         self,
         query: NDArray[np.float32],
-        number: int,
-        score: float,
+        ranked: Sequence[tuple[float, int]],
         metric: Metric = "cosine",
         within_s: Mapping[str, NDArray[np.float64]] | None = None,
-    ) -> VideoHit:
-        """Describe one result of `rank` for a unit query, with its time ranges.
+    ) -> list[VideoHit]:
+        """Describe results of `rank` for a unit query, with their time ranges.
 
         Args:
             query: The query.
-            number: Number of the video.
-            score: Its score.
+            ranked: Score and number of each video.
             metric: Of the returned scores.
             within_s: Times in seconds of the only frames that ranges may hold, by video id; None for all frames.
+
+        Raises:
+            IndexFormatError: The table of rows does not match the vectors.
         """
-        row = self._table.slice(self._row_of[number], 1).to_pylist()[0]
-        times, scores = self.frame_scores(query, number)
+        numbers = [number for _, number in ranked]
+        rows = [self._table.slice(self._row_of[number], 1).to_pylist()[0] for number in numbers]
+        means = self.videos.scores_of(query, np.array(numbers, dtype=np.int64))
+        seen = self._frames_scored(query, numbers)
+        return [
+            self._hit(score, row, float(mean), times, scores, metric, within_s)
+            for (score, _), row, mean, (times, scores) in zip(ranked, rows, means, seen, strict=True)
+        ]
+
+    def _hit(
+        self,
+        score: float,
+        row: dict[str, Any],
+        mean: float,
+        times: NDArray[np.float64],
+        scores: NDArray[np.float32],
+        metric: Metric,
+        within_s: Mapping[str, NDArray[np.float64]] | None,
+    ) -> VideoHit:
+        """Describe one result, whose mean frame and frames have these cosines."""
         among = None if within_s is None else np.isin(times, within_s.get(row["video_id"], ()))
         found = moments(times, scores, self.manifest.sample_period_s, row["duration_s"], among=among)
         ranges = tuple(moment._replace(score=_as(moment.score, metric)) for moment in found)
-        mean = float(self.videos.scores_of(query, np.array([number]))[0])
         cosine = _total(mean, float(scores.max()))
         return VideoHit(_as(score, metric), row["video_id"], row["uri"], ranges, row, cosine)
 
@@ -206,11 +227,24 @@ class VideoIndex:
         Raises:
             IndexFormatError: The table of rows does not match the vectors.
         """
-        ids = self._frames_of(number)
+        return next(self._frames_scored(query, [number]))
+
+    def _frames_scored(
+        self, query: NDArray[np.float32], numbers: Sequence[int]
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+        """Yield for each video what `frame_scores` returns. Scores short videos together, which is faster."""
+        for together in _batches(numbers, [len(self._frames_of(number)) for number in numbers]):
+            known = [self._known_frames(number) for number in together]
+            scores = self.frames.scores_of(query, np.concatenate([ids for ids, _ in known]))
+            ends = np.cumsum([len(ids) for ids, _ in known])
+            yield from zip((times for _, times in known), np.split(scores, ends[:-1]), strict=True)
+
+    def _known_frames(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the ids and the times in seconds of a video's frames, checked against the vectors."""
         known, times = self._times(number)
-        if not np.array_equal(known, ids):
+        if not np.array_equal(known, self._frames_of(number)):
             raise IndexFormatError("the table of a shard's rows does not match its vectors; build the index again")
-        return times, self.frames.scores_of(query, ids)
+        return known, times
 
     def direction_at(self, number: int, time_s: float) -> NDArray[np.float32]:
         """Return the query float32 [D] for the frame of a video that is nearest to a time in seconds.
@@ -283,6 +317,20 @@ class VideoIndex:
             if after > first:
                 return ids[first:after], times[first:after]
         return np.empty(0, dtype=np.int64), np.empty(0)
+
+
+def _batches(numbers: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the numbers in order, as many at once as have `_TOGETHER_FRAMES` frames, but at least one."""
+    batch: list[int] = []
+    frames = 0
+    for number, size in zip(numbers, sizes, strict=True):
+        if batch and frames + size > _TOGETHER_FRAMES:
+            yield batch
+            batch, frames = [], 0
+        batch.append(number)
+        frames += size
+    if batch:
+        yield batch
 
 
 def _most(numbers: NDArray[np.int64], amounts: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], float]:

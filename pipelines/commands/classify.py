@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models.visual.bundle import Fingerprints, ModelBundle
     from models.visual.clip_spec import ClipSpec
     from models.visual.hedging import Hedging
-    from transforms.catalog.runs import Counts
+    from transforms.catalog.records import Counts
 
 EXIT_TOO_MANY_FAILED = 3
 
@@ -330,7 +330,7 @@ def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_siz
     from pipelines.jobs.classify.request import NightRequest
     from transforms.archive.named_videos import excluded_by_lists
     from transforms.archive.paths import absolute_archive
-    from transforms.catalog.runs import RunConfig
+    from transforms.catalog.records import RunConfig
     from transforms.decoder.settings import DecoderSettings
     from transforms.storage import absolute
 

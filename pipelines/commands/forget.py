@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipelines.jobs.forget import ForgetSummary
-    from transforms.catalog.forgetting import Plan
+    from transforms.catalog.forgetting.forget import Plan
 
 SHOWN = 20
 """Names that are printed of each kind; the others are counted."""

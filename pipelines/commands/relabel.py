@@ -57,7 +57,7 @@ def _request(chosen: dict[str, Any]) -> tuple["RelabelRequest", str | None]:
     """Returns the request, and what a vocabulary's head says about itself; makes that head first."""
     from pipelines.jobs.relabel import RelabelRequest
     from pipelines.jobs.vocabulary import head_of_words
-    from transforms.catalog.labelled_videos import catalog_bundle, newest_config
+    from transforms.catalog.reading.labelled_videos import catalog_bundle, newest_config
     from transforms.catalog.runs import Catalog
     from transforms.storage import absolute
 

@@ -47,7 +47,7 @@ def command(catalog: str, output: str, run_id: str | None, video: str | None, mo
 def _night(catalog: "Catalog", run_id: str | None) -> tuple[str, dict[str, Any], str]:
     """Returns the page of a night, what is said of it as JSON, and in words."""
     from pipelines.pages.night import render_night
-    from transforms.catalog.night_report import night_report
+    from transforms.catalog.overview.night_report import night_report
 
     report = night_report(catalog, run_id)
     about = {"run_id": report.run.run_id, "failures": report.failures.total}
@@ -58,7 +58,7 @@ def _sheet(catalog: "Catalog", video: str) -> tuple[str, dict[str, Any], str]:
     """Returns the contact sheet of a video, what is said of it as JSON, and in words."""
     from pipelines.pages.video import render_video
     from transforms import storage
-    from transforms.catalog.video_sheet import video_sheet
+    from transforms.catalog.overview.video_sheet import video_sheet
 
     sheet = video_sheet(catalog, storage.absolute(video))
     about = {"video": sheet.uri, "thumbnails": len(sheet.thumbnails)}

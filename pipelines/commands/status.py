@@ -16,8 +16,8 @@ from transforms.archive.ignored import in_words
 from transforms.storage import printable
 
 if TYPE_CHECKING:
-    from transforms.catalog.nights import Outlook
-    from transforms.catalog.status import CatalogStatus
+    from transforms.catalog.overview.nights import Outlook
+    from transforms.catalog.overview.status import CatalogStatus
 
 
 LABELS_SHOWN = 8
@@ -30,8 +30,8 @@ LABELS_SHOWN = 8
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(catalog: str, model: str | None, as_json: bool) -> None:
     """Show a catalog's runs, videos, failures and size."""
+    from transforms.catalog.overview.status import status_of
     from transforms.catalog.runs import Catalog
-    from transforms.catalog.status import status_of
     from transforms.storage import is_local
 
     with cannot_run():

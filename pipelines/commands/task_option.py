@@ -77,7 +77,7 @@ def head_of_task(chosen: dict[str, Any]) -> str:
         CatalogError: there is no catalog, or it holds no finished run.
     """
     from models.heads.labels_table import has_parts
-    from transforms.catalog.labelled_videos import newest_config, read_labels
+    from transforms.catalog.reading.labelled_videos import newest_config, read_labels
     from transforms.catalog.runs import Catalog
     from transforms.storage import absolute
 

@@ -9,7 +9,7 @@ from pipelines.terminal.errors import cannot_run
 from pipelines.terminal.json_text import json_text
 
 if TYPE_CHECKING:
-    from transforms.catalog.findings import Finding
+    from transforms.catalog.checks.findings import Finding
 
 
 @click.command("verify")
@@ -33,8 +33,8 @@ def command(uris: tuple[str, ...], catalog: str, forgotten: bool, lists: tuple[s
     if forgotten:
         _search(catalog, uris, lists, as_json)
     from pipelines.terminal.progress import show_runs
+    from transforms.catalog.checks.verify import verify
     from transforms.catalog.runs import Catalog
-    from transforms.catalog.verify import verify
     from transforms.storage import absolute
 
     runs: list[str] = []
@@ -57,8 +57,8 @@ def command(uris: tuple[str, ...], catalog: str, forgotten: bool, lists: tuple[s
 def _search(root: str, names: tuple[str, ...], lists: tuple[str, ...], as_json: bool) -> NoReturn:
     """Searches for traces of videos, prints them and ends."""
     from transforms.archive.named_videos import uris_of
+    from transforms.catalog.forgetting.traces import find_traces
     from transforms.catalog.runs import Catalog
-    from transforms.catalog.traces import find_traces
     from transforms.storage import absolute, printable
 
     with cannot_run():

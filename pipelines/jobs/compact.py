@@ -14,12 +14,13 @@ from typing import Final
 from models.errors import ReelbeamError
 from models.retrieval.errors import RetrievalError
 from transforms.archive.superseded import Superseded
-from transforms.catalog.latest import stamp_of
+from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.packing import Piece, replaced, start_piece, unfinished_piece, write_pack
-from transforms.catalog.pieces import MOST_SMALL, Weight, all_pieces, piece_of_a_night
-from transforms.catalog.runs import Catalog, CatalogError, Holder, PackRecord
-from transforms.catalog.stored_index import StoredIndex
+from transforms.catalog.packs.packing import Piece, replaced, start_piece, unfinished_piece, write_pack
+from transforms.catalog.packs.pieces import MOST_SMALL, Weight, all_pieces, piece_of_a_night
+from transforms.catalog.reading.latest import stamp_of
+from transforms.catalog.records import Holder, PackRecord
+from transforms.catalog.runs import Catalog, CatalogError
 
 KEEP_SUPERSEDED: Final = timedelta(days=30)
 """How long superseded rows stay by default: so long ago the catalog can be asked what it said."""
@@ -71,7 +72,7 @@ def run_compact(
         ComparisonError: disk or memory runs out.
         StorageError: a file cannot be written or removed.
     """
-    from transforms.catalog.forgetting import finish_forgetting  # a night imports this module, and no index
+    from transforms.catalog.forgetting.forget import finish_forgetting  # a night imports this module, and no index
 
     began = time.monotonic()
     catalog = Catalog.open(root)

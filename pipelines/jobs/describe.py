@@ -12,8 +12,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.terminal.progress import step
 from transforms import storage
 from transforms.catalog.dialogues import FOLDER, SNAPSHOTS, DialoguesRecord, publish
-from transforms.catalog.latest import latest_videos
 from transforms.catalog.lock import CatalogLock
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id
 from transforms.collect import Collect, read_collected
 from transforms.describe_videos import DescribeSettings, DescribeVideos, Part, Written

@@ -27,10 +27,10 @@ from transforms.catalog.duplicates import (
     table_path,
     write_rows,
 )
-from transforms.catalog.latest import latest_videos
+from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLock
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog, CatalogError, new_run_id
-from transforms.catalog.stored_index import StoredIndex
 from transforms.collect import Collect, read_collected
 from transforms.find_duplicates import FindDuplicates, FindSettings, Found, OpenFrames
 from transforms.storage import Fence

@@ -19,7 +19,7 @@ from pipelines.jobs.evaluate_ranges import evaluate_ranges
 from pipelines.jobs.work_folder import work_folder
 from transforms import storage
 from transforms.catalog.bundles import copy_bundle, local_model
-from transforms.catalog.labelled_videos import (
+from transforms.catalog.reading.labelled_videos import (
     LabelledVideo,
     batches,
     catalog_bundle,
@@ -29,7 +29,8 @@ from transforms.catalog.labelled_videos import (
     read_labels,
     read_table,
 )
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.collect import Collect, read_collected
 from transforms.score_examples import ScoredExample, ScoreExamples, ScoreSettings
 

@@ -12,7 +12,7 @@ from models.visual.bundle import ModelBundle
 from pipelines.jobs.work_folder import work_folder
 from transforms import storage
 from transforms.catalog.bundles import copy_bundle
-from transforms.catalog.labelled_videos import LabelledVideo, batches, videos_with_ranges
+from transforms.catalog.reading.labelled_videos import LabelledVideo, batches, videos_with_ranges
 from transforms.catalog.runs import Catalog
 from transforms.collect import Collect, read_collected
 from transforms.find_ranges import FindRanges, FoundRanges

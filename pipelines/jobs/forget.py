@@ -8,11 +8,11 @@ from models.errors import ReelbeamError
 from pipelines.terminal.progress import step
 from transforms import storage
 from transforms.archive.named_videos import uris_of
-from transforms.catalog.forgetting import OWNER, Plan, finish_forgetting, forget, plan_forgetting
+from transforms.catalog.forgetting.forget import OWNER, Plan, finish_forgetting, forget, plan_forgetting
+from transforms.catalog.forgetting.purge import Purged
+from transforms.catalog.forgetting.tombstones import Tombstones
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.purge import Purged
 from transforms.catalog.runs import Catalog
-from transforms.catalog.tombstones import Tombstones
 
 _CHANGED: Final = (
     "the catalog has changed since it was asked what to forget; nothing was removed; give the command again"

@@ -7,7 +7,7 @@ from models.heads.saved import has_independent_classes
 from models.visual.bundle import ModelBundle
 from models.visual.hedging import Hedging, hedging_for
 from transforms.catalog.bundles import local_model
-from transforms.catalog.labelled_videos import read_table
+from transforms.catalog.reading.labelled_videos import read_table
 
 
 def read_hedging(bundle: ModelBundle, model: str, accuracy: float, hierarchy: str | None) -> Hedging:

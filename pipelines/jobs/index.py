@@ -32,13 +32,14 @@ from models.text.registry import DEFAULT_TEXT_MODEL
 from pipelines.terminal.progress import step
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.index_changes import IndexChanges
-from transforms.catalog.index_copy import IndexFiles
-from transforms.catalog.index_source import IndexedVideo, LiveVideos, label_directions
-from transforms.catalog.labelled_videos import newest_config
+from transforms.catalog.index.changes import IndexChanges
+from transforms.catalog.index.copy import IndexFiles
+from transforms.catalog.index.source import IndexedVideo, LiveVideos, label_directions
+from transforms.catalog.index.stored import StoredIndex
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.runs import Catalog, CatalogError, RunConfig, new_run_id
-from transforms.catalog.stored_index import StoredIndex
+from transforms.catalog.reading.labelled_videos import newest_config
+from transforms.catalog.records import RunConfig
+from transforms.catalog.runs import Catalog, CatalogError, new_run_id
 from transforms.collect import Collect, read_collected
 from transforms.video.sampling import Sampling
 from transforms.write_shards import (

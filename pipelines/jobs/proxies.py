@@ -13,9 +13,9 @@ from typing import Any, Final
 from models.atomic_file import atomic_path
 from pipelines.terminal.progress import step
 from transforms import storage
-from transforms.catalog.latest import latest_videos
 from transforms.catalog.lock import CatalogLock
 from transforms.catalog.proxies import FOLDER, is_current, list_proxies, list_unfinished, proxy_path
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog, CatalogError
 from transforms.decoder.proxies import ProxyMaker
 from transforms.storage import Fence

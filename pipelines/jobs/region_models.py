@@ -7,7 +7,7 @@ from models.regions.bundle import prepare_segmenter
 from models.visual.bundle import ModelBundle
 from models.visual.errors import ModelError
 from models.visual.feature_map import add_feature_map
-from transforms.catalog.runs import RunConfig
+from transforms.catalog.records import RunConfig
 from transforms.decoder.regions import MAPS, open_way
 from transforms.storage import absolute
 

@@ -20,12 +20,13 @@ from transforms.catalog import schemas
 from transforms.catalog.attempt import Attempt
 from transforms.catalog.bundles import local_model
 from transforms.catalog.commit import commit, publish, write_gone, write_no_files
-from transforms.catalog.forgetting import finish_forgetting
-from transforms.catalog.labelled_videos import catalog_bundle, newest_config
-from transforms.catalog.latest import latest_videos
-from transforms.catalog.latest_regions import with_regions
+from transforms.catalog.forgetting.forget import finish_forgetting
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord, StartedRun
+from transforms.catalog.reading.labelled_videos import catalog_bundle, newest_config
+from transforms.catalog.reading.latest import latest_videos
+from transforms.catalog.reading.regions import with_regions
+from transforms.catalog.records import Counts, RunConfig, RunRecord, StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.decoder.settings import DecoderSettings
 from transforms.video.segments import Video
 

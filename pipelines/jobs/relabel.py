@@ -13,14 +13,16 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from models.visual.labels import ACCURACY
 from pipelines.jobs.hedging import read_hedging
 from pipelines.jobs.stored_rows import write_again
-from transforms.catalog import latest, schemas
+from transforms.catalog import schemas
 from transforms.catalog.commit import commit, publish, write_failures, write_gone, write_no_files
-from transforms.catalog.forgetting import finish_forgetting
-from transforms.catalog.heads import head_for
-from transforms.catalog.index_source import IndexedVideo, LiveVideos
-from transforms.catalog.labelled_videos import newest_config
+from transforms.catalog.forgetting.forget import finish_forgetting
+from transforms.catalog.index.source import IndexedVideo, LiveVideos
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.runs import Catalog, Counts, RunConfig, RunRecord
+from transforms.catalog.reading import latest
+from transforms.catalog.reading.labelled_videos import newest_config
+from transforms.catalog.records import Counts, RunConfig, RunRecord
+from transforms.catalog.rows.heads import head_for
+from transforms.catalog.runs import Catalog
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import msgspec
 
 from pipelines.pages.retrieval import Answer, AskedQuery, render_retrieval
 from transforms import storage
-from transforms.catalog.thumbnail_store import ThumbnailStore
+from transforms.catalog.reading.thumbnail_store import ThumbnailStore
 from transforms.retrieval.evaluation import JudgedQuery
 from transforms.retrieval.search import CatalogSearch, Hit
 

@@ -11,9 +11,10 @@ from models.visual.bundle import ModelBundle
 from pipelines.jobs.classify.graph import metrics_of
 from transforms import storage
 from transforms.catalog.attempt import Attempt
-from transforms.catalog.index_source import IndexedVideo
+from transforms.catalog.index.source import IndexedVideo
 from transforms.catalog.progress import Progress
-from transforms.catalog.runs import Catalog, StartedRun
+from transforms.catalog.records import StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.relabel_videos import RelabelSettings, RelabelVideos, plan_batches, store_batch
 from transforms.write_files_table import WriteFilesTable
 

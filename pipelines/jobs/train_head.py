@@ -21,7 +21,7 @@ from models.heads.trained import Trained
 from models.heads.training import TrainingSettings, train_head
 from pipelines.jobs.work_folder import work_folder
 from transforms.catalog.bundles import written_locally
-from transforms.catalog.labelled_videos import (
+from transforms.catalog.reading.labelled_videos import (
     BATCH_VIDEOS,
     LabelledVideo,
     batches,

@@ -24,7 +24,7 @@ from pipelines.jobs.train_head import TrainingSummary, Watch
 from pipelines.terminal.logs import log
 from transforms.archive.listing import find_videos
 from transforms.catalog.bundles import written_locally
-from transforms.catalog.labelled_videos import read_labels
+from transforms.catalog.reading.labelled_videos import read_labels
 from transforms.decoder.clips import Clips, read_clips
 from transforms.video.sampling import Sampling
 

@@ -24,7 +24,13 @@ from pipelines.jobs.train_head import gather, learnable
 from pipelines.jobs.vocabulary import read_vocabulary
 from pipelines.jobs.work_folder import work_folder
 from transforms.catalog.bundles import written_locally
-from transforms.catalog.labelled_videos import catalog_bundle, check_some, labelled_videos, newest_config, read_labels
+from transforms.catalog.reading.labelled_videos import (
+    catalog_bundle,
+    check_some,
+    labelled_videos,
+    newest_config,
+    read_labels,
+)
 from transforms.catalog.runs import Catalog
 
 

@@ -18,13 +18,15 @@ from models.visual.hedging import DEFAULT, Hedging, hedging_for
 from models.visual.labels import ACCURACY
 from pipelines.jobs.stored_rows import write_again
 from transforms import storage
-from transforms.catalog import latest, schemas
+from transforms.catalog import schemas
 from transforms.catalog.commit import commit, write_gone
-from transforms.catalog.forgetting import finish_forgetting
-from transforms.catalog.index_source import LiveVideos
-from transforms.catalog.labelled_videos import catalog_bundle, newest_config
+from transforms.catalog.forgetting.forget import finish_forgetting
+from transforms.catalog.index.source import LiveVideos
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.runs import Catalog, Counts, RunConfig
+from transforms.catalog.reading import latest
+from transforms.catalog.reading.labelled_videos import catalog_bundle, newest_config
+from transforms.catalog.records import Counts, RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.video import fingerprint
 from transforms.video.content_hash import Mode
 

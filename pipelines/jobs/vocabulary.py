@@ -6,7 +6,7 @@ from models.heads.saved import read
 from models.visual.bundle import ModelBundle
 from models.vocabulary.head import vocabulary_head
 from models.vocabulary.table import Vocabulary, parse_vocabulary
-from transforms.catalog.labelled_videos import read_table
+from transforms.catalog.reading.labelled_videos import read_table
 
 
 def read_vocabulary(path: str) -> Vocabulary:

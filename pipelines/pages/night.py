@@ -7,8 +7,8 @@ from pipelines.pages.charts import Bar, Chart, bar_chart
 from pipelines.pages.templating import data_uri, environment, moment, style
 from pipelines.terminal.units import human_speed, human_time
 from transforms.archive.ignored import in_words
-from transforms.catalog.night_report import NightReport
-from transforms.catalog.runs import RunRecord
+from transforms.catalog.overview.night_report import NightReport
+from transforms.catalog.records import RunRecord
 from transforms.storage import printable, uri_of_path
 from transforms.video.failures import REASONS
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.pages.advice import ADVICE
 from pipelines.pages.templating import environment, style
-from transforms.catalog.video_sheet import VideoSheet
+from transforms.catalog.overview.video_sheet import VideoSheet
 from transforms.storage import printable, uri_of_path
 from transforms.video.failures import REASONS
 

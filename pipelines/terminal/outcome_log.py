@@ -3,7 +3,8 @@
 import logging
 
 from pipelines.terminal.logs import log
-from transforms.catalog.runs import Catalog, RunRecord
+from transforms.catalog.records import RunRecord
+from transforms.catalog.runs import Catalog
 
 LOGGED = ("discovered", "skipped", "ok", "partial", "failed", "gone", "left", "moved", "copied")
 """Counts that the last line has as fields."""

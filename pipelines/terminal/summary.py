@@ -9,7 +9,7 @@ from rich.table import Table
 from pipelines.terminal.console import console, print_paragraph, print_table
 from pipelines.terminal.units import human_speed, human_time
 from transforms.archive.ignored import in_words
-from transforms.catalog.runs import RunRecord
+from transforms.catalog.records import RunRecord
 from transforms.storage import printable, uri_of_path
 from transforms.video.sampling import Sampling
 

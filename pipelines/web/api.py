@@ -37,7 +37,7 @@ from pipelines.web.routes import add_get
 from pipelines.web.stills import Stills
 from pipelines.web.uploads import TOO_LARGE, UPLOAD_BYTES
 from pipelines.web.view import CatalogView, Snapshot
-from transforms.catalog.runs import RunRecord
+from transforms.catalog.records import RunRecord
 from transforms.dialogue.limits import MOST_CHARACTERS
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.region_frames import MOST_CONDITIONS

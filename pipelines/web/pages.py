@@ -30,9 +30,9 @@ from pipelines.web.questions import (
 )
 from pipelines.web.view import Snapshot
 from pipelines.web.words import CHINESE_LINES, label_in, language_of, many, noun, translated, units_in
-from transforms.catalog.night_report import NIGHTS, NightReport, label_of_each
-from transforms.catalog.nights import as_one, nights_of
-from transforms.catalog.runs import RunRecord
+from transforms.catalog.overview.night_report import NIGHTS, NightReport, label_of_each
+from transforms.catalog.overview.nights import as_one, nights_of
+from transforms.catalog.records import RunRecord
 from transforms.retrieval.search import Hit
 from transforms.storage import printable
 from transforms.video.failures import REASONS

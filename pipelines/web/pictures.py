@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from pipelines.web.stills import Stills
 from pipelines.web.view import Snapshot
+from transforms.catalog.reading.thumbnail_store import StoredThumbnail
 from transforms.catalog.schemas import THUMBNAIL_MEDIA_TYPE
-from transforms.catalog.thumbnail_store import StoredThumbnail
 
 
 class Picture(NamedTuple):

@@ -14,8 +14,8 @@ from models.errors import ReelbeamError
 from models.retrieval.errors import IndexFormatError, MixedModelsError, NoIndexError, RetrievalError
 from pipelines.web.picture_address import from_address, to_address
 from pipelines.web.view import Snapshot
-from transforms.catalog.frames import embeddings_of
-from transforms.catalog.latest import latest_frames
+from transforms.catalog.reading.frames import embeddings_of
+from transforms.catalog.reading.latest import latest_frames
 from transforms.retrieval.filters import MARKS, Filters
 from transforms.retrieval.search import CatalogSearch, Hit, Query
 

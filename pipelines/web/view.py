@@ -14,14 +14,15 @@ from models.computed_once import computed_once
 from models.errors import ReelbeamError
 from models.retrieval.errors import NoIndexError
 from transforms.archive.roots import Roots
-from transforms.catalog.latest import latest_failures, latest_videos, shown_actions
-from transforms.catalog.night_report import NightReport, commonest_labels, night_report
+from transforms.catalog.forgetting.tombstones import version_of
+from transforms.catalog.index.stored import StoredIndex
+from transforms.catalog.overview.night_report import NightReport, commonest_labels, night_report
+from transforms.catalog.overview.status import unfinished_run
 from transforms.catalog.proxies import find_proxy, proxy_heights
-from transforms.catalog.runs import Catalog, CatalogError, RunRecord
-from transforms.catalog.status import unfinished_run
-from transforms.catalog.stored_index import StoredIndex
-from transforms.catalog.thumbnail_store import ThumbnailStore
-from transforms.catalog.tombstones import version_of
+from transforms.catalog.reading.latest import latest_failures, latest_videos, shown_actions
+from transforms.catalog.reading.thumbnail_store import ThumbnailStore
+from transforms.catalog.records import RunRecord
+from transforms.catalog.runs import Catalog, CatalogError
 from transforms.retrieval.facets import Facets
 from transforms.retrieval.filters import Filters
 from transforms.retrieval.region_frames import RegionFrames

@@ -21,8 +21,9 @@ from tests.catalogs import write_files_table
 from tests.command_line import ROOT, reelbeam_command
 from transforms import storage
 from transforms.catalog import schemas
-from transforms.catalog.latest import latest_frames, latest_videos
-from transforms.catalog.runs import Catalog, Counts, StartedRun
+from transforms.catalog.reading.latest import latest_frames, latest_videos
+from transforms.catalog.records import Counts, StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.storage import unfenced, video_id_of
 
 FRAMES = 2

@@ -95,7 +95,7 @@ def read_by_video(search: CatalogSearch, text: str) -> dict[str, NDArray[np.floa
     assert query.meaning is not None
     numbers = dict(zip(search.index.table["uri"].to_pylist(), search.index.table["video"].to_pylist(), strict=True))
     uris = search.ranking(query)
-    found = [search.index.hit(query.direction, numbers[uri], 0.0) for uri in uris]
+    found = search.index.hits(query.direction, [(0.0, numbers[uri]) for uri in uris])
     return {
         uri.rsplit("/", 1)[-1]: row
         for uri, row in zip(uris, features(search.evidence(query, query.meaning, found)), strict=True)

@@ -27,10 +27,10 @@ from models.visual.bundle import prepare
 from tests.command_line import reelbeam_command
 from tests.measuring import measure
 from transforms.catalog import schemas
-from transforms.catalog.latest import latest_frames, latest_thumbnails, latest_videos
-from transforms.catalog.pooling import Fold, FrameRows, frame_rows
+from transforms.catalog.reading.latest import latest_frames, latest_thumbnails, latest_videos
+from transforms.catalog.rows.pooling import Fold, FrameRows, frame_rows
+from transforms.catalog.rows.thumbnails import choose, nearness
 from transforms.catalog.runs import Catalog
-from transforms.catalog.thumbnails import choose, nearness
 from transforms.storage import path_of_uri
 from transforms.video.decode import DecodeReport, Sample, sample
 from transforms.video.pixels import Painter

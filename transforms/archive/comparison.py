@@ -19,8 +19,9 @@ from transforms.archive.selection import DEFAULT, Selection
 from transforms.archive.todo_queue import ORDERS, TodoQueue
 from transforms.catalog import schemas
 from transforms.catalog.database import BATCH_ROWS, BoundedDatabase
-from transforms.catalog.runs import Catalog, Holder, RunConfig
-from transforms.catalog.tombstones import Tombstones
+from transforms.catalog.forgetting.tombstones import Tombstones
+from transforms.catalog.records import Holder, RunConfig
+from transforms.catalog.runs import Catalog
 from transforms.video.segments import Video
 
 MAX_ATTEMPTS: Final = 3

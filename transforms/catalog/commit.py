@@ -20,8 +20,9 @@ from transforms import storage
 from transforms.catalog import schemas
 from transforms.catalog.bundles import copy_bundle, copy_feature_map
 from transforms.catalog.files_table import write_files_table
-from transforms.catalog.nights import LABELS
-from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
+from transforms.catalog.overview.nights import LABELS
+from transforms.catalog.records import Counts, RunRecord, StartedRun
+from transforms.catalog.runs import Catalog
 from transforms.storage import Fence
 
 

@@ -13,8 +13,8 @@ from models.computed_once import computed_once
 from models.retrieval.errors import NoIndexError
 from transforms.archive.subtitles import name_words
 from transforms.catalog.duplicates import read_duplicates, read_record
-from transforms.catalog.latest import latest_frames, latest_videos, runs_to_read, shown_actions
-from transforms.catalog.latest_regions import latest_regions, runs_with_regions
+from transforms.catalog.reading.latest import latest_frames, latest_videos, runs_to_read, shown_actions
+from transforms.catalog.reading.regions import latest_regions, runs_with_regions
 from transforms.catalog.runs import Catalog
 from transforms.dialogue.things import Things
 from transforms.retrieval.filters import Filters

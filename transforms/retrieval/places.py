@@ -26,7 +26,7 @@ from models.visual.errors import ModelError
 from models.visual.feature_map import add_feature_map, require_linear
 from models.visual.spec import Preprocessing
 from transforms.catalog.bundles import copy_feature_map, local_model
-from transforms.catalog.labelled_videos import newest_config
+from transforms.catalog.reading.labelled_videos import newest_config
 from transforms.retrieval.search import CatalogSearch, Query
 from transforms.video.failures import VideoError
 from transforms.video.regions import Part, found_region

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.retrieval.errors import RetrievalError
 from models.suggestions import suggest
-from transforms.catalog.latest_regions import latest_regions
+from transforms.catalog.reading.regions import latest_regions
 from transforms.catalog.runs import Catalog
 
 KEPT: Final = 16

@@ -34,10 +34,10 @@ from models.visual.features import usable
 from models.visual.registry import find
 from transforms import storage
 from transforms.catalog.bundles import local_bundle
-from transforms.catalog.index_copy import IndexFiles
-from transforms.catalog.latest import latest_videos
+from transforms.catalog.index.copy import IndexFiles
+from transforms.catalog.index.stored import StoredIndex
+from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.runs import Catalog
-from transforms.catalog.stored_index import StoredIndex
 from transforms.retrieval.filters import Filters, matching
 from transforms.retrieval.pictures import pictures_in, read_picture, require_pictures
 from transforms.retrieval.region_frames import RegionFrames, Times, with_regions
@@ -385,7 +385,7 @@ class CatalogSearch:
             _require_relevance(query, min_relevance)
         within_s = self._region_times(filters)
         ranked = self._ranked(query, top_k, metric, self._allowed(filters, within_s), text_weight)
-        found = [self.index.hit(query.direction, number, score, metric, within_s) for score, number in ranked]
+        found = self.index.hits(query.direction, ranked, metric, within_s)
         hits = [_hit(hit) for hit in found] if query.meaning is None else self._judged(query, query.meaning, found)
         return [hit for hit in hits if hit.relevance is None or hit.relevance >= min_relevance]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from transforms.archive.todo_queue import TodoQueue
-from transforms.catalog.runs import RunConfig, RunRecord
+from transforms.catalog.records import RunConfig, RunRecord
 
 ASSUMED_BYTES_A_S: Final = 1e6
 """Assumed speed where no run tells one: slow for one machine, so that a first part is small rather than large."""

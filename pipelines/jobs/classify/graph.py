@@ -13,11 +13,12 @@ from models.visual.bundle import ModelBundle
 from pipelines.beam_options import pipeline_options
 from pipelines.jobs.classify.request import JobInput, NightRequest
 from transforms.catalog.attempt import UNFENCED, Attempt
-from transforms.catalog.chunks import ExtractSettings
 from transforms.catalog.commit import commit
-from transforms.catalog.pooling import PoolSettings
-from transforms.catalog.runs import Catalog, Counts, StartedRun
-from transforms.catalog.take_over import TakeOverSettings
+from transforms.catalog.records import Counts, StartedRun
+from transforms.catalog.rows.chunks import ExtractSettings
+from transforms.catalog.rows.pooling import PoolSettings
+from transforms.catalog.rows.take_over import TakeOverSettings
+from transforms.catalog.runs import Catalog
 from transforms.extract_features import FILES, ExtractFeatures
 from transforms.plan_chunks import FAILURES, TAKEN_OVER, PlanChunks
 from transforms.pool_videos import PoolVideos

@@ -23,10 +23,11 @@ from transforms.archive.todo_queue import TodoQueue
 from transforms.catalog import schemas
 from transforms.catalog.attempt import Attempt
 from transforms.catalog.commit import commit, publish, write_gone, write_no_files
+from transforms.catalog.forgetting.tombstones import Tombstones
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.nights import as_one, commonest_best_labels
-from transforms.catalog.runs import Catalog, Counts, RunRecord, StartedRun
-from transforms.catalog.tombstones import Tombstones
+from transforms.catalog.overview.nights import as_one, commonest_best_labels
+from transforms.catalog.records import Counts, RunRecord, StartedRun
+from transforms.catalog.runs import Catalog
 
 _LOG: Final = logging.getLogger("reelbeam.night")
 
@@ -134,7 +135,7 @@ def _finish_forgetting(catalog: Catalog, lock: CatalogLock) -> None:
     """Goes on with a `reelbeam forget` that was interrupted."""
     if Tombstones.read(catalog).pending:
         # FAISS takes long to import; other nights do not need it.
-        from transforms.catalog.forgetting import finish_forgetting
+        from transforms.catalog.forgetting.forget import finish_forgetting
 
         finish_forgetting(catalog, lock.check)
         _LOG.warning("an interrupted `reelbeam forget` was finished")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pipelines.jobs.classify.ending import Ending
 from transforms.archive.selection import DEFAULT, Selection
 from transforms.catalog.attempt import Attempt
-from transforms.catalog.runs import RunConfig
+from transforms.catalog.records import RunConfig
 from transforms.decoder.settings import DecoderSettings
 
 

@@ -1,0 +1,1 @@
+"""Checks a catalog: its files, rows, index, regions, dialogues and duplicates."""

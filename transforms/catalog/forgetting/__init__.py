@@ -1,0 +1,1 @@
+"""Forgets videos: remembers and removes them, and looks for what is left."""

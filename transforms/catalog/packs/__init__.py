@@ -1,0 +1,1 @@
+"""Merges the rows of neighbouring runs into few files."""

@@ -1,0 +1,1 @@
+"""Makes rows of the tables: of chunks, videos, labels, actions, regions and moved files."""
