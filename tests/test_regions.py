@@ -240,6 +240,8 @@ def test_a_model_that_runs_in_tensorflow_has_the_regions_of_the_default_engine(
     default = by_night if way == "maps" else classified(colours, "segmented", *options)
     plain = classified(colours, f"bfloat16-{way}", "--precision", "bfloat16")
     root = classified(colours, f"bfloat16-{way}-regions", "--precision", "bfloat16", *options)
+    engines = {json.loads(file.read_text())["engine"] for file in (root / "models").glob("*/spec.json")}
+    assert engines == {"tensorflow"}
     assert contents(root) == contents(plain), "regions change no other row"
     made_by = {"regions_model", "regions_fingerprint"}
     rows, expected = (
