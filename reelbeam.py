@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from transforms.catalog.runs import CatalogError
     from transforms.catalog.schemas import SchemaError
     from transforms.retrieval.filters import Filters
+    from transforms.retrieval.places import NoPlaceError, Place, PlaceFinder
     from transforms.retrieval.search import CatalogSearch, Hit, Query
     from transforms.storage import StorageError
 
@@ -65,6 +66,8 @@ __all__ = [
     "ModelError",
     "Moment",
     "NoIndexError",
+    "NoPlaceError",
+    "Place",
     "ReelbeamError",
     "RetrievalError",
     "SchemaError",
@@ -85,6 +88,8 @@ _MODULE_OF: Final = {
     "ModelError": "models.visual.errors",
     "Moment": "models.retrieval.moments",
     "NoIndexError": "models.retrieval.errors",
+    "NoPlaceError": "transforms.retrieval.places",
+    "Place": "transforms.retrieval.places",
     "ReelbeamError": "models.errors",
     "RetrievalError": "models.retrieval.errors",
     "SchemaError": "transforms.catalog.schemas",
@@ -167,6 +172,7 @@ class Catalog:
         self._stored = stored
         self._search_options = search_options
         self._search: CatalogSearch | None = None
+        self._places: PlaceFinder | None = None
         self._engines: dict[str, Engine] = {}
         self._opening = RLock()
 
@@ -580,6 +586,60 @@ class Catalog:
         hits = search.find(query, top_k=top_k + (itself is not None), metric=metric, filters=chosen)
         return [hit for hit in hits if hit.uri != itself][:top_k]
 
+    def where(
+        self,
+        words: str | None,
+        video: str | os.PathLike[str],
+        start_s: float,
+        end_s: float | None = None,
+        *,
+        without: str | Sequence[str] = (),
+        image: Picture | Sequence[Picture] | None = None,
+    ) -> Place:
+        """Say where in the picture of a moment is what a search asks for, as `reelbeam search --where` does.
+
+        The frame of the moment that fits best is decoded in this process, so its file must be there. Needs what
+        `search` needs, and a model that has a feature map: see the page on regions. The first call makes the graph
+        with the map if neither the catalog nor this machine has it, which takes TensorFlow and some seconds; the
+        catalog is not changed.
+
+        Args:
+            words: the question, as of `search`; None to ask with ``image`` alone.
+            video: a URI of a video of the index, such as `Hit.uri`.
+            start_s: start of the moment, in seconds after the video's first frame, such as `Moment.start_s`.
+            end_s: its end; None for the frame that is nearest to the start.
+            without: what is not wanted, as of `search`.
+            image: pictures that are wanted too, as of `search`.
+
+        Returns:
+            The place. Its box and centroid are fractions of the whole upright picture; ``drawn`` is that picture with
+            a heat map over it, and ``jpeg()`` the same as a file.
+
+        Raises:
+            NoPlaceError: the video is not in the index or its file cannot be decoded, or nothing in the picture speaks
+                for what was asked.
+            ModelError: the catalog's model cannot tell where in a picture something is.
+            NoIndexError: no index has been built.
+            RetrievalError: no words, or an image cannot be read.
+            TextModelError: the text model is unknown or its package or weights are missing.
+            TypeError: neither words nor an image.
+
+        Example:
+            >>> hit = catalog.search("a moped")[0]
+            >>> place = catalog.where("a moped", hit.uri, hit.ranges[0].start_s, hit.ranges[0].end_s)
+            >>> place.time_s, round(place.box.x, 2), round(place.box.width, 2)
+            (3.0, 0.41, 0.25)
+            >>> Path("moped.jpg").write_bytes(place.jpeg())
+        """
+        if words is None and image is None:
+            raise TypeError("where() takes words, an image or both")
+        finder = self._place_finder()
+        search = finder.search
+        wanted = [] if words is None else [search.words(words)]
+        wanted += [_picture_query(search, one) for one in _several(image)]
+        query = search.combined(wanted, search.many_words([without] if isinstance(without, str) else without))
+        return finder.place(query, _uri_of(video), start_s, end_s)
+
     def label(
         self,
         image: str | os.PathLike[str] | NDArray[np.uint8],
@@ -682,6 +742,16 @@ class Catalog:
             if self._search is None or not self._search.is_current:
                 self._search = CatalogSearch.open(self.path, model=self._stored.model, **self._search_options)
             return self._search
+
+    def _place_finder(self) -> PlaceFinder:
+        from transforms.decoder.stills import see_here
+        from transforms.retrieval.places import PlaceFinder
+
+        with self._opening:
+            search = self._current_search()
+            if self._places is None or self._places.search is not search:
+                self._places = PlaceFinder(search, see_here, may_make=True)
+            return self._places
 
     def _engine(self, model: str | os.PathLike[str] | None) -> Engine:
         from models.visual.bundle import prepare

@@ -1,5 +1,6 @@
 """Videos of coloured squares, and a network that sees colours: what is where in a picture is known to the pixel."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,21 @@ def make_model(path: Path) -> Path:
     scores.set_weights([np.eye(3) * 60, np.zeros(3)])
     model.save(path)
     path.with_suffix(".keras.spec.json").write_text('{"labels": ["red", "green", "blue"], "seen_threshold": 0.4}')
+    return path
+
+
+def make_segmenter(path: Path) -> Path:
+    """Write a ``.keras`` segmentation model: each pixel shows the colour that has most over the others, if any has."""
+    import keras
+
+    inputs = keras.Input((SIDE, SIDE, 3))
+    dense = keras.layers.Conv2D(4, 1, activation="softmax")
+    model = keras.Model(inputs, dense(keras.layers.Rescaling(1 / 255)(inputs)))
+    over_others = (np.eye(3) * 2 - 1) * 40
+    dense.set_weights([np.c_[np.zeros(3), over_others].reshape(1, 1, 3, 4), np.array([8.0, 0, 0, 0])])
+    model.save(path)
+    labels = ["background", *LABELS]
+    path.with_suffix(".keras.spec.json").write_text(json.dumps({"labels": labels, "ignored": labels[:1]}))
     return path
 
 

@@ -12,6 +12,7 @@ from transforms.catalog.reading.latest import (
     latest_thumbnails,
     latest_videos,
 )
+from transforms.catalog.reading.regions import latest_regions
 from transforms.catalog.runs import Catalog
 
 OF_THE_RUN = {"run_id", "processed_at", "first_seen", "last_seen"}
@@ -35,6 +36,13 @@ def _rows(table: pa.Table | None) -> list[dict[str, Any]]:
     if table is None:
         return []
     return table.drop_columns([name for name in table.column_names if name in OF_THE_RUN]).to_pylist()
+
+
+def regions_of(root: Path) -> list[dict[str, Any]]:
+    """The latest regions, sorted: also the rows without a label, which say that nothing was found."""
+    parts = list(latest_regions(Catalog(str(root))))
+    order = [("uri", "ascending"), ("time_s", "ascending"), ("score", "descending")]
+    return _rows(pa.concat_tables(parts).sort_by(order)) if parts else []
 
 
 def without_segments(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import videos
+from tests import coloured_squares, videos
 from tests.command_line import ROOT, Finished, reelbeam_command
-from tests.conftest import Reelbeam
+from tests.conftest import Reelbeam, run_command
 from tests.own_classes import write_labels
-from tests.tables import contents, leftovers
+from tests.tables import contents, leftovers, regions_of
+from transforms.catalog.dialogues import read_dialogues
 from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.cluster
@@ -354,6 +355,44 @@ def test_own_classes_learned_judged_and_given_on_the_cluster(
     assert len(ours["videos"]) == 4 and {one["label"] for one in ours["videos"][0]["labels"]} == {"a", "b"}
     for table in TABLES:
         assert without_models(ours[table]) == without_models(theirs[table]), table
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the archive `films`, a model that sees colours and the catalog `plain`, which has no regions."""
+    folder = tmp_path_factory.mktemp("colours")
+    (folder / "films").mkdir()
+    coloured_squares.make_model(folder / "colours.keras")
+    coloured_squares.film(folder / "films" / "squares.mp4", 9, coloured_squares.red_then_blue)
+    coloured_squares.film(folder / "films" / "grey.mp4", 3, lambda _: [])
+    done = run_command(*coloured(folder, "plain"))
+    assert done.code == 0, done.err
+    return folder
+
+
+def coloured(folder: Path, name: str, *more: str) -> tuple:
+    model = folder / "colours.keras"
+    return "classify", "--archive", folder / "films", "--catalog", folder / name, "--model", model, "--json", *more
+
+
+def test_the_local_runs_regions_and_dialogues(
+    cluster: Cluster, colours: Path, tmp_path: Path, reelbeam: Reelbeam
+) -> None:
+    catalogs = [tmp_path / "ours", tmp_path / "theirs"]
+    for catalog, run in zip(catalogs, (cluster.submit, reelbeam), strict=True):
+        shutil.copytree(colours / "plain", catalog)
+        found = run("regions", "--catalog", catalog, "--json")
+        assert found.code == 0, found.err
+        assert (found.json["videos"], found.json["failures"]) == (2, {})
+        described = run("describe", "--catalog", catalog, "--json")
+        assert described.code == 0, described.err
+        assert described.json["videos"] == 2 and described.json["turns"] > 4
+        assert leftovers(catalog) == []
+    ours, theirs = map(regions_of, catalogs)
+    assert ours == theirs and {row["label"] for row in ours} == {"red", "blue", None}
+    ours, theirs = (list(read_dialogues(Catalog(str(catalog)))) for catalog in catalogs)
+    assert ours == theirs and all(turn["citations"] for said in ours for turn in said["turns"] if turn["grounded"])
+    assert Catalog(str(catalogs[0])).newest_run().runner == "FlinkRunner"
 
 
 def without_models(rows: list[dict]) -> list[dict]:

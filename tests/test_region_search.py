@@ -150,6 +150,9 @@ def test_regions_filter_pictures_and_videos_too(catalog: Path, folder: Path) -> 
 def test_what_no_region_has_is_said_in_one_line(catalog: Path, folder: Path, tmp_path: Path) -> None:
     refused = search(catalog, "red", "--region", "rad>0")
     assert refused.exit_code == 1 and "no region has the label 'rad'; did you mean 'red'?" in refused.output
+    refused = search(catalog, "red", "--region", "water>0.3")
+    assert refused.exit_code == 1
+    assert "no region has the label 'water'; regions have 'blue', 'red'" in " ".join(refused.output.split())
     wrong = search(catalog, "red", "--region", "red")
     assert wrong.exit_code == 2 and "cannot read the region 'red'" in wrong.output
     plain = Catalog(str(tmp_path / "plain"))
@@ -223,6 +226,36 @@ def test_a_video_that_is_gone_has_a_reason_and_the_others_stay(
 
 
 @pytest.mark.slow
+def test_python_says_where_as_the_command_does(
+    catalog: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = reelbeam.open_catalog(catalog)
+    (hit,) = [one for one in opened.search("blue") if name(one.uri) == "squares.mp4"]
+    place = opened.where("blue", hit.uri, hit.ranges[0].start_s, hit.ranges[0].end_s)
+    (shown,) = [
+        one for one in found(catalog, "blue", "--where-pictures", tmp_path / "p") if one["video_id"] == hit.video_id
+    ]
+    assert (place.time_s, place.share, place.box._asdict()) == tuple(
+        shown["where"][name] for name in ("time_s", "share", "box")
+    )
+    assert place.centroid == tuple(shown["where"]["centroid"].values())
+    assert place.jpeg() == Path(shown["where"]["picture"]).read_bytes() and place.drawn.shape == (360, 540, 3)
+    red = coloured_squares.picture([("red", 60, 40, 40)])
+    by_picture = opened.where(None, hit.uri, 2.0, image=red)
+    assert by_picture.time_s == 2.0 and by_picture.centroid[0] == pytest.approx(truth(2)[0], abs=0.03)
+    with pytest.raises(TypeError, match="words, an image or both"):
+        opened.where(None, hit.uri, 2.0)
+    grey = str(folder / "films" / "grey.mp4")
+    with pytest.raises(reelbeam.NoPlaceError, match="nothing in the picture speaks for it"):
+        opened.where("red", grey, 0.0)
+    with pytest.raises(reelbeam.NoPlaceError, match="the index does not have this video yet"):
+        opened.where("red", "/none.mp4", 0.0)
+    monkeypatch.setattr("transforms.decoder.stills.path_of_uri", lambda uri: f"{uri}.away")
+    with pytest.raises(reelbeam.NoPlaceError, match="the picture cannot be decoded"):
+        opened.where("red", grey, 0.0)
+
+
+@pytest.mark.slow
 def test_the_mean_of_the_map_is_the_score(catalog: Path) -> None:
     """Independently of the map's maker: the cells' mean, scaled by the embedding's length, is the stored cosine."""
     opened = CatalogSearch.open(str(catalog))
@@ -232,7 +265,7 @@ def test_the_mean_of_the_map_is_the_score(catalog: Path) -> None:
     times, scores = scored
     drawer = StillDrawer()
     try:
-        finder = PlaceFinder(opened, lambda: drawer, may_make=False)
+        finder = PlaceFinder(opened, drawer.see, may_make=False)
         for time_s, score in list(zip(times, scores, strict=True))[:3]:
             given = drawer.see(uri, float(time_s), opened.bundle.spec.preprocessing).given
             cells = finder.engine.infer(given)[1].astype(np.float64) - opened.index.frames.centre
@@ -253,7 +286,7 @@ def test_a_catalog_without_a_map_gets_one_on_this_machine(
     opened = CatalogSearch.open(str(tmp_path / "catalog"))
     drawer = StillDrawer()
     try:
-        finder = PlaceFinder(opened, lambda: drawer, may_make=False)
+        finder = PlaceFinder(opened, drawer.see, may_make=False)
         assert not finder.is_ready
         with pytest.raises(ModelError, match="run `reelbeam regions`, which adds it"):
             finder.open()

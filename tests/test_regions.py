@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -14,10 +13,10 @@ import pytest
 from reelbeam import open_catalog
 from tests import coloured_squares
 from tests.conftest import ROOT, Reelbeam, assert_whole, run_command
-from tests.tables import contents, without_segments
+from tests.tables import contents, regions_of, without_segments
 from transforms.catalog.checks.verify import verify
 from transforms.catalog.reading.latest import latest_frames
-from transforms.catalog.reading.regions import latest_regions, region_tracks
+from transforms.catalog.reading.regions import region_tracks
 from transforms.catalog.runs import Catalog
 
 
@@ -48,18 +47,6 @@ def classified(colours: Path, name: str, *options: object) -> Path:
 
 def classify(colours: Path, root: Path) -> list[object]:
     return ["classify", "--archive", colours / "films", "--catalog", root, "--model", colours / "colours.keras"]
-
-
-def regions_of(root: Path) -> list[dict[str, Any]]:
-    parts = list(latest_regions(Catalog(str(root))))
-    if not parts:
-        return []
-    return (
-        pa.concat_tables(parts)
-        .drop_columns("run_id")
-        .sort_by([("uri", "ascending"), ("time_s", "ascending"), ("score", "descending")])
-        .to_pylist()
-    )
 
 
 def test_a_night_says_what_is_where(by_night: Path) -> None:
@@ -101,12 +88,17 @@ def test_rows_depend_on_no_segment_and_no_worker(colours: Path, by_night: Path, 
 def test_later_gives_the_same_rows(colours: Path, by_night: Path, reelbeam: Reelbeam) -> None:
     root = classified(colours, "plain")
     assert regions_of(root) == []
+    assert json.loads(reelbeam("status", "--catalog", root, "--json").out)["regions"] == []
     assert without_segments(contents(root)) == without_segments(contents(by_night)), "regions change no other row"
     done = reelbeam("regions", "--catalog", root, "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)
     assert (summary["videos"], summary["skipped"], summary["failures"]) == (2, 0, {})
     assert regions_of(root) == regions_of(by_night)
+    (way,) = json.loads(reelbeam("status", "--catalog", root, "--json").out)["regions"]
+    assert (way["regions_model"], way["videos"]) == ("colours activation maps", 2)
+    shown = reelbeam("status", "--catalog", root)
+    assert "regions: 2 of 2 videos looked at by colours activation maps" in " ".join(shown.out.split()), shown.out
     again = json.loads(reelbeam("regions", "--catalog", root, "--json").out)
     assert (again["run_id"], again["videos"], again["skipped"]) == (None, 0, 2)
     night = reelbeam(*classify(colours, root), "--json")
@@ -229,3 +221,34 @@ def test_what_cannot_be_done_is_said_in_one_line(colours: Path, tmp_path: Path, 
     reelbeam("classify", "--archive", films, "--catalog", tmp_path / "p", "--model", "placeholder")
     other = reelbeam("regions", "--catalog", tmp_path / "p", "--model", colours / "colours.keras")
     assert other.code == 1 and "is not the model that made the rows" in other.err
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> Path:
+    """A segmentation model: the likeliest label of a pixel is its colour, or none where it is grey."""
+    return coloured_squares.make_segmenter(tmp_path / "dense.keras")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["maps", "segmenter"])
+def test_a_model_that_runs_in_tensorflow_has_the_regions_of_the_default_engine(
+    colours: Path, by_night: Path, tmp_path: Path, reelbeam: Reelbeam, request: pytest.FixtureRequest, way: str
+) -> None:
+    """In bfloat16 the worker runs TensorFlow, as on a GPU; children find the regions with LiteRT, so no bit differs."""
+    segmenter = [] if way == "maps" else [request.getfixturevalue("segmenter")]
+    options = ["--regions", *segmenter]
+    default = by_night if way == "maps" else classified(colours, "segmented", *options)
+    plain = classified(colours, f"bfloat16-{way}", "--precision", "bfloat16")
+    root = classified(colours, f"bfloat16-{way}-regions", "--precision", "bfloat16", *options)
+    engines = {json.loads(file.read_text())["engine"] for file in (root / "models").glob("*/spec.json")}
+    assert engines == {"tensorflow"}
+    assert contents(root) == contents(plain), "regions change no other row"
+    made_by = {"regions_model", "regions_fingerprint"}
+    rows, expected = (
+        [{name: value for name, value in row.items() if name not in made_by} for row in regions_of(one)]
+        for one in (root, default)
+    )
+    assert rows == expected and {row["label"] for row in rows} == {"red", "blue", None}
+    later = reelbeam("regions", "--catalog", plain, *(options if segmenter else []))
+    assert later.code == 0, later.err
+    assert regions_of(plain) == regions_of(root)

@@ -3,6 +3,7 @@
 #
 #   submit.sh classify --archive /videos --catalog /catalog
 #   submit.sh index --catalog /catalog
+#   submit.sh regions --catalog /catalog
 #
 # Options after the command are passed on. Beam's options may be among them; they override those below.
 set -euo pipefail
@@ -13,7 +14,7 @@ source "$here/settings.sh"
 : "${REELBEAM:=reelbeam}"
 : "${PARALLELISM:=$((TASKMANAGERS * SLOTS))}"
 
-[[ $# -gt 0 ]] || fail "usage: $(basename "$0") classify|index|train|evaluate|relabel OPTIONS..."
+[[ $# -gt 0 ]] || fail "usage: $(basename "$0") classify|regions|index|train|evaluate|relabel|describe OPTIONS..."
 [[ -s $JOB_SERVER_JAR ]] || fail "no job server: run $here/cluster.sh start first"
 need "$REELBEAM" "install reelbeam, or activate its environment"
 need "$REELBEAM-worker" "install reelbeam, or activate its environment"

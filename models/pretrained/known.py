@@ -11,7 +11,10 @@ and SigLIP 2's giant; backbones that were trained on ImageNet-21k have no classe
 EfficientNetV2 presets rw_s and rw_m lacks the size of their last layer, so that they do not load; and MedSigLIP and
 MetaCLIP 2 have licences that restrict what they may be used for. keras-hub's ``segformer_b1_cityscapes_1024`` points to
 another preset's weights. keras-hub has no ConvNeXt: its and most EfficientNetV2 weights come from `keras.applications`.
-SegFormer's presets are in, although NVIDIA's licence of their weights allows research only: the table says so.
+SegFormer's presets are in, although they may not be used commercially: keras-hub converted them from NVIDIA's
+checkpoints, and the NVIDIA Source Code License for SegFormer (section 3.3) allows research and evaluation only. The
+model cards of keras-hub's copies say MIT; the table names the licence of the weights' authors. DeepLabV3+ was trained
+by keras-hub's authors, on Pascal VOC and SBD; its model card says Apache 2.0.
 """
 
 import csv

@@ -17,7 +17,8 @@ class View(NamedTuple):
             that of the segmenter if it has `Segmenter.preprocessing`.
         feature_map: float32 [rows, columns, D], the last feature map before pooling, D as the embedding; None where the
             classifier has none.
-        scores: float32 [L], the classifier's scores of its labels.
+        scores: float32 [L], the classifier's scores of its labels; empty where it was not run, because the segmenter
+            is a model of its own.
     """
 
     picture: NDArray[np.uint8]

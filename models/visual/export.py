@@ -75,8 +75,7 @@ def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported
         results = _run_litert(blob, given := _input(model))
     except Exception as error:  # the converter and the interpreter raise many types
         return _tensorflow_instead(model, target, f"does not convert ({first_line(error)})")
-    tolerance = TOLERANCE_FLOAT16 if target.precision == "float16" else TOLERANCE
-    if not all(map(_agree, results, frozen(tf.constant(given)), [tolerance] * 2)):
+    if not all(map(agree, results, frozen(tf.constant(given)), [tolerance_of(target.precision)] * 2)):
         return _tensorflow_instead(model, target, "gives other numbers")
     (folder / "model.tflite").write_bytes(blob)
     return Exported("litert")
@@ -110,7 +109,13 @@ def _run_litert(blob: bytes, given: NDArray[np.float32]) -> list[NDArray[np.floa
     return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
 
 
-def _agree(result: NDArray[np.float32], wanted: Any, tolerance: float) -> bool:
+def tolerance_of(precision: str) -> float:
+    """Return how far LiteRT's numbers may be from TensorFlow's in float32, relative to the largest number."""
+    return TOLERANCE_FLOAT16 if precision == "float16" else TOLERANCE
+
+
+def agree(result: NDArray[np.float32], wanted: Any, tolerance: float) -> bool:
+    """Tell whether two arrays differ by at most `tolerance`, relative to the largest number of `wanted`."""
     numbers = np.asarray(wanted)
     return bool(np.abs(result - numbers).max() <= tolerance * max(np.abs(numbers).max(), np.finfo(np.float32).tiny))
 

@@ -1,10 +1,12 @@
 """Adds to a bundle the graph that also returns the last feature map, of which class activation maps are made.
 
-Only nights that ask for regions need it, so that it is a file of its own. It must give the numbers of the bundle's
-graph bit for bit: a night with regions has the same rows as one without.
+Only nights that ask for regions need it, so that it is a file of its own. If LiteRT also makes the features, it must
+give their numbers bit for bit: a night with regions has the same rows as one without. If TensorFlow makes them, on a
+GPU or in bfloat16, decoder children run this graph on a CPU beside it, for the regions alone.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from models.atomic_file import atomic_path
 from models.visual import registry
 from models.visual.bundle import FEATURE_MAP, ModelBundle
 from models.visual.errors import ModelError, first_line
-from models.visual.export import EMBEDDING, SCORES, convert, freeze
+from models.visual.export import EMBEDDING, SCORES, agree, convert, freeze, tolerance_of
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing
 
@@ -36,7 +38,7 @@ def add_feature_map(bundle: ModelBundle, model: str, weights: str | None = None)
         weights: As there.
 
     Raises:
-        ModelError: The model has no feature map that its scores are linear in, or does not run in LiteRT.
+        ModelError: The model has no feature map that its scores are linear in, or the graph does not run in LiteRT.
     """
     file = bundle.path / FEATURE_MAP
     if file.exists():
@@ -53,7 +55,7 @@ def add_feature_map(bundle: ModelBundle, model: str, weights: str | None = None)
         blob = convert(frozen, bundle.precision)
     except Exception as error:  # the converter raises many types
         raise ModelError(f"{bundle.spec.name} with a feature map does not convert: {first_line(error)}") from error
-    _compare(bundle, loaded, blob)
+    _check_outputs(bundle, loaded, blob, frozen)
     with atomic_path(file) as temporary:
         temporary.write_bytes(blob)
 
@@ -65,27 +67,38 @@ def require_linear(bundle: ModelBundle) -> None:
         ModelError: They cannot.
     """
     name = bundle.spec.name
-    if bundle.engine != "litert":
-        raise ModelError(f"{name} was prepared for TensorFlow, and feature maps are made with LiteRT on a CPU")
     if bundle.reach_frames:
         raise ModelError(f"{name} scores a frame by the frames around it, so its labels have no place in one picture")
     if bundle.classifier() is None:
         raise ModelError(f"the scores of {name} are not linear in its embedding, so its labels have no activation maps")
 
 
-def _compare(bundle: ModelBundle, loaded: LoadedModel, blob: bytes) -> None:
-    """Compare the two graphs on a few pictures."""
-    plain = (bundle.path / "model.tflite").read_bytes()
+def _check_outputs(bundle: ModelBundle, loaded: LoadedModel, blob: bytes, frozen: Any) -> None:
+    """Compare the graph's features with those of the model on a few pictures, and the mean of its map with them."""
+    name = bundle.spec.name
     for picture in _pictures(loaded.spec.preprocessing):
-        one, other = _outputs(plain, picture), _outputs(blob, picture)
-        if not all(np.array_equal(a, b) for a, b in zip(one, other[:2], strict=True)):
-            raise ModelError(f"{bundle.spec.name} gives other numbers with a feature map, so it cannot make regions")
-        embedding, feature_map = other[0][0], other[2][0]
+        found = _outputs(blob, picture)
+        if not _same_features(bundle, found, picture, frozen):
+            raise ModelError(f"{name} gives other numbers with a feature map, so it cannot make regions")
+        embedding, feature_map = found[0][0], found[2][0]
         if feature_map.ndim != 3 or feature_map.shape[-1] != len(embedding):
-            raise ModelError(f"the feature map of {bundle.spec.name} has another size than its embedding")
-        error = np.abs(feature_map.mean(axis=(0, 1)) - embedding).max()
-        if error > TOLERANCE * max(np.abs(embedding).max(), np.finfo(np.float32).tiny):
-            raise ModelError(f"the embedding of {bundle.spec.name} is not the mean of its last feature map")
+            raise ModelError(f"the feature map of {name} has another size than its embedding")
+        if not agree(feature_map.mean(axis=(0, 1)), embedding, TOLERANCE):
+            raise ModelError(f"the embedding of {name} is not the mean of its last feature map")
+
+
+def _same_features(
+    bundle: ModelBundle, found: Sequence[NDArray[np.float32]], picture: NDArray[np.float32], frozen: Any
+) -> bool:
+    """Tell whether outputs are those of the bundle's LiteRT graph, to the bit, or near those of TensorFlow."""
+    if bundle.engine == "litert":
+        plain = (bundle.path / "model.tflite").read_bytes()
+        return all(map(np.array_equal, _outputs(plain, picture), found[:2]))
+    import tensorflow as tf
+
+    with tf.device("/CPU:0"):
+        wanted = frozen(tf.constant(picture))
+    return all(map(agree, found, wanted, [tolerance_of(bundle.precision)] * len(found)))
 
 
 def _pictures(p: Preprocessing) -> Sequence[NDArray[np.float32]]:

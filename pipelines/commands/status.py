@@ -55,6 +55,10 @@ def _print(status: "CatalogStatus") -> None:
         print_paragraph(out, f"rows: {rows}")
     if len(status.models) > 1:
         print_paragraph(out, f"models: {escape(printable(_models(status)))}")
+    if status.regions:
+        print_paragraph(out, f"regions: {escape(printable(_regions(status)))}")
+    if status.actions is not None:
+        print_paragraph(out, f"actions: {escape(printable(_actions(status.actions)))}")
     total = sum(status.size_bytes.values())
     parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in status.size_bytes.items())
     print_paragraph(out, f"{human_bytes(total)} on disk: {parts}")
@@ -96,6 +100,23 @@ def _models(status: "CatalogStatus") -> str:
         + (", shown here" if one["read"] else "")
         for one in status.models
     )
+
+
+def _regions(status: "CatalogStatus") -> str:
+    """Returns in words what looked for regions, and in how many of the videos."""
+    return "; ".join(
+        f"{one['videos']} of {status.videos} videos looked at by {one['regions_model']} ({one['regions_fingerprint']})"
+        for one in status.regions
+    )
+
+
+def _actions(found: dict[str, Any]) -> str:
+    """Returns in words which actions the videos show, the commonest first."""
+    shown = list(found["labels"].items())[:LABELS_SHOWN]
+    more = len(found["labels"]) - len(shown)
+    names = [*(f"{name} {count}" for name, count in shown), *([f"{more} more"] if more else [])]
+    listed = f": {', '.join(names)}" if names else ""
+    return f"{found['ranges']} ranges in {found['videos']} videos{listed}"
 
 
 def _duplicates(found: dict[str, Any]) -> str:

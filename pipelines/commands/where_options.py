@@ -89,7 +89,7 @@ def find_places(
         folder.mkdir(parents=True, exist_ok=True)
     drawer = StillDrawer()
     try:
-        finder = PlaceFinder(search, lambda: drawer, may_make=True)
+        finder = PlaceFinder(search, drawer.see, may_make=True)
         with stderr_to_devnull(True):
             finder.open()
         return {hit.video_id: _shown(finder, query, hit, rank, folder) for rank, hit in enumerate(hits, start=1)}

@@ -44,11 +44,6 @@ def open_regions(asked: str, bundle: ModelBundle, model: str, weights: str | Non
     """
     if bundle.spec.clip is not None:
         raise ModelError(f"{bundle.spec.name} takes clips, and regions are found in single pictures: leave them out")
-    if bundle.engine != "litert":
-        raise ModelError(
-            f"{bundle.spec.name} was prepared for TensorFlow ({bundle.device}, {bundle.precision}), and regions are "
-            "found where LiteRT runs it: leave out the regions, and run `reelbeam regions` on a machine without a GPU"
-        )
     if asked == MAPS:
         add_feature_map(bundle, model, weights)
         regions = MAPS

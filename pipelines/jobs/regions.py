@@ -22,7 +22,7 @@ from transforms.catalog.bundles import local_model
 from transforms.catalog.commit import commit, publish, write_gone, write_no_files
 from transforms.catalog.forgetting.forget import finish_forgetting
 from transforms.catalog.lock import CatalogLock
-from transforms.catalog.reading.labelled_videos import newest_config
+from transforms.catalog.reading.labelled_videos import catalog_bundle, newest_config
 from transforms.catalog.reading.latest import latest_videos
 from transforms.catalog.reading.regions import with_regions
 from transforms.catalog.records import Counts, RunConfig, RunRecord, StartedRun
@@ -87,7 +87,7 @@ def run_regions(request: RegionsRequest, beam_arguments: Sequence[str], watch: C
         StorageError: a file of the catalog cannot be read or written.
     """
     catalog = Catalog.open(request.catalog)
-    bundle, model = _classifier(newest_config(catalog), request)
+    bundle, model = _classifier(catalog, newest_config(catalog), request)
     way = open_regions(request.regions, bundle, model, request.weights)
     with CatalogLock(catalog.root, "reelbeam regions") as lock:
         finish_forgetting(catalog, lock.check)
@@ -161,14 +161,15 @@ def _video(row: dict[str, Any]) -> Video:
     return Video(row["video_id"], row["uri"], row["size_bytes"], modified_s, row["fingerprint"])
 
 
-def _classifier(config: RunConfig, request: RegionsRequest) -> tuple[ModelBundle, str]:
-    """Prepares the classifier of the catalog's rows; returns it with what it was prepared from."""
+def _classifier(catalog: Catalog, config: RunConfig, request: RegionsRequest) -> tuple[ModelBundle, str]:
+    """Prepares the classifier of the catalog's rows for a CPU; returns it with what it was prepared from."""
     model = local_model(request.model or config.model)
     if model.endswith((".csv", ".tsv")):
         raise ModelError(
             f"the catalog's labels are the words of {model}: give the head that was made of them, --model HEAD.keras"
         )
-    bundle = prepare(model, weights=request.weights, device="cpu")
+    precision = catalog_bundle(catalog, config).precision
+    bundle = prepare(model, precision=precision, weights=request.weights, device="cpu")
     if bundle.rows_fingerprint != (config.rows_fingerprint or config.model_fingerprint):
         raise ModelError(
             f"{model} is not the model that made the rows of the catalog, {config.model} "

@@ -106,6 +106,6 @@ class Places:
         assert snapshot.search is not None
         with self._changing:
             if self._finder is None or self._finder[0] is not snapshot:
-                finder = PlaceFinder(snapshot.search, self._drawer, may_make=False)
+                finder = PlaceFinder(snapshot.search, lambda *asked: self._drawer().see(*asked), may_make=False)
                 self._finder = snapshot, finder, finder.is_ready
             return self._finder[1:]

@@ -58,7 +58,7 @@ class ChildSettings:
         thumbnail_height: height in pixels of the thumbnails that it makes of all frames; 0 for none.
         spool: folder for pictures, if the child does not run the model; the pool sets it.
         file_systems: options of Beam's file systems (see `storage.use_options`).
-        regions: how regions are found, if the child runs the model (see `transforms.decoder.regions`); "" for none.
+        regions: how regions are found (see `transforms.decoder.regions`); "" for none.
     """
 
     bundle: str | None
@@ -254,7 +254,7 @@ def run_segment(segment: Segment, path: str, pictures: str = "0.frames") -> Segm
 
 def _keeper(state: _State, pictures: str) -> "_Keeper":
     if state.finder is not None:
-        return _Finding(state)
+        return _Finding(state) if state.settings.infers else _SpoolingAndFinding(state, pictures)
     return _Inferring(state) if state.engine is not None else _Spooling(state, pictures)
 
 
@@ -403,6 +403,7 @@ class _Finding(_Inferring):
         assert self.state.finder is not None and one is not None, "clips have no regions"
         began = time.perf_counter()
         looked = self.state.finder.look(one, given)
+        assert looked.features is not None
         self._rows.append(top(looked.features, self.state.settings.top_labels))
         self.regions.append(looked.regions)
         self.infer_msec += (time.perf_counter() - began) * 1000
@@ -425,6 +426,21 @@ class _Spooling(_Keeper):
         with _spool_errors(self._path):
             self._file.close()
         return self._path
+
+
+class _SpoolingAndFinding(_Spooling):
+    """Finds the regions of each picture and writes it to a file, so that the worker runs the model on it."""
+
+    def __init__(self, state: _State, name: str) -> None:
+        super().__init__(state, name)
+        self._finder = state.finder
+
+    def keep(self, given: NDArray[np.uint8], one: Sample | None) -> None:
+        assert self._finder is not None and one is not None, "clips have no regions"
+        super().keep(given, one)
+        began = time.perf_counter()
+        self.regions.append(self._finder.look(one, given).regions)
+        self.infer_msec += (time.perf_counter() - began) * 1000
 
 
 @contextlib.contextmanager

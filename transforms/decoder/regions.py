@@ -1,4 +1,4 @@
-"""Runs the model on pictures and finds regions in them, inside a decoder child."""
+"""Finds regions in pictures inside a decoder child, which also runs the model for that unless the worker does."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +21,23 @@ MAPS = "maps"
 
 
 class Looked(NamedTuple):
-    """What was made of a picture: the model's features, and the regions, best first."""
+    """What was made of a picture.
 
-    features: Features
+    Attributes:
+        features: those that LiteRT gives without regions; None if the model was not run.
+        regions: best first.
+    """
+
+    features: Features | None
     regions: tuple[FoundRegion, ...]
 
 
 class RegionFinder:
-    """The model and a way of finding regions, opened. Features are those that the model gives without regions."""
+    """The model and a way of finding regions, opened.
+
+    If the worker runs the model in TensorFlow, the child runs it only for the activation maps, and in LiteRT. So its
+    regions are those that a worker without TensorFlow finds.
+    """
 
     def __init__(self, bundle: ModelBundle, regions: str) -> None:
         """Opens them.
@@ -41,7 +50,7 @@ class RegionFinder:
             ModelError: one of them cannot be opened.
         """
         self._maps = FeatureMapEngine(bundle) if regions == MAPS else None
-        self._plain = LiteRtEngine(bundle) if self._maps is None else None
+        self._plain = LiteRtEngine(bundle) if self._maps is None and bundle.engine == "litert" else None
         self.segmenter = open_way(bundle, regions)
         own = self.segmenter.preprocessing
         self._own = None if own is None else Painter(own)
@@ -58,19 +67,19 @@ class RegionFinder:
             VideoError: the frame cannot be converted to the input of a segmentation model.
         """
         features, feature_map = self._infer(picture)
+        scores = np.empty(0, np.float32) if features is None else features.scores[0]
         painter = self._own or self._shared
         frame = (one.frame, one.pixel_aspect, one.is_field)
         shown = picture if self._own is None else self._own.paint(*frame)
         seen = Part(*painter.seen_part(*frame))
-        found = self.segmenter.regions(View(shown, feature_map, features.scores[0]))
+        found = self.segmenter.regions(View(shown, feature_map, scores))
         measured = (found_region(region, seen) for region in found)
         return Looked(features, tuple(region for region in measured if region is not None))
 
-    def _infer(self, picture: NDArray[np.uint8]) -> tuple[Features, NDArray[np.float32] | None]:
+    def _infer(self, picture: NDArray[np.uint8]) -> tuple[Features | None, NDArray[np.float32] | None]:
         if self._maps is not None:
             return self._maps.infer(picture)
-        assert self._plain is not None
-        return self._plain.infer(picture[np.newaxis]), None
+        return (None if self._plain is None else self._plain.infer(picture[np.newaxis])), None
 
 
 def open_way(bundle: ModelBundle, regions: str) -> Segmenter:

@@ -76,10 +76,7 @@ class StillDrawer:
             ChildCannotStart: this machine cannot start a child.
         """
         task = self._children.submit(see_frame, path_of_uri(uri), time_s, preprocessing, deadline_s=DEADLINE_S)
-        found = outcome(task, "decode")
-        if isinstance(found, Failure):
-            raise VideoError(*found)
-        return found
+        return _seen(outcome(task, "decode"))
 
     def read(self, data: bytes) -> NDArray[np.uint8] | None:
         """Decodes a picture file that somebody sent; a large one is made smaller.
@@ -97,6 +94,15 @@ class StillDrawer:
             return None
 
 
+def see_here(uri: str, time_s: float, preprocessing: Preprocessing) -> SeenPicture:
+    """Does what `StillDrawer.see` does, in this process and so without limits of time and memory.
+
+    Raises:
+        VideoError: the file is gone or cannot be decoded, or has no frame there.
+    """
+    return _seen(see_frame(path_of_uri(uri), time_s, preprocessing))
+
+
 def draw_still(path: str, time_s: float) -> bytes | None:
     """Draws one picture; runs inside a child. Arguments and result are those of `StillDrawer.draw`."""
     picture = picture_at(path, time_s, SHOWN)
@@ -108,13 +114,19 @@ def draw_still(path: str, time_s: float) -> bytes | None:
 
 
 def see_frame(path: str, time_s: float, preprocessing: Preprocessing) -> SeenPicture | Failure:
-    """Decodes one frame; runs inside a child. Arguments are those of `StillDrawer.see`."""
+    """Decodes one frame. Arguments are those of `StillDrawer.see`, which runs it inside a child."""
     try:
         return seen_at(path, time_s, preprocessing, WHOLE)
     except VideoError as error:
         return error.failure
     except OSError as error:
         return Failure("probe", "unreadable", one_line(storage.reason_of(error)))
+
+
+def _seen(found: SeenPicture | Failure) -> SeenPicture:
+    if isinstance(found, Failure):
+        raise VideoError(*found)
+    return found
 
 
 def read_sent(data: bytes) -> NDArray[np.uint8] | None:

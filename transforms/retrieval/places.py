@@ -24,14 +24,18 @@ from models.visual.bundle import FEATURE_MAP, ModelBundle, prepare
 from models.visual.engines.litert import FeatureMapEngine
 from models.visual.errors import ModelError
 from models.visual.feature_map import add_feature_map, require_linear
+from models.visual.spec import Preprocessing
 from transforms.catalog.bundles import copy_feature_map, local_model
 from transforms.catalog.reading.labelled_videos import newest_config
-from transforms.decoder.stills import StillDrawer
 from transforms.retrieval.search import CatalogSearch, Query
 from transforms.video.failures import VideoError
 from transforms.video.regions import Part, found_region
+from transforms.video.stills import SeenPicture
 
 JPEG_QUALITY = 85
+
+See = Callable[[str, float, Preprocessing], SeenPicture]
+"""Decodes a picture: arguments, result and errors are those of `transforms.decoder.stills.StillDrawer.see`."""
 
 
 class NoPlaceError(ReelbeamError, ValueError):
@@ -65,16 +69,19 @@ class Place(NamedTuple):
 class PlaceFinder:
     """Finds places for an open index; any number of threads may use it. The model is opened when it is first needed.
 
-    Args:
+    Attributes:
         search: the index, with its model.
-        drawer: returns the children that decode the pictures; the caller closes them.
+
+    Args:
+        search: the same.
+        see: decodes the pictures.
         may_make: whether to make the graph with a feature map where the catalog has none. This imports TensorFlow and
             takes seconds, once on a machine.
     """
 
-    def __init__(self, search: CatalogSearch, drawer: Callable[[], StillDrawer], *, may_make: bool) -> None:
-        self._search = search
-        self._drawer = drawer
+    def __init__(self, search: CatalogSearch, see: See, *, may_make: bool) -> None:
+        self.search = search
+        self._see = see
         self._may_make = may_make
 
     def place(self, query: Query, uri: str, start_s: float, end_s: float | None = None) -> Place:
@@ -94,10 +101,10 @@ class PlaceFinder:
         engine = self.engine
         time_s = self._best_time_s(query, uri, start_s, end_s)
         try:
-            seen = self._drawer().see(uri, time_s, engine.spec.preprocessing)
+            seen = self._see(uri, time_s, engine.spec.preprocessing)
         except VideoError as error:
             raise NoPlaceError(f"the picture cannot be decoded: {error}") from error
-        heat = heat_map(engine.infer(seen.given)[1], query.direction, self._search.index.frames.centre)
+        heat = heat_map(engine.infer(seen.given)[1], query.direction, self.search.index.frames.centre)
         part = Part(*seen.part)
         found = found_region(Region("", 1.0, refine(heat, seen.given)), part)
         if found is None:
@@ -106,7 +113,7 @@ class PlaceFinder:
         return Place(time_s, found.share, found.box, found.centroid, drawn)
 
     def _best_time_s(self, query: Query, uri: str, start_s: float, end_s: float | None) -> float:
-        scored = self._search.frame_scores(query, uri)
+        scored = self.search.frame_scores(query, uri)
         if scored is None:
             raise NoPlaceError("the index does not have this video yet")
         times, scores = scored
@@ -134,7 +141,7 @@ class PlaceFinder:
         return self._folder_with_map() is not None
 
     def _bundle_with_map(self) -> ModelBundle:
-        bundle = self._search.bundle
+        bundle = self.search.bundle
         require_linear(bundle)
         folder = self._folder_with_map()
         if folder is not None:
@@ -147,17 +154,19 @@ class PlaceFinder:
 
     def _folder_with_map(self) -> Path | None:
         """Returns the catalog's bundle or this machine's, whichever has a feature map."""
-        bundle = self._search.bundle
-        stored = self._search.catalog.model_folder(bundle.fingerprint)
+        bundle = self.search.bundle
+        stored = self.search.catalog.model_folder(bundle.fingerprint)
         copy_feature_map(stored, str(bundle.path))  # of a catalog on an object store
-        folders = (bundle.path, cache_folder() / "models" / bundle.fingerprint)
+        # Graphs that this machine made; of a GPU's bundle the one of a CPU, whose rows count as the same.
+        made = dict.fromkeys([bundle.fingerprint, bundle.rows_fingerprint])
+        folders = (bundle.path, *(cache_folder() / "models" / fingerprint for fingerprint in made))
         return next((folder for folder in folders if (folder / FEATURE_MAP).exists()), None)
 
     def _made(self, bundle: ModelBundle) -> ModelBundle:
-        config = newest_config(self._search.catalog)
+        config = newest_config(self.search.catalog)
         model = local_model(config.model)
-        made = prepare(model, device="cpu")
-        if made.fingerprint != bundle.fingerprint:
+        made = prepare(model, device="cpu", precision=bundle.precision)
+        if made.rows_fingerprint != bundle.rows_fingerprint:
             raise ModelError(
                 f"{model} is not the model that made the index: run `reelbeam regions --model`, which adds its feature "
                 "map to the catalog"

@@ -24,6 +24,9 @@ KEPT: Final = 16
 MOST_CONDITIONS: Final = 8
 """Conditions of one question."""
 
+LABELS_NAMED: Final = 8
+"""Labels that a message names, at most."""
+
 EXAMPLE: Final = "water>0.3"
 
 Times = NDArray[np.float64]
@@ -135,8 +138,15 @@ def _require_label(label: str, labels: set[str]) -> None:
         raise RetrievalError("the catalog has no regions yet: run `reelbeam regions` first")
     if label not in labels:
         nearest = suggest(label, sorted(labels))
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; regions have {_some(sorted(labels))}"
         raise RetrievalError(f"no region has the label {label!r}{hint}")
+
+
+def _some(labels: Sequence[str]) -> str:
+    """Names the first few labels, and how many there are besides."""
+    names = ", ".join(map(repr, labels[:LABELS_NAMED]))
+    more = len(labels) - LABELS_NAMED
+    return f"{names} and {more} more" if more > 0 else names
 
 
 def _number(text: str) -> float:

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.retrieval.errors import NoIndexError
@@ -14,6 +15,7 @@ from transforms.catalog.overview.nights import Outlook, outlook
 from transforms.catalog.progress import read_progress
 from transforms.catalog.proxies import list_proxies
 from transforms.catalog.reading import latest
+from transforms.catalog.reading.regions import runs_with_regions, with_regions
 from transforms.catalog.records import RunRecord
 from transforms.catalog.runs import Catalog
 
@@ -43,6 +45,11 @@ class CatalogStatus:
             earlier releases, are not among them.
         models: for each model that made rows, the one of the newest run last: model, model_fingerprint, sampling, runs
             (their number), last_run (its id) and read: whether the numbers above are of its rows.
+        regions: for each way of finding regions, the newest last: regions_model, regions_fingerprint and videos, the
+            number of videos with a latest row that it has looked at.
+        actions: what localization heads found in the videos with a latest row, of ranges that are sure enough to be
+            shown: ranges and videos, their numbers, and labels, the number of videos by label, commonest first; None
+            if no head has found any range.
         duplicates: the last run of `reelbeam duplicates`: created_at, videos, copies, groups and outdated (whether
             a run came after it); None if there is none.
         backlog: what the last night left and how long it will take; None if it left nothing.
@@ -65,11 +72,13 @@ class CatalogStatus:
     models: list[dict[str, Any]] = field(default_factory=list)
     backlog: Outlook | None = None
     duplicates: dict[str, Any] | None = None
+    regions: list[dict[str, Any]] = field(default_factory=list)
+    actions: dict[str, Any] | None = None
 
 
 def status_of(catalog: Catalog) -> CatalogStatus:
     """Reads a catalog's status without reading embeddings."""
-    videos = latest.latest_videos(catalog, ["status", "duration_s", "frames_sampled", "best_label"])
+    videos = latest.latest_videos(catalog, ["status", "duration_s", "frames_sampled", "best_label", "fingerprint"])
     failures = latest.latest_failures(catalog)
     runs = catalog.runs()
     return CatalogStatus(
@@ -86,11 +95,42 @@ def status_of(catalog: Catalog) -> CatalogStatus:
         unfinished=unfinished_run(catalog),
         index=_index(catalog),
         proxies=len(list_proxies(catalog)),
-        best_labels=_best_labels(videos["best_label"].drop_null().to_pylist()),
+        best_labels=_commonest_first(videos["best_label"].drop_null().to_pylist()),
         models=_models(catalog, runs),
         backlog=outlook(runs),
         duplicates=_duplicates(catalog, runs),
+        regions=_regions(catalog, videos),
+        actions=_actions(catalog),
     )
+
+
+def _regions(catalog: Catalog, videos: pa.Table) -> list[dict[str, Any]]:
+    ways = {run.config.regions_fingerprint: run.config.regions_model for run in reversed(runs_with_regions(catalog))}
+    latest_files = set(zip(videos["video_id"].to_pylist(), videos["fingerprint"].to_pylist(), strict=True))
+    return [
+        {
+            "regions_model": name,
+            "regions_fingerprint": fingerprint,
+            "videos": len(latest_files & with_regions(catalog, fingerprint)),
+        }
+        for fingerprint, name in reversed(ways.items())
+    ]
+
+
+def _actions(catalog: Catalog) -> dict[str, Any] | None:
+    holders = catalog.holders()
+    if not any(catalog.holder_paths("actions", one, [run.run_id for run in one.runs]) for one in holders):
+        return None
+    found = latest.latest_actions(catalog, ["label", "score"])
+    if not len(found):
+        return None
+    sure = found.filter(pc.greater_equal(found["score"], latest.SHOWN_SCORE))
+    labels = sure.group_by(["video_id", "label"]).aggregate([])["label"].to_pylist()
+    return {
+        "ranges": len(sure),
+        "videos": len(sure["video_id"].unique()),
+        "labels": _commonest_first(labels),
+    }
 
 
 def _models(catalog: Catalog, runs: list[RunRecord]) -> list[dict[str, Any]]:
@@ -134,7 +174,7 @@ def _run(record: Any) -> dict[str, Any]:
     }
 
 
-def _best_labels(labels: list[str]) -> dict[str, int]:
+def _commonest_first(labels: list[str]) -> dict[str, int]:
     return dict(sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0])))
 
 

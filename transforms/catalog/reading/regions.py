@@ -89,7 +89,9 @@ def with_regions(catalog: Catalog, regions_fingerprint: str) -> set[tuple[str, s
         columns = ["video_id", "fingerprint", "regions_fingerprint"]
         for batch in catalog.holder_batches("regions", holder, here, columns) if here else ():
             kept = batch.filter(pc.equal(batch["regions_fingerprint"], regions_fingerprint))
-            found.update(zip(kept["video_id"].to_pylist(), kept["fingerprint"].to_pylist(), strict=True))
+            # A video has a row for each frame and label, and Arrow is quicker than Python at leaving each once.
+            videos = pa.table(kept).group_by(["video_id", "fingerprint"]).aggregate([])
+            found.update(zip(videos["video_id"].to_pylist(), videos["fingerprint"].to_pylist(), strict=True))
     return found
 
 
