@@ -16,7 +16,7 @@ from transforms import storage
 from transforms.archive.listing import find_videos
 from transforms.decoder import child
 from transforms.decoder.child import ChildSettings
-from transforms.decoder.settings import DecoderSettings
+from transforms.decoder.settings import DecoderSettings, children_for
 from transforms.video import fingerprint, object_reader
 from transforms.video.decode import DecodeReport, sample
 from transforms.video.object_reader import BLOCK_BYTES, KEPT_BLOCKS, open_video
@@ -28,9 +28,9 @@ SAMPLING = Sampling.parse("2fps")
 
 
 @pytest.fixture
-def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_kept() -> None:
     """This process has read nothing yet."""
-    monkeypatch.setattr(object_reader, "_the_kept", object_reader._Kept())
+    object_reader.forget()
 
 
 @pytest.fixture
@@ -146,3 +146,9 @@ def test_an_object_that_was_replaced_after_it_was_planned_gives_no_frames(
     result = child.run_segment(segment, video.uri)
     assert result.failure is not None and result.failure.reason == "changed"
     assert len(result.pts) == 0
+
+
+@pytest.mark.parametrize(("cores", "children"), [(1, 2), (2, 3), (4, 5), (16, 20)])
+def test_an_archive_on_a_store_has_more_decoders_than_cores(cores: int, children: int) -> None:
+    assert children_for(["/videos", "s3://archive/videos"], cores) == children
+    assert children_for(["/videos", "@list.txt"], cores) == cores

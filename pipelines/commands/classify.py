@@ -189,8 +189,8 @@ class HintType(click.ParamType):
 @click.option(
     "--decode-workers",
     type=click.IntRange(1),
-    default=cores_of_process,
-    show_default="the cores",
+    default=None,
+    show_default="the cores; a quarter more for an archive on an object store",
     help="Decoder children of each worker process.",
 )
 @click.option(
@@ -331,7 +331,7 @@ def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_siz
     from transforms.archive.named_videos import excluded_by_lists
     from transforms.archive.paths import absolute_archive
     from transforms.catalog.runs import RunConfig
-    from transforms.decoder.settings import DecoderSettings
+    from transforms.decoder.settings import DecoderSettings, children_for
     from transforms.storage import absolute
 
     return NightRequest(
@@ -353,7 +353,7 @@ def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_siz
             rows_fingerprint=fingerprints.other_rows,
         ),
         decoders=DecoderSettings(
-            workers=chosen["decode_workers"],
+            workers=chosen["decode_workers"] or children_for(chosen["archives"], cores_of_process()),
             deadline_s=chosen["deadline_seconds"],
             memory_bytes=int(chosen["decoder_memory_gb"] * 2**30),
             bounds=Bounds(

@@ -68,6 +68,11 @@ def planned(path: str, version: str) -> Iterator[None]:
         _PLANNED.versions = before
 
 
+def forget() -> None:
+    """Closes the objects that this process keeps open, and drops their blocks."""
+    _kept().clear()
+
+
 class _Planned(threading.local):
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}
@@ -110,6 +115,12 @@ class _Kept:
         self._blocks: LRUCache[tuple[str, str, int], bytes] = LRUCache(KEPT_BLOCKS)
         self._objects = _OpenObjects(KEPT_OBJECTS)
         self._turn = threading.Lock()
+
+    def clear(self) -> None:
+        with self._turn:
+            self._blocks.clear()
+            while self._objects:
+                self._objects.popitem()
 
     def size_bytes(self, path: str, version: str) -> int:
         with self._turn:
