@@ -34,8 +34,6 @@ from transforms import worker
 from transforms.catalog.runs import Catalog, RunConfig
 from transforms.decoder.settings import DecoderSettings
 
-HOURS_A_CORE = 0.25
-"""Hours of video for each core: 19 s of work at 21 ms a frame."""
 
 MIDDLE = 1 / 6, 5 / 6
 """Shares of all frames between which the rate is measured."""
@@ -106,7 +104,7 @@ def request(folder: Path, archive: Path, bundle: ModelBundle, cores: int) -> Nig
     return NightRequest((str(archive),), str(folder / "catalog"), config, DecoderSettings(cores), None, False)
 
 
-def measure(cores: int, frame_s: float) -> Found:
+def measure(cores: int, frame_s: float, hours_a_core: float) -> Found:
     """Runs a night in this process."""
     bundle = prepare("efficientnet_lite0")
     worker.ChunkExtractor = SleepingExtractor  # type: ignore[misc]
@@ -115,7 +113,7 @@ def measure(cores: int, frame_s: float) -> Found:
         os.environ.update({FRAME_S: str(frame_s), LOG: str(log)})
         archive = folder / "archive"
         archive.mkdir()
-        for number in range(max(1, round(cores * HOURS_A_CORE))):
+        for number in range(max(1, round(cores * hours_a_core))):
             (archive / f"{number:04}.mp4").write_bytes(b"never read")
         began_s = time.monotonic()
         with CpuClock() as clock:
@@ -163,15 +161,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cores", type=int, nargs="+", default=[8, 16, 64])
     parser.add_argument("--frame-ms", type=float, default=21)
+    parser.add_argument("--hours-a-core", type=float, default=0.25, help="of video; 0.25 are 19 s of work at 21 ms")
     parser.add_argument("--alone", action="store_true", help="measure one number of cores in this process, as JSON")
     chosen = parser.parse_args()
     frame_s = chosen.frame_ms / 1000
     if chosen.alone:
-        print(json.dumps(measure(chosen.cores[0], frame_s)))
+        print(json.dumps(measure(chosen.cores[0], frame_s, chosen.hours_a_core)))
         return
     found = []
     for cores in chosen.cores:
-        words = ["--alone", "--cores", str(cores), "--frame-ms", str(chosen.frame_ms)]
+        words = ["--alone", "--cores", str(cores)]
+        words += ["--frame-ms", str(chosen.frame_ms), "--hours-a-core", str(chosen.hours_a_core)]
         command = [sys.executable, "-m", "tests.benchmarks.many_cores", *words]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found.append(Found(*json.loads(done.stdout.splitlines()[-1])))
