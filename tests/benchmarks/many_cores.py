@@ -34,7 +34,6 @@ from transforms import worker
 from transforms.catalog.runs import Catalog, RunConfig
 from transforms.decoder.settings import DecoderSettings
 
-
 MIDDLE = 1 / 6, 5 / 6
 """Shares of all frames between which the rate is measured."""
 

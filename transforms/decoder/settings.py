@@ -10,8 +10,8 @@ from transforms.video import bounds
 from transforms.video.bounds import Bounds
 
 CHILDREN_ON_STORES: Final = 1.25
-"""Children for each core where videos are on an object store. A child waits a sixth to a fifth of its time for a store that
-answers in 50 ms (`tests/benchmarks/object_store.py`); meanwhile another one uses the core."""
+"""Children for each core where videos are on an object store. A child waits a sixth to a fifth of its time for a store
+that answers in 50 ms (`tests/benchmarks/object_store.py`); meanwhile another one uses the core."""
 
 
 def children_for(archives: Iterable[str], cores: int) -> int:
