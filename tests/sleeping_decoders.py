@@ -1,7 +1,5 @@
-"""Decoder children that sleep for as long as decoding and inference would take, and return made-up results of full size.
-
-Everything else is real: the processes, their connections, the checks of what they return, the chunk files. So one machine
-of two cores shows what a worker process does with the results of many.
+"""What decoder children run that sleep for as long as decoding and inference would take, and return made-up results of full
+size. This module imports only what their server process has imported anyway, so that many of them start quickly.
 """
 
 import math
@@ -9,15 +7,11 @@ import os
 import time
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from transforms.catalog.chunks import ChunkExtractor, ExtractSettings
 from transforms.decoder.child import FrameFeatures, SegmentResult
-from transforms.decoder.pool import CHILD_TASKS, DecoderPool, ready_forkserver
-from transforms.decoder.processes import ChildPlan, ChildProcesses
 from transforms.video.decode import DecodeReport
 from transforms.video.probe import VideoInfo
 from transforms.video.segments import Segment
@@ -73,42 +67,5 @@ def run(segment: Segment, labels: int, top_labels: int, size: int, has_thumbnail
     )  # fmt: skip
 
 
-class SleepingPool(DecoderPool):
-    """A `DecoderPool` whose children sleep. It takes the environment variables of this module."""
-
-    def __init__(self, extractor: ChunkExtractor) -> None:
-        settings, spec = extractor.settings, extractor.bundle.spec
-        self._made_up = len(spec.labels), settings.config.top_labels, spec.embedding_size
-        self._has_thumbnails = bool(settings.thumbnail_height)
-        self.processes = ChildProcesses(settings.decoders.workers, ChildPlan(_context(), _nothing, CHILD_TASKS))
-
-    def close(self) -> None:
-        self.processes.close()
-
-    def probe(self, uri, segment_s=None, size_bytes=0):  # type: ignore[no-untyped-def]
-        return self.processes.submit(probe, uri, segment_s, deadline_s=60)
-
-    def run(self, segment: Segment):  # type: ignore[no-untyped-def]
-        return self.processes.submit(run, segment, *self._made_up, self._has_thumbnails, deadline_s=600)
-
-
-class SleepingExtractor(ChunkExtractor):
-    """A `ChunkExtractor` with a `SleepingPool`."""
-
-    def __init__(self, settings: ExtractSettings) -> None:
-        super().__init__(settings)
-        self.pool.close()
-        self.pool = SleepingPool(self)
-
-
-def spans(log: Path) -> np.ndarray:
-    """Returns begin and end in seconds and frames of every segment, float64 [n, 3]."""
-    return np.loadtxt(log, ndmin=2)
-
-
-def _context():  # type: ignore[no-untyped-def]
-    return ready_forkserver([__name__])
-
-
-def _nothing() -> None:
+def start() -> None:
     """Children need no preparation."""

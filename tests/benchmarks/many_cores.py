@@ -29,10 +29,48 @@ from rich.table import Table
 from models.visual.bundle import ModelBundle, prepare
 from pipelines.jobs.classify.night import Watchers, run_night
 from pipelines.jobs.classify.request import NightRequest
-from tests.sleeping_decoders import FRAME_S, LOG, SleepingExtractor, spans
+from tests import sleeping_decoders
+from tests.sleeping_decoders import FRAME_S, LOG
 from transforms import worker
+from transforms.catalog.chunks import ChunkExtractor, ExtractSettings
 from transforms.catalog.runs import Catalog, RunConfig
+from transforms.decoder.pool import CHILD_TASKS, DecoderPool, ready_forkserver
+from transforms.decoder.processes import ChildPlan, ChildProcesses
 from transforms.decoder.settings import DecoderSettings
+from transforms.video.segments import Segment
+
+
+class SleepingPool(DecoderPool):
+    """A `DecoderPool` whose children sleep. It takes the environment variables of `sleeping_decoders`."""
+
+    def __init__(self, extractor: ChunkExtractor) -> None:
+        settings, spec = extractor.settings, extractor.bundle.spec
+        self._made_up = len(spec.labels), settings.config.top_labels, spec.embedding_size
+        self._has_thumbnails = bool(settings.thumbnail_height)
+        self.processes = ChildProcesses(
+            settings.decoders.workers, ChildPlan(ready_forkserver(), sleeping_decoders.start, CHILD_TASKS)
+        )
+
+    def close(self) -> None:
+        self.processes.close()
+
+    def probe(self, uri, segment_s=None, size_bytes=0):  # type: ignore[no-untyped-def]
+        return self.processes.submit(sleeping_decoders.probe, uri, segment_s, deadline_s=60)
+
+    def run(self, segment: Segment):  # type: ignore[no-untyped-def]
+        return self.processes.submit(
+            sleeping_decoders.run, segment, *self._made_up, self._has_thumbnails, deadline_s=600
+        )
+
+
+class SleepingExtractor(ChunkExtractor):
+    """A `ChunkExtractor` with a `SleepingPool`."""
+
+    def __init__(self, settings: ExtractSettings) -> None:
+        super().__init__(settings)
+        self.pool.close()
+        self.pool = SleepingPool(self)
+
 
 MIDDLE = 1 / 6, 5 / 6
 """Shares of all frames between which the rate is measured."""
@@ -103,6 +141,11 @@ def request(folder: Path, archive: Path, bundle: ModelBundle, cores: int) -> Nig
     return NightRequest((str(archive),), str(folder / "catalog"), config, DecoderSettings(cores), None, False)
 
 
+def alone(cores: int, frame_s: float, hours_a_core: float) -> None:
+    """Measures one number of cores in this process and prints what it found as JSON."""
+    print(json.dumps(measure(cores, frame_s, hours_a_core)))
+
+
 def measure(cores: int, frame_s: float, hours_a_core: float) -> Found:
     """Runs a night in this process."""
     bundle = prepare("efficientnet_lite0")
@@ -120,7 +163,7 @@ def measure(cores: int, frame_s: float, hours_a_core: float) -> Found:
             ended_s = time.monotonic()
         record = Catalog(str(folder / "catalog")).newest_run()
         assert record is not None and not record.counts.failed
-        segments = spans(log)
+        segments = np.loadtxt(log, ndmin=2)
     begins, ends, counts = segments[np.argsort(segments[:, 1])].T
     frames = int(counts.sum())
     assert record.metrics["extract.frames_sampled"] == frames
@@ -161,18 +204,13 @@ def main() -> None:
     parser.add_argument("--cores", type=int, nargs="+", default=[8, 16, 64])
     parser.add_argument("--frame-ms", type=float, default=21)
     parser.add_argument("--hours-a-core", type=float, default=0.25, help="of video; 0.25 are 19 s of work at 21 ms")
-    parser.add_argument("--alone", action="store_true", help="measure one number of cores in this process, as JSON")
     chosen = parser.parse_args()
     frame_s = chosen.frame_ms / 1000
-    if chosen.alone:
-        print(json.dumps(measure(chosen.cores[0], frame_s, chosen.hours_a_core)))
-        return
     found = []
     for cores in chosen.cores:
-        words = ["--alone", "--cores", str(cores)]
-        words += ["--frame-ms", str(chosen.frame_ms), "--hours-a-core", str(chosen.hours_a_core)]
-        command = [sys.executable, "-m", "tests.benchmarks.many_cores", *words]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        # Not as a module: each child would import it, and Beam with it.
+        alone = f"from tests.benchmarks.many_cores import alone; alone({cores}, {frame_s}, {chosen.hours_a_core})"
+        done = subprocess.run([sys.executable, "-c", alone], stdout=subprocess.PIPE, text=True, check=True)
         found.append(Found(*json.loads(done.stdout.splitlines()[-1])))
         print(found[-1], file=sys.stderr, flush=True)
     report(found, frame_s)
