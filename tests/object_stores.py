@@ -43,13 +43,18 @@ def wait_for(address: str, process: subprocess.Popen) -> None:
 class CountingProxy:
     """Passes connections on to a server and keeps what was asked for, and how many bytes came back. A context manager.
 
+    Args:
+        server: its address.
+        delay_s: seconds by which each request arrives later; requests of several connections wait at the same time.
+
     Attributes:
         address: where it listens.
         received_bytes: that the server has sent, as the operating system took them from it.
         requests: first lines of the requests.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, delay_s: float = 0.0) -> None:
+        self._delay_s = delay_s
         self._server = int(server.rsplit(":", 1)[1])
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -86,7 +91,9 @@ class CountingProxy:
             while data := source.recv(64 << 10):
                 if asking:
                     lines = data.split(b"\r\n")
-                    self.requests += [line.decode() for line in lines if line.endswith(b" HTTP/1.1")]
+                    asked = [line.decode() for line in lines if line.endswith(b" HTTP/1.1")]
+                    self.requests += asked
+                    time.sleep(self._delay_s * bool(asked))
                 else:
                     self.received_bytes += len(data)
                 target.sendall(data)

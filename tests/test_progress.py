@@ -151,6 +151,37 @@ def test_bundles_of_one_worker_add_up(tmp_path: Path) -> None:
     assert read_progress(str(tmp_path)) == Totals(done_s=70.0, frames=70)
 
 
+class WatchedExtractor(MadeUpExtractor):
+    """Keeps how many segments were handed out and not collected before each chunk is collected."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.seen: list[int] = []
+
+    def submit(self, chunk: Chunk) -> PendingChunk:
+        self.waiting += len(chunk.segments)
+        return super().submit(chunk)
+
+    def collect(self, pending: PendingChunk, done: SegmentDone, fence: object) -> ChunkResult:
+        self.seen.append(self.waiting)
+        self.waiting -= len(pending.chunk.segments)
+        return super().collect(pending, done, fence)
+
+
+@pytest.mark.parametrize(("workers", "most"), [(2, 9), (16, 36)])
+def test_as_many_segments_are_handed_out_as_keep_all_decoders_busy(tmp_path: Path, workers: int, most: int) -> None:
+    """Chunks of three segments: two for each decoder wait behind the chunk that is collected, and no more."""
+    worker = _ExtractChunk(ExtractSettings("", "", CONFIG, DecoderSettings(workers)), str(tmp_path), UNFENCED)
+    worker._extractor = extractor = WatchedExtractor()  # type: ignore[assignment]
+    worker.setup()
+    for number in range(40):
+        list(worker.process((0, Chunk(f"{number}", tuple(segments_of(f"/{number}.mp4", 3))))))
+    while_reading = len(extractor.seen)
+    list(worker.finish_bundle())
+    assert len(extractor.seen) == 40
+    assert set(extractor.seen[:while_reading]) == {most}
+
+
 class FailingExtractor(MadeUpExtractor):
     """Writes nothing; keeps which chunks were given up."""
 

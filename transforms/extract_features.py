@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -31,8 +32,9 @@ COUNTERS = (
     *("segments_retried", "sequential_segments", "frames_bad", "chunks_written", "chunks_reused"),
 )
 
-CHUNKS_AHEAD = 1
-"""Number of chunks that the decoder children already decode while an earlier chunk is collected and written."""
+SEGMENTS_AHEAD = 2
+"""Segments for each decoder child that are handed out beyond the chunk that is collected and written next. At least one
+chunk is. Many children finish a chunk together and would then wait for its file with fewer."""
 
 
 class ExtractFeatures(beam.PTransform):
@@ -58,6 +60,7 @@ class ExtractFeatures(beam.PTransform):
 class _ExtractChunk(beam.DoFn):
     def __init__(self, settings: ExtractSettings, progress_folder: str, attempt: Attempt) -> None:
         self._extractor = SharedExtractor(settings)
+        self._workers = settings.decoders.workers
         self._progress_folder = progress_folder
         self._attempt = attempt
         self._pending: deque[tuple[int, ChunkExtractor, PendingChunk]] = deque()
@@ -80,13 +83,17 @@ class _ExtractChunk(beam.DoFn):
         self._attempt.require()
         extractor = self._extractor.get()
         self._pending.append((number, extractor, extractor.submit(chunk)))
-        while len(self._pending) > CHUNKS_AHEAD:
+        while self._is_enough_ahead():
             yield from self._collect()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._pending:
             for element in self._collect():
                 yield _in_global_window(element)
+
+    def _is_enough_ahead(self) -> bool:
+        ahead = sum(len(pending.chunk.segments) for _, _, pending in islice(self._pending, 1, None))
+        return ahead >= SEGMENTS_AHEAD * self._workers
 
     def _drop_pending(self) -> None:
         while self._pending:

@@ -142,12 +142,19 @@ def size_bytes(path: str) -> int:
     Raises:
         OSError: the file does not exist or its size cannot be read.
     """
-    if is_local(path):
-        return Path(path).stat().st_size
+    return Path(path).stat().st_size if is_local(path) else listed(path).size_bytes
+
+
+def listed(path: str) -> File:
+    """Returns what an object store tells of one object.
+
+    Raises:
+        StorageError: there is no such object, or the store does not answer.
+    """
     files = match(glob.escape(path))
     if not files:
         raise StorageError(errno.ENOENT, "there is no such object", path)
-    return files[0].size_bytes
+    return files[0]
 
 
 def match(pattern: str) -> list[File]:
@@ -170,7 +177,9 @@ def each_match(pattern: str) -> Iterator[File]:
     with one_line_errors(pattern):
         system = _beam(pattern).get_filesystem(pattern)
         prefix = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
-        if prefix == pattern or pattern.endswith("/") or system.has_dirs():
+        if prefix == pattern and not pattern.endswith("/"):
+            found = _alone(system, pattern)
+        elif pattern.endswith("/") or system.has_dirs():
             found = system.match([pattern])[0].metadata_list
         else:
             # As Beam's `match` does it, without its list of all files.
@@ -179,6 +188,16 @@ def each_match(pattern: str) -> Iterator[File]:
             modified_s = m.last_updated_in_seconds or 0.0
             # Some S3 servers list fractions of seconds; what any tells of a single object has whole seconds.
             yield File(m.path, m.size_in_bytes, float(int(modified_s)) if m.path.startswith("s3://") else modified_s)
+
+
+def _alone(system: Any, path: str) -> list[Any]:
+    """Returns Beam's metadata of one file; none if it does not exist. Beam's `match` asks the store twice."""
+    try:
+        return [system.metadata(path)]
+    except Exception:
+        if system.exists(path):
+            raise
+        return []
 
 
 def list_files(folder: str) -> list[File]:

@@ -311,7 +311,7 @@ def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_siz
     from transforms.archive.named_videos import excluded_by_lists
     from transforms.archive.paths import absolute_archive
     from transforms.catalog.records import RunConfig
-    from transforms.decoder.settings import DecoderSettings
+    from transforms.decoder.settings import DecoderSettings, children_for
     from transforms.storage import absolute
 
     return NightRequest(
@@ -333,7 +333,7 @@ def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_siz
             rows_fingerprint=fingerprints.other_rows,
         ),
         decoders=DecoderSettings(
-            workers=chosen["decode_workers"],
+            workers=chosen["decode_workers"] or children_for(chosen["archives"], cores_of_process()),
             deadline_s=chosen["deadline_seconds"],
             memory_bytes=int(chosen["decoder_memory_gb"] * 2**30),
             bounds=Bounds(

@@ -5,8 +5,6 @@ from typing import Any
 
 import click
 
-from models.cores import cores_of_process
-
 
 def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options `decode_workers`, `deadline_seconds` and `decoder_memory_gb` to a command."""
@@ -28,8 +26,8 @@ def decoder_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--decode-workers",
             type=click.IntRange(1),
-            default=cores_of_process,
-            show_default="the cores",
+            default=None,
+            show_default="the cores; a quarter more for an archive on an object store",
             help="Decoder children of each worker process.",
         ),
     ):

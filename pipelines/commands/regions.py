@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
 from pipelines.commands.decoder_options import decoder_options
 from pipelines.terminal.errors import cannot_run
@@ -67,13 +68,15 @@ def command(context: click.Context, **chosen: Any) -> None:
 
 def _request(chosen: dict[str, Any]) -> "RegionsRequest":
     from pipelines.jobs.regions import RegionsRequest
-    from transforms.decoder.settings import DecoderSettings
+    from transforms.catalog.runs import Catalog
+    from transforms.decoder.settings import DecoderSettings, children_for
     from transforms.storage import absolute
 
-    decoders = DecoderSettings(
-        chosen["decode_workers"], chosen["deadline_seconds"], int(chosen["decoder_memory_gb"] * 2**30)
-    )
-    return RegionsRequest(absolute(chosen["catalog"]), decoders, chosen["regions"], chosen["model"], chosen["weights"])
+    root = absolute(chosen["catalog"])
+    newest = Catalog.open(root).newest_run()
+    workers = chosen["decode_workers"] or children_for(newest.archives if newest else (), cores_of_process())
+    decoders = DecoderSettings(workers, chosen["deadline_seconds"], int(chosen["decoder_memory_gb"] * 2**30))
+    return RegionsRequest(root, decoders, chosen["regions"], chosen["model"], chosen["weights"])
 
 
 def _summary(found: "RegionsFound") -> dict[str, Any]:

@@ -4,10 +4,10 @@
     python -m tests.benchmarks.whole_job --minutes 10 --repeats 1 --only reelbeam limit
 
 Programs run in turn, each a process of its own from start to end, repeated in rotating order: this project's command
-(`reelbeam`), plain Beam (`beam`), Ray Data (`ray`), a loop over OpenCV with `model.predict` (`opencv`, and in batches),
-and processes written by hand around the same decoding shortcut and exported graph, with no framework (`limit`). All must
-give the same frames; the labels are compared. Prints a table and writes JSON; exits with 1 where a program took other frames, or gave
-other labels where this project's are sure.
+(`reelbeam`), plain Beam (`beam`), Ray Data (`ray`), Daft with its video reader (`daft`), a loop over OpenCV with
+`model.predict` (`opencv`, and in batches), and processes written by hand around the same decoding shortcut and exported graph,
+with no framework (`limit`). All must give the same frames; the labels are compared. Prints tables and writes JSON; exits with 1
+where a program took other frames, or gave other labels where this project's are sure.
 """
 
 import argparse
@@ -38,6 +38,7 @@ NAMES = {
     "limit": "the limit: hand-written processes",
     "beam": "plain Beam: FlatMap, RunInference, WriteToParquet",
     "ray": "Ray Data: flat_map, map_batches, write_parquet",
+    "daft": "Daft: VideoFile.frames, batch function, write_parquet",
     "opencv": "OpenCV loop, model.predict frame by frame",
     "opencv-batches": "OpenCV loop, model.predict video by video",
 }
@@ -89,6 +90,7 @@ class Contest:
             "limit": ("hand_written", out, str(self._bundle.path)),
             "beam": ("plain_beam", out / "rows"),
             "ray": ("ray_data", out),
+            "daft": ("daft_videos", out),
             "opencv": ("opencv_loop", out.with_suffix(".parquet")),
             "opencv-batches": ("opencv_loop", out.with_suffix(".parquet"), str(BATCH)),
         }[name]
@@ -126,7 +128,19 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def report(contest: Contest, rounds: list[Round]) -> None:
+def rates(rounds: list[Round], video_hours: float, price: float | None) -> Table:
+    """Hours of video in an hour of the machine, of one of its cores, and for a dollar where a core's hour has a price."""
+    cores = len(os.sched_getaffinity(0))
+    table = Table("hours of video", "an hour", "an hour of a core", *(["a dollar"] if price else []))
+    for name in rounds[0]:
+        of_machine = [video_hours / (took[name].wall_s / 3600) for took in rounds]
+        of_core = [hours / cores for hours in of_machine]
+        dollars = [f"{statistics.median(of_core) / price:,.0f}"] if price else []
+        table.add_row(NAMES[name], *(f"{statistics.median(hours):.1f}" for hours in (of_machine, of_core)), *dollars)
+    return table
+
+
+def report(contest: Contest, rounds: list[Round], price: float | None) -> None:
     """Prints the tables."""
     out = Console(width=200)
     summary = contest.summary
@@ -145,6 +159,7 @@ def report(contest: Contest, rounds: list[Round]) -> None:
         same = agreement.cells() if agreement else [str(summary["frames"]), "", ""]
         table.add_row(NAMES[name], *cells, f"{max(run.peak_mb for run in runs):.0f}", *compared, *same)
     out.print(table)
+    out.print(rates(rounds, summary["video_hours"], price))
     decode_s, infer_s = (contest.metrics[f"extract.{kind}_msec"] / 1000 for kind in ("decode", "infer"))
     cpu_s = rounds[-1]["reelbeam"].cpu_s
     out.print(
@@ -173,6 +188,9 @@ def main() -> None:
     parser.add_argument(
         "--frame-threads", action="store_true", help="let peers that use PyAV decode with frame threads"
     )
+    parser.add_argument(
+        "--core-hour-price", type=float, help="dollars that a core costs in an hour, for hours a dollar"
+    )
     parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     chosen = parser.parse_args()
     minutes = 0 if chosen.real_only else chosen.minutes
@@ -184,7 +202,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reelbeam-bench-") as folder:
         contest = Contest(archive, bundle, Path(folder))
         rounds = [contest.round(names, number) for number in range(chosen.repeats)]
-    report(contest, rounds)
+    report(contest, rounds, chosen.core_hour_price)
     if chosen.json:
         figures = {
             "summary": contest.summary,

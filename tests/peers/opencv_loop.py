@@ -57,9 +57,14 @@ def sampled(path: str) -> Iterator[tuple[float, np.ndarray]]:
 
 def paint(frame: np.ndarray, pixel_aspect: float) -> np.ndarray:
     """The model's input of a BGR frame, from its pixels' width over their height."""
+    return paint_rgb(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), pixel_aspect)
+
+
+def paint_rgb(frame: np.ndarray, pixel_aspect: float) -> np.ndarray:
+    """The model's input of an RGB frame, from its pixels' width over their height."""
     height, width = scaled_size(frame.shape[0], round(frame.shape[1] * pixel_aspect), PREPROCESSING)
     interpolation = cv2.INTER_AREA if height < frame.shape[0] else cv2.INTER_LINEAR
-    small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), (width, height), interpolation=interpolation)
+    small = cv2.resize(frame, (width, height), interpolation=interpolation)
     return finish(small.astype(np.uint8), PREPROCESSING)
 
 

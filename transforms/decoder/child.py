@@ -26,7 +26,7 @@ from transforms.decoder.memory_limit import limit_memory
 from transforms.decoder.settings import DecoderSettings
 from transforms.decoder.spool import SpoolError
 from transforms.fault_points import fault_point
-from transforms.video import bounds, content_hash, fingerprint
+from transforms.video import bounds, content_hash, fingerprint, object_reader
 from transforms.video.clip_windows import ClipAssembler, ClipClock
 from transforms.video.content_hash import ContentHash
 from transforms.video.decode import DecodeReport, Sample, sample
@@ -223,9 +223,10 @@ def run_segment(segment: Segment, path: str, pictures: str = "0.frames") -> Segm
     failure: Failure | None = None
     began = time.perf_counter()
     try:
-        for one in sample(path, segment.info, window, report):
-            collector.take(one)
-        collector.finish()
+        with object_reader.planned(path, segment.video.fingerprint):
+            for one in sample(path, segment.info, window, report):
+                collector.take(one)
+            collector.finish()
     except VideoError as error:
         failure = error.failure
     except MemoryError:

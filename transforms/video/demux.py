@@ -1,5 +1,6 @@
 """Reads the packets of one video stream in decode order, on one clock for joined recordings; records damage."""
 
+import os
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from typing import Final
 import av
 from av.packet import Packet
 
-from transforms import storage
 from transforms.video.failures import VideoError, reason_of
 from transforms.video.matroska import EBML
+from transforms.video.object_reader import open_video
 from transforms.video.source import WITHOUT_PTS, Source
 
 RESTART_BACK_S: Final = Fraction(1)
@@ -286,10 +287,11 @@ class _Holes:
         beginning = BEGINNINGS.get(self._source.format_name)
         if beginning is None or self._behind is None:
             return 0
-        with storage.open_read(self._source.path) as file:
+        with open_video(self._source.path) as file:
+            size_bytes = file.seek(0, os.SEEK_END)
             file.seek(self._behind)
             found = beginning.search(file.read(_SEARCHED_BYTES))
-        return 0 if found is None else storage.size_bytes(self._source.path) - self._behind - found.start()
+        return 0 if found is None else size_bytes - self._behind - found.start()
 
     def _add(self, end_pts: int, is_tail: bool) -> None:
         assert self._latest_pts is not None
@@ -300,7 +302,7 @@ class _Holes:
         if self._behind is None or (end is not None and end <= self._behind):
             return False
         length = _SEARCHED_BYTES if end is None else min(end - self._behind, _SEARCHED_BYTES)
-        with storage.open_read(self._source.path) as file:
+        with open_video(self._source.path) as file:
             file.seek(self._behind)
             data = file.read(length)
         longest = max(map(len, ZEROS.findall(data)), default=0)

@@ -7,8 +7,8 @@ from typing import IO, Final, NamedTuple
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from transforms import storage
 from transforms.video.mp4 import Box, boxes, child
+from transforms.video.object_reader import open_video
 
 PROTECTED_ENTRIES: Final = frozenset({b"encv", b"drmi"})
 """Sample entries of encrypted video: common encryption (ISO/IEC 14496-12, 8.12) and FairPlay."""
@@ -60,7 +60,7 @@ def file_is_encrypted(path: str) -> bool:
 def _entries_are_encrypted(path: str, track_id: int | None) -> bool:
     """Returns whether a video track of an MP4, with this id or with any, has sample entries for encrypted samples."""
     try:
-        with storage.open_read(path) as file:
+        with open_video(path) as file:
             tracks = [t for t in _video_tracks(file) if track_id is None or t.track_id == track_id]
     except OSError:
         return False  # opening or decoding the file reports the error
@@ -117,7 +117,7 @@ def _transport_is_encrypted(stream: VideoStream, path: str) -> bool:
 def _all_scrambled(path: str, pid: int) -> bool:
     """Returns whether all payload of a PID is scrambled in the part that is read (ISO/IEC 13818-1, 2.4.3.3)."""
     try:
-        with storage.open_read(path) as file:
+        with open_video(path) as file:
             head = file.read(TS_HEAD_BYTES)
     except OSError:
         return False  # opening or decoding the file reports the error

@@ -1,6 +1,6 @@
 """Reads the outermost elements of a Matroska or WebM file (RFC 9559, RFC 8794), to tell whether it is one recording."""
 
-from transforms import storage
+from transforms.video.object_reader import open_video
 
 EBML = b"\x1a\x45\xdf\xa3"
 SEGMENT = b"\x18\x53\x80\x67"
@@ -16,7 +16,7 @@ def is_one_recording(path: str) -> bool:
     Raises:
         OSError: the file cannot be read.
     """
-    with storage.open_read(path) as file:
+    with open_video(path) as file:
         end = _segment_end(file.read(_HEAD_BYTES))
         if end is None:
             return False

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Final, NamedTuple
 
-from transforms import storage
+from transforms.video.object_reader import open_video
 
 MAX_BOXES: Final = 4_096
 """Boxes that are read on one level, which bounds the cost of a file that consists of tiny boxes."""
@@ -49,5 +49,5 @@ def has_fragments(path: str) -> bool:
     Raises:
         OSError: the file cannot be read.
     """
-    with storage.open_read(path) as file:
+    with open_video(path) as file:
         return child(file, Box(b"", 0, file.seek(0, os.SEEK_END)), b"moof") is not None

@@ -1,5 +1,6 @@
 """Opens one video for demuxing, without access to other files, playlists or the network."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from av.video.stream import VideoStream
 from transforms import storage
 from transforms.video import bounds, encryption, streams
 from transforms.video.failures import VideoError, reason_of
+from transforms.video.object_reader import open_video
 
 CONTAINERS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "live_flv", "asf", "asf_o", "mpeg", "mpegts",
@@ -187,13 +189,15 @@ def _open_container(path: str, more_options: Mapping[str, str] = MappingProxyTyp
         **more_options,
     }
     try:
-        size = storage.size_bytes(path)
-        if size == 0:
-            raise VideoError("probe", "empty_file")
-        file = None if _plain_local(path) else storage.open_read(path)
+        file = None if _plain_local(path) else open_video(path)
+        size = storage.size_bytes(path) if file is None else file.seek(0, os.SEEK_END)
     except OSError as error:
         raise VideoError("probe", "unreadable", str(error)) from error
     try:
+        if size == 0:
+            raise VideoError("probe", "empty_file")
+        if file is not None:
+            file.seek(0)
         with _demuxer(path, file, options) as container:
             limits.check_streams(len(container.streams))
             yield container

@@ -98,7 +98,10 @@ def _encoded(rgb: NDArray[np.uint8]) -> Thumbnail:
 def as_webp(image: bytes) -> bytes:
     """Turns a JPEG file that `Thumbnailer` made into a WebP file of a third of its size."""
     picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    frame = VideoFrame.from_ndarray(picture.astype(np.uint8, copy=False), format="bgr24").reformat(format="yuv420p")
+    # By default swscale starts a thread for each core, which takes longer than a picture this small.
+    frame = VideoFrame.from_ndarray(picture.astype(np.uint8, copy=False), format="bgr24").reformat(
+        format="yuv420p", threads=1
+    )
     encoder = CodecContext.create("libwebp", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (

@@ -5,6 +5,7 @@ its poster, and its labels tell their ranges.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.cores import cores_of_process
 from transforms.catalog.reading.frames import FrameReader
 from transforms.catalog.rows.chunks import chunk_path
 from transforms.catalog.schemas import THUMBNAIL_WINDOWS, THUMBNAILS
@@ -113,11 +115,14 @@ def thumbnail_rows(chosen: Iterable[Chosen], folder: str) -> Iterator[pa.RecordB
         OSError: a file cannot be read.
     """
     reader = FrameReader()
-    for video in chosen:
-        for chunk, pts in video.pts:
-            rows = reader.rows(chunk_path(folder, chunk))
-            wanted = pc.and_(pc.equal(rows["video_id"], video.video_id), pc.is_in(rows["pts"], pa.array(pts)))
-            kept = rows.filter(wanted)
-            images = [as_webp(image) for image in kept["image"].to_pylist()]
-            made = {"poster": pc.equal(kept["pts"], video.poster_pts), "image": pa.array(images, pa.binary())}
-            yield from pa.table({**{name: kept[name] for name in THUMBNAILS.names}, **made}, THUMBNAILS).to_batches()
+    # Encoding holds no lock of Python's. One thread would take as long as many decoders do for the whole video.
+    with ThreadPoolExecutor(cores_of_process(), thread_name_prefix="thumbnails") as encoders:
+        for video in chosen:
+            for chunk, pts in video.pts:
+                rows = reader.rows(chunk_path(folder, chunk))
+                wanted = pc.and_(pc.equal(rows["video_id"], video.video_id), pc.is_in(rows["pts"], pa.array(pts)))
+                kept = rows.filter(wanted)
+                images = list(encoders.map(as_webp, kept["image"].to_pylist()))
+                made = {"poster": pc.equal(kept["pts"], video.poster_pts), "image": pa.array(images, pa.binary())}
+                columns = {**{name: kept[name] for name in THUMBNAILS.names}, **made}
+                yield from pa.table(columns, THUMBNAILS).to_batches()
