@@ -11,6 +11,7 @@ the best matches near them, and judged on the stretch where the videos are more 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -166,33 +167,67 @@ def lines_of(one_s: NDArray[np.float64], other_s: NDArray[np.float64]) -> Sugges
         one_s: time of each hit in the first video, float64 [n].
         other_s: the same in the other video.
     """
-    found = [item for slope in SLOPES for item in _voted(one_s, other_s, slope)]
-    found.sort(key=lambda item: (-item[0], SLOPES.index(item[2].slope), item[2].offset_s))
+    seconds = np.floor(one_s).astype(np.int64)
+    seconds -= seconds.min()
+    if np.count_nonzero(np.bincount(seconds)) < MIN_HITS:  # so are most pairs that meet at all
+        return Suggested((), 0.0)
+    votes = [_Votes.of(one_s, seconds, other_s, slope) for slope in SLOPES]
+    # Bins are in the order of their offsets.
+    ranked = sorted((-count, number, bin_) for number, of in enumerate(votes) for bin_, count in of.most())
     kept: list[tuple[float, Line]] = []
-    for _, middle_s, line in found:
+    for _, number, bin_ in ranked:
+        middle_s, line = votes[number].line(bin_)
         # Two lines are one if they say the same where their hits are.
-        middle = np.array([middle_s])
-        near = [abs(float((known.at(middle) - line.at(middle))[0])) < 2 for _, known in kept]
-        if not any(near) and len(kept) < MOST_LINES:
+        there_s = line.slope * middle_s + line.offset_s
+        if all(abs(known.slope * middle_s + known.offset_s - there_s) >= 2 for _, known in kept):
             kept.append((middle_s, line))
-    return Suggested(tuple(line for _, line in kept), found[0][0] if found else 0.0)
+        if len(kept) == MOST_LINES:
+            break
+    return Suggested(tuple(line for _, line in kept), float(-ranked[0][0]) if ranked else 0.0)
 
 
-def _voted(one_s: NDArray[np.float64], other_s: NDArray[np.float64], slope: float) -> list[tuple[float, float, Line]]:
-    """Returns votes, the median time of the hits and the line, for the best offsets of one slope."""
-    offsets = other_s - slope * one_s
-    bins = np.floor(offsets).astype(np.int64)
-    bins -= bins.min()
-    # A hit counts once for each second of the first video, so that a still scene does not outvote a moving one.
-    cells = np.unique(np.stack([bins, np.floor(one_s).astype(np.int64)]), axis=1)
-    votes = np.bincount(cells[0], minlength=int(bins.max()) + 1).astype(np.float64)
-    votes += np.r_[votes[1:], 0.0]
-    found = []
-    for place in np.argsort(-votes, kind="stable")[: 3 * MOST_LINES]:
-        if votes[place] >= MIN_HITS:
-            near = (bins == place) | (bins == place + 1)
-            found.append((votes[place], float(np.median(one_s[near])), Line(slope, float(np.median(offsets[near])))))
-    return found
+@dataclass(frozen=True)
+class _Votes:
+    """The votes of hits for lines of one slope, by bins of the lines' offsets that are a second wide.
+
+    Attributes:
+        slope: the slope.
+        one_s: time of each hit in the first video, sorted by offset, float64 [n].
+        offsets_s: the hits' offsets, ascending, float64 [n].
+        bins: the hits' bins, from 0, ascending, int64 [n].
+        counts: votes of each bin and the next one together, int64 [bins].
+    """
+
+    slope: float
+    one_s: NDArray[np.float64]
+    offsets_s: NDArray[np.float64]
+    bins: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, one_s: NDArray[np.float64], seconds: NDArray[np.int64], other_s: NDArray[np.float64], slope: float
+    ) -> "_Votes":
+        """Counts the votes of some hits, of which `seconds` tells those in one second of the first video."""
+        offsets_s = other_s - slope * one_s
+        order = np.argsort(offsets_s, kind="stable")
+        offsets_s = offsets_s[order]
+        bins = np.floor(offsets_s).astype(np.int64)
+        bins -= bins[0]
+        # A hit counts once for each second of the first video, so that a still scene does not outvote a moving one.
+        width = int(seconds.max()) + 1
+        counts = np.bincount(np.unique(bins * width + seconds[order]) // width)
+        return cls(slope, one_s[order], offsets_s, bins, counts + np.r_[counts[1:], 0])
+
+    def most(self) -> list[tuple[int, int]]:
+        """Returns the bins with the most votes, and these."""
+        bins = np.argsort(-self.counts, kind="stable")[: 3 * MOST_LINES]
+        return [(bin_, count) for bin_, count in zip(bins.tolist(), self.counts[bins].tolist()) if count >= MIN_HITS]
+
+    def line(self, bin_: int) -> tuple[float, Line]:
+        """Returns the median time of the hits of a bin and the next one, and their line."""
+        near = slice(*np.searchsorted(self.bins, [bin_, bin_ + 2]))
+        return float(np.median(self.one_s[near])), Line(self.slope, float(np.median(self.offsets_s[near])))
 
 
 def matches(one: Frames, other: Frames, lines: Sequence[Line], min_score: float = MIN_SCORE) -> list[Match]:
