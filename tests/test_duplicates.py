@@ -203,7 +203,7 @@ def test_of_two_models_in_a_catalog_the_named_ones_index_is_compared(cli: Forkin
         done = cli.run(*duplicates, "--model", model)
         assert done.code == 0, done.err
         record = read_record(Catalog(str(catalog)))
-            assert_whole(catalog)
+        assert_whole(catalog)
         found[model] = (record.model_fingerprint, done.json["index_id"], rows(catalog))
     ours, theirs = found.values()
     assert ours[0] != theirs[0] and ours[1] != theirs[1]

@@ -8,6 +8,7 @@ the best matches near them, and judged on the stretch where the videos are more 
   another time has the same mean and other changes.
 - `Match.contrast`: by how much the videos agree better on the line than some seconds beside it. Still pictures, test
   cards and black agree everywhere, so they have none.
+- `Match.changes`: how much happens. A test card that gives way to black agrees and has contrast, by a single change.
 """
 
 from collections.abc import Sequence
@@ -63,6 +64,10 @@ Frames within `_NOISE` of a perfect match end no stretch: encoding again costs s
 SURE_FRAMES: Final = 14
 """Shorter stretches have a lower score: on 10 frames, the same place at another time can change alike by chance."""
 
+MIN_CHANGES: Final = 1.5
+"""Changes of a stretch, at least. With one change, such as that of a test card to black, all stretches agree that have
+it, whatever the two pictures belong to. True copies had 1.9 and more on the clips of `tests.benchmarks.duplicates`."""
+
 _HOPELESS: Final = 0.3
 """Matches with less agreement than this before the line is sharpened are given up."""
 
@@ -113,6 +118,7 @@ class Match(NamedTuple):
         similarity: mean cosine of the frames' fingerprints.
         agreement: see the module; 1 for identical vectors.
         contrast: see the module, as a share of what could be between what is beside the line and a perfect match.
+        changes: how many changes from frame to frame the stretch has, weighted by their size; see `effective_number`.
     """
 
     line: Line
@@ -122,10 +128,13 @@ class Match(NamedTuple):
     similarity: float
     agreement: float
     contrast: float
+    changes: float
 
     @property
     def score(self) -> float:
         """Agreement and contrast as one number, 0 to 1; a copy has at least `MIN_SCORE`."""
+        if self.changes < MIN_CHANGES:
+            return 0.0
         trust = min(1.0, self.frames / SURE_FRAMES)
         return round(min(1.0, max(0.0, (self.agreement + self.contrast) / 2 * trust)), 4)
 
@@ -222,7 +231,7 @@ class _Votes:
     def most(self) -> list[tuple[int, int]]:
         """Returns the bins with the most votes, and these."""
         bins = np.argsort(-self.counts, kind="stable")[: 3 * MOST_LINES]
-        return [(bin_, count) for bin_, count in zip(bins.tolist(), self.counts[bins].tolist()) if count >= MIN_HITS]
+        return [(bin_, count) for bin_ in bins.tolist() if (count := int(self.counts[bin_])) >= MIN_HITS]
 
     def line(self, bin_: int) -> tuple[float, Line]:
         """Returns the median time of the hits of a bin and the next one, and their line."""
@@ -266,23 +275,30 @@ def _overlap(one: Match, other: Match) -> bool:
 
 def match_on(one: Frames, other: Frames, line: Line) -> Match | None:
     """Fits a line and judges the stretch on it; returns None if the videos share no stretch there."""
+    found = _along(one, other, line)
     for _ in range(4):
-        band = _band(one, other, line)
-        here = _stretch(band)
-        if here is None:
+        if found is None:
             return None
-        fitted = _fitted(band, here, line)
+        fitted = _fitted(*found, line)
         if fitted == line:
             break
         line = fitted
-    band = _band(one, other, line)
-    here = _stretch(band)
-    if here is None or _judged(one, band, here, line).agreement < _HOPELESS:
+        found = _along(one, other, line)
+    if found is None or _judged(one, *found, line).agreement < _HOPELESS:
         return None
-    line = _sharpened(one, other, band.places[here], line)
+    band, here = found
+    sharpened = _sharpened(one, other, band.places[here], line)
+    if sharpened != line:
+        line = sharpened
+        found = _along(one, other, line)
+    return None if found is None else _judged(one, *found, line)
+
+
+def _along(one: Frames, other: Frames, line: Line) -> tuple[_Band, slice] | None:
+    """Returns the cosines along a line, and the rows of the stretch on it; None if there is none."""
     band = _band(one, other, line)
     here = _stretch(band)
-    return None if here is None else _judged(one, band, here, line)
+    return None if here is None else (band, here)
 
 
 def _sharpened(one: Frames, other: Frames, places: NDArray[np.int64], line: Line) -> Line:
@@ -415,7 +431,20 @@ def _judged(one: Frames, band: _Band, here: slice, line: Line) -> Match:
         similarity,
         _agreement(vectors, band.aligned[here]),
         _contrast(band.cosines[here]),
+        effective_number(np.square(np.diff(vectors, axis=0)).sum(axis=1)),
     )
+
+
+def effective_number(sizes: NDArray[np.float64]) -> float:
+    """Returns how many of some sizes count: n for n equal ones, 1 for one that outweighs all others, 0 for none.
+
+    This is the participation ratio, the square of the sum over the sum of the squares (Bell and Dean 1970).
+
+    Args:
+        sizes: at least 0, float64 [n].
+    """
+    squares = float(np.square(sizes).sum())
+    return float(sizes.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
 def _agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
