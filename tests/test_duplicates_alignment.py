@@ -12,6 +12,7 @@ from models.duplicates.alignment import (
     PAL,
     Line,
     Range,
+    dimensions_of,
     effective_number,
     heaviest,
     lines_of,
@@ -223,3 +224,22 @@ def test_one_change_from_one_still_picture_to_another_makes_no_copy(scenes: int,
     assert match is not None and (match.start_s, round(match.end_s)) == (0, 23)
     assert match.agreement > 0.9 and match.contrast > 0.5
     assert bool(matches(*made, [Line(1.0, 0.0)])) is expected
+
+
+def test_dimensions_are_those_of_the_principal_axes() -> None:
+    vectors = np.random.default_rng(2).standard_normal((30, AXES)) * np.geomspace(1, 0.01, AXES)
+    variances = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
+    assert dimensions_of(vectors) == pytest.approx(effective_number(variances))
+    assert dimensions_of(np.outer(np.arange(9.0), np.ones(AXES))) == pytest.approx(1)
+    assert dimensions_of(np.ones((9, AXES))) == 0
+
+
+def test_centred_fingerprints_of_a_cropped_copy_are_near_those_of_its_original() -> None:
+    shown = film(20, 8)
+    plain, cropped = (sampled(shown, 0, 20, noise=0.0, turned=turned) for turned in (False, True))
+    near = [(one.vectors * other.vectors).sum(axis=1).mean() for one, other in
+            ((plain, cropped), (plain.centred(), cropped.centred()))]  # fmt: skip
+    assert near[1] > 0.97 > 0.9 > near[0]
+    frames = Frames(np.arange(3.0), np.array([[0, 0], [0, 1], [1, 0]], np.float32))
+    assert not frames.centred().vectors[0].any() and frames.centred().vectors[1:].any(axis=1).all()
+    assert not Frames(np.arange(3.0), np.ones((3, 2), np.float32)).centred().vectors.any()

@@ -9,6 +9,7 @@ the best matches near them, and judged on the stretch where the videos are more 
 - `Match.contrast`: by how much the videos agree better on the line than some seconds beside it. Still pictures, test
   cards and black agree everywhere, so they have none.
 - `Match.changes`: how much happens. A test card that gives way to black agrees and has contrast, by a single change.
+- `Match.dimensions`: how varied what happens is. Agreement in one direction may be chance.
 """
 
 from collections.abc import Sequence
@@ -61,8 +62,16 @@ _GAP: Final = 6
 is treated in one way throughout; openings and credits that two videos share are more alike than what lies between.
 Frames within `_NOISE` of a perfect match end no stretch: encoding again costs some pictures that much."""
 
-SURE_FRAMES: Final = 14
+SURE_FRAMES: Final = 16
 """Shorter stretches have a lower score: on 10 frames, the same place at another time can change alike by chance."""
+
+_SHORTNESS: Final = 1.5
+"""Power of the share of `SURE_FRAMES` that a stretch has; the score is multiplied by it."""
+
+_PLAIN: Final = 5 / 3
+_MOST_VARIED: Final = 1.56
+"""A score is multiplied by the stretch's dimensions over `_PLAIN`, but at most by `_MOST_VARIED`. Two stretches that
+change to and fro along one direction agree by chance more easily than those that change in several."""
 
 MIN_CHANGES: Final = 1.5
 """Changes of a stretch, at least. With one change, such as that of a test card to black, all stretches agree that have
@@ -119,6 +128,7 @@ class Match(NamedTuple):
         agreement: see the module; 1 for identical vectors.
         contrast: see the module, as a share of what could be between what is beside the line and a perfect match.
         changes: how many changes from frame to frame the stretch has, weighted by their size; see `effective_number`.
+        dimensions: in how many directions it changes, by the variances along them; see `effective_number`.
     """
 
     line: Line
@@ -129,13 +139,14 @@ class Match(NamedTuple):
     agreement: float
     contrast: float
     changes: float
+    dimensions: float
 
     @property
     def score(self) -> float:
         """Agreement and contrast as one number, 0 to 1; a copy has at least `MIN_SCORE`."""
         if self.changes < MIN_CHANGES:
             return 0.0
-        trust = min(1.0, self.frames / SURE_FRAMES)
+        trust = min(1.0, self.frames / SURE_FRAMES) ** _SHORTNESS * min(_MOST_VARIED, self.dimensions / _PLAIN)
         return round(min(1.0, max(0.0, (self.agreement + self.contrast) / 2 * trust)), 4)
 
 
@@ -432,6 +443,7 @@ def _judged(one: Frames, band: _Band, here: slice, line: Line) -> Match:
         _agreement(vectors, band.aligned[here]),
         _contrast(band.cosines[here]),
         effective_number(np.square(np.diff(vectors, axis=0)).sum(axis=1)),
+        dimensions_of(vectors),
     )
 
 
@@ -445,6 +457,18 @@ def effective_number(sizes: NDArray[np.float64]) -> float:
     """
     squares = float(np.square(sizes).sum())
     return float(sizes.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
+def dimensions_of(vectors: NDArray[np.float64]) -> float:
+    """Returns the effective number of the variances along the principal axes; they are not needed for it.
+
+    Args:
+        vectors: float64 [n, K].
+    """
+    centred = vectors - vectors.mean(axis=0)
+    scatter = centred.T @ centred
+    squares = float(np.square(scatter).sum())
+    return float(np.trace(scatter)) ** 2 / squares if squares > 0 else 0.0
 
 
 def _agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
