@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from tests.conftest import WARM, Reelbeam, assert_whole
 from tests.duplicate_clips import Piece, Treatment, copies_of, sources_of
 from tests.duplicate_scores import scores_of
 from tests.forking_cli import ForkingCli
+from tests.object_stores import put_folder
 from tests.test_fault_points import states
+from transforms import storage
 from transforms.catalog.checks.verify import verify
 from transforms.catalog.duplicates import read_record
 from transforms.catalog.runs import Catalog
@@ -185,6 +188,51 @@ def test_what_cannot_run_says_so_in_one_line(cli: ForkingCli, catalog: Path, tmp
     done = cli.run("duplicates", "--catalog", catalog)
     assert done.code == 1 and "build it first with `reelbeam index`" in done.err
     assert not (catalog / "index").exists()
+
+
+def test_of_two_models_in_a_catalog_the_named_ones_index_is_compared(cli: ForkingCli, catalog: Path) -> None:
+    archive = Catalog(str(catalog)).newest_run().archives[0]
+    other = ("--model", "efficientnet_lite0")
+    assert cli.run("classify", "--archive", archive, "--catalog", catalog, *other).code == 0
+    duplicates = ("duplicates", "--catalog", catalog, "--json")
+    refused = cli.run(*duplicates, *other)
+    assert refused.code == 1 and "build it first with `reelbeam index" in refused.err
+    assert cli.run("index", "--catalog", catalog, *other).code == 0
+    found = {}
+    for model in ("placeholder", "efficientnet_lite0"):
+        done = cli.run(*duplicates, "--model", model)
+        assert done.code == 0, done.err
+        record = read_record(Catalog(str(catalog)))
+        assert_whole(catalog)
+        found[model] = (record.model_fingerprint, done.json["index_id"], rows(catalog))
+    ours, theirs = found.values()
+    assert ours[0] != theirs[0] and ours[1] != theirs[1]
+    for _, _, table in found.values():
+        pairs = {tuple(names([row["one_uri"], row["other_uri"]])) for row in table}
+        assert pairs == {("again.avi", "first.mp4"), ("again.avi", "middle.mp4"), ("first.mp4", "middle.mp4")}
+    assert ours[2] != theirs[2], "scores come from the vectors of the model"
+
+
+def test_a_catalog_on_an_object_store_has_the_rows_of_one_on_a_disk(
+    cli: ForkingCli, catalog: Path, bucket: str, tmp_path: Path
+) -> None:
+    stored = put_folder(catalog, f"{bucket}/catalog")
+    assert cli.run("duplicates", "--catalog", catalog).code == 0
+    command = ("duplicates", "--catalog", stored, "--json")
+    env = {"REELBEAM_CACHE": str(tmp_path / "cache")}
+    killed = cli.run(*command, env={**env, "REELBEAM_FAULT": "storage.before_rename:duplicates=kill"})
+    assert killed.code == -signal.SIGKILL
+    with pytest.raises(api.CatalogError, match="run `reelbeam duplicates` first"):
+        api.open_catalog(stored).duplicates()
+    done = cli.run(*command, env=env)
+    assert (done.code, done.json["copies"]) == (0, 3), done.err
+    assert api.open_catalog(stored).duplicates().to_pylist() == rows(catalog)
+    again = cli.run(*command, env=env)
+    assert again.code == 0, again.err
+    left = {file.path.removeprefix(f"{stored}/duplicates/") for file in storage.list_files(f"{stored}/duplicates")}
+    assert left == {"CURRENT.json", f"run={again.json['run_id']}/part-00000.parquet"}
+    assert cli.run("status", "--catalog", stored, "--json").json["duplicates"]["copies"] == 3
+    assert_whole(stored)
 
 
 def test_videos_that_the_index_lacks_are_counted(cli: ForkingCli, catalog: Path, tmp_path: Path) -> None:

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.duplicates.alignment import PAL, Line, Range, heaviest, lines_of, match_on, matches, ranges_of
+from models.duplicates.alignment import (
+    PAL,
+    Line,
+    Range,
+    dimensions_of,
+    effective_number,
+    heaviest,
+    lines_of,
+    match_on,
+    matches,
+    ranges_of,
+)
 from models.duplicates.candidates import CODE, NEIGHBOURS, Hasher, by_pair, hits_among
 from models.duplicates.fingerprints import MIN_GAP_S, Frames, Projection, thinned, unit
 from models.duplicates.groups import Copy, Video, groups_of, repeats_of, with_kinds
@@ -188,3 +199,47 @@ def test_the_order_of_what_was_found_makes_no_difference() -> None:
     videos = {name: video(name, 50) for name in "abcd"}
     found = [copy(one, other, (0, 20), (5, 25)) for one, other in combinations("abcd", 2)]
     assert with_kinds(found, videos) == with_kinds(found[::-1], videos)
+
+
+@given(st.lists(st.floats(0, 1e3), max_size=20))
+def test_the_effective_number_is_between_none_and_all(sizes: list[float]) -> None:
+    number = effective_number(np.array(sizes))
+    assert number == pytest.approx(effective_number(2 * np.array(sizes[::-1])))
+    assert (1 - 1e-9 if any(size > 1e-3 for size in sizes) else 0) <= number <= len(sizes) + 1e-9
+    assert effective_number(np.full(7, 0.3)) == pytest.approx(7)
+    assert effective_number(np.array([5.0, 0, 0])) == 1
+
+
+@pytest.mark.parametrize(("scenes", "expected"), [(2, False), (6, True)])
+def test_one_change_from_one_still_picture_to_another_makes_no_copy(scenes: int, expected: bool) -> None:
+    """A test card before black, in two videos that go on in ways of their own."""
+    rng = np.random.default_rng(4)
+    shared = np.repeat(rng.standard_normal((scenes, AXES)), 24 // scenes, axis=0)
+    made = []
+    for _ in range(2):
+        own = rng.standard_normal((14, AXES))
+        rows = np.concatenate([shared, own]) + 0.01 * rng.standard_normal((38, AXES))
+        made.append(Frames(np.arange(38.0), unit(rows).astype(np.float32)))
+    match = match_on(*made, Line(1.0, 0.0))
+    assert match is not None and (match.start_s, round(match.end_s)) == (0, 23)
+    assert match.agreement > 0.9 and match.contrast > 0.5
+    assert bool(matches(*made, [Line(1.0, 0.0)])) is expected
+
+
+def test_dimensions_are_those_of_the_principal_axes() -> None:
+    vectors = np.random.default_rng(2).standard_normal((30, AXES)) * np.geomspace(1, 0.01, AXES)
+    variances = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
+    assert dimensions_of(vectors) == pytest.approx(effective_number(variances))
+    assert dimensions_of(np.outer(np.arange(9.0), np.ones(AXES))) == pytest.approx(1)
+    assert dimensions_of(np.ones((9, AXES))) == 0
+
+
+def test_centred_fingerprints_of_a_cropped_copy_are_near_those_of_its_original() -> None:
+    shown = film(20, 8)
+    plain, cropped = (sampled(shown, 0, 20, noise=0.0, turned=turned) for turned in (False, True))
+    near = [(one.vectors * other.vectors).sum(axis=1).mean() for one, other in
+            ((plain, cropped), (plain.centred(), cropped.centred()))]  # fmt: skip
+    assert near[1] > 0.97 > 0.9 > near[0]
+    frames = Frames(np.arange(3.0), np.array([[0, 0], [0, 1], [1, 0]], np.float32))
+    assert not frames.centred().vectors[0].any() and frames.centred().vectors[1:].any(axis=1).all()
+    assert not Frames(np.arange(3.0), np.ones((3, 2), np.float32)).centred().vectors.any()

@@ -22,6 +22,7 @@ from tests.conftest import Reelbeam, run_command
 from tests.own_classes import write_labels
 from tests.tables import contents, leftovers, regions_of
 from transforms.catalog.dialogues import read_dialogues
+from transforms.catalog.duplicates import read_duplicates
 from transforms.catalog.runs import Catalog
 
 pytestmark = pytest.mark.cluster
@@ -326,6 +327,32 @@ def index_files(catalog: Path, index_id: str) -> dict[str, object]:
     assert {Path(name).suffix for name in files} >= {".parquet", ".faiss"}
     manifest = json.loads((folder / "manifest.json").read_text().replace(index_id, "ID"))
     return files | {"manifest": {**manifest, "created_at": ""}}
+
+
+def test_the_local_runs_duplicates(cluster: Cluster, tmp_path: Path, reelbeam: Reelbeam) -> None:
+    """Hashing, meeting and aligning on the workers: the local run's rows, with their scores."""
+    archive, theirs = tmp_path / "archive", tmp_path / "theirs"
+    archive.mkdir()
+    shown = [videos.picture(index) for index in range(20 * 25)]
+    for name, recipe, part in (
+        ("film.mp4", "mpeg4_mp4", shown),
+        ("again.avi", "mpeg4_avi", shown),
+        ("middle.mp4", "h264_bframes", shown[100:425]),
+        ("other.mp4", "mpeg4_mp4", [255 - one[::-1, ::-1] for one in reversed(shown)]),
+    ):
+        videos.encode(archive / name, videos.RECIPES[recipe], len(part) / 25, pictures=part)
+    for command in (("classify", "--archive", archive, "--model", "placeholder"), ("index",)):
+        done = reelbeam(*command, "--catalog", theirs)
+        assert done.code == 0, done.err
+    ours = Path(shutil.copytree(theirs, tmp_path / "ours"))
+    done = cluster.submit("duplicates", "--catalog", ours, "--json")
+    assert (done.code, done.json["copies"]) == (0, 3), done.err
+    expected = reelbeam("duplicates", "--catalog", theirs, "--json").json
+    for field in ("videos", "groups", "repeated", "spare_bytes"):
+        assert done.json[field] == expected[field], field
+    tables = [read_duplicates(Catalog(str(catalog))).to_pylist() for catalog in (ours, theirs)]
+    assert len(tables[0]) == 3 and tables[0] == tables[1]
+    assert leftovers(ours) == []
 
 
 def test_own_classes_learned_judged_and_given_on_the_cluster(

@@ -24,7 +24,7 @@ from pipelines.web.view import CatalogView
 from tests import videos
 from tests.command_line import ROOT, reelbeam_command
 from tests.conftest import Reelbeam, assert_whole
-from tests.object_stores import CountingProxy
+from tests.object_stores import CountingProxy, put_folder
 from tests.waiting import until
 from transforms import storage
 from transforms.catalog import lock
@@ -84,19 +84,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def put(folder: Path, target: str) -> str:
-    """Copies the files of a folder to the store; not the lock's guard, which only a disk needs."""
-    bucket, prefix = target.removeprefix("s3://").split("/", 1)
-    for path in folder.rglob("*"):
-        if path.is_file() and path.name != ".LOCK.guard":
-            boto3.client("s3").upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder)}")
-    return target
-
-
 @pytest.fixture
 def indexed(bucket: str, nights: tuple[Path, Path]) -> str:
     """A catalog of one night on the store, with an index."""
-    catalog = put(nights[0], f"{bucket}/catalog")
+    catalog = put_folder(nights[0], f"{bucket}/catalog")
     succeed("index", "--catalog", catalog)
     return catalog
 
@@ -134,7 +125,7 @@ def test_the_files_and_the_answers_are_those_of_a_disk(
     disk, store = str(tmp_path / "disk"), f"{bucket}/catalog"
     for night in (*nights, nights[1]):
         shutil.copytree(night, disk, dirs_exist_ok=True)
-        put(night, store)
+        put_folder(night, store)
         here, there = (
             json.loads(succeed("index", "--catalog", one, "--kind", kind, "--json")) for one in (disk, store)
         )
@@ -150,7 +141,7 @@ def test_the_commands_say_what_they_say_of_a_disk(
     bucket: str, archive: Path, nights: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """`search` in words, `status`, `evaluate retrieval`, `report` and the Python API."""
-    disk, store = str(shutil.copytree(nights[1], tmp_path / "disk")), put(nights[1], f"{bucket}/catalog")
+    disk, store = str(shutil.copytree(nights[1], tmp_path / "disk")), put_folder(nights[1], f"{bucket}/catalog")
     _, there = (json.loads(succeed("index", "--catalog", one, "--json")) for one in (disk, store))
     words = ("search", "a crane", "--json", "--text-weight", "0.2", "--catalog")
     assert succeed(*words, store) == succeed(*words, disk)
@@ -197,10 +188,10 @@ def test_a_build_killed_at_any_step_loses_nothing(
     """An undisturbed build is watched at every fault point; what a kill would leave there answers, and is finished."""
     catalog, index = f"{bucket}/catalog", f"{bucket}/catalog/index"
     command = ("index", "--catalog", catalog, "--kind", "ivfpq")
-    put(nights[0], catalog)
+    put_folder(nights[0], catalog)
     succeed(*command)
     before = frames_found(index)
-    put(nights[1], catalog)
+    put_folder(nights[1], catalog)
     states: list[tuple[str, dict[str, bytes]]] = []
     with monkeypatch.context() as watched:
 
@@ -240,7 +231,7 @@ def test_a_build_that_is_killed_is_done_again(
 ) -> None:
     """Really killed: while a shard is uploaded, and before CURRENT changes."""
     before = answers(indexed, archive)
-    put(nights[1], indexed)
+    put_folder(nights[1], indexed)
     killed = reelbeam("index", "--catalog", indexed, env={"REELBEAM_FAULT": f"storage.before_rename:index:{nth}=kill"})
     assert killed.code == -signal.SIGKILL, killed.err
     assert answers(indexed, archive) == before
@@ -254,7 +245,7 @@ def test_an_index_with_a_missing_upload_is_never_published(
     bucket: str, nights: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The building process reads back what was uploaded: bytes that changed on their way are noticed."""
-    catalog = put(nights[0], f"{bucket}/catalog")
+    catalog = put_folder(nights[0], f"{bucket}/catalog")
     real = storage.upload
 
     def truncated(source: Path, target: str, kind: str | None = None) -> None:
@@ -382,7 +373,7 @@ def test_the_page_of_a_catalog_on_a_store(indexed: str, view: CatalogView, night
     with TestClient(make_app(view, LOOPBACK, None), base_url="http://localhost") as client:
         old = view.snapshot()
         assert len(client.get("/api/v1/search", params={"q": "a crane"}).json()) == 2
-        put(nights[1], indexed)
+        put_folder(nights[1], indexed)
         succeed("index", "--catalog", indexed)
         succeed("proxies", "--catalog", indexed, "--height", "64")
         until(lambda: view.snapshot().index_id != old.index_id and view.snapshot().run_id != old.run_id)
@@ -406,7 +397,7 @@ def hits_of(catalog: str, words: str) -> list[dict]:
 
 
 def test_proxies_on_a_store_are_those_of_a_disk(bucket: str, nights: tuple[Path, Path], tmp_path: Path) -> None:
-    disk, store = str(shutil.copytree(nights[1], tmp_path / "disk")), put(nights[1], f"{bucket}/catalog")
+    disk, store = str(shutil.copytree(nights[1], tmp_path / "disk")), put_folder(nights[1], f"{bucket}/catalog")
     here, there = (
         json.loads(succeed("proxies", "--catalog", one, "--height", "64", "--json")) for one in (disk, store)
     )

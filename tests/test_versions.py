@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import reelbeam as api
+from models.heads import saved
 from models.visual import bundle as bundles
 from models.visual.bundle import ModelBundle, fingerprints_of_model
 from models.visual.engines.target import Device, Precision, Target
@@ -20,6 +21,7 @@ from pipelines.commands.main import cli
 from tests import videos
 from tests.conftest import Reelbeam, assert_whole
 from tests.forking_cli import ForkingCli
+from tests.own_classes import CLASSES, labels_of, make_archive
 from tests.tables import contents
 from transforms.catalog import schemas
 from transforms.catalog.reading.latest import latest_frames, latest_videos
@@ -330,3 +332,46 @@ def test_two_models_in_one_catalog(archive: Path, tmp_path: Path, reelbeam: Reel
     assert found.code == 1 and "indexes/" in found.out
     done = reelbeam("status", "--catalog", catalog, "--model", "resnet50")
     assert done.code == 1 and "holds no rows of the model resnet50; it holds those of placeholder (" in done.err
+
+
+def test_heads_are_trained_on_and_given_to_either_models_rows(tmp_path: Path, reelbeam: Reelbeam) -> None:
+    archive, catalog = make_archive(tmp_path / "own", clips=6, seconds=2), tmp_path / "catalog"
+    labels = labels_of(archive, tmp_path / "labels.csv", range(6))
+    for model in ("placeholder", "efficientnet_lite0"):
+        night = reelbeam("classify", "--archive", archive, "--catalog", catalog, "--model", model)
+        assert night.code == 0, night.err
+    train = ("train", "--catalog", catalog, "--labels", labels, "--head", "linear", "--epochs", "20", "--json")
+    backbones = {}
+    for name, asked in (("newest", ()), ("small", ("--model", "placeholder"))):
+        head = tmp_path / f"{name}.keras"
+        done = reelbeam(*train, "--output", head, *asked)
+        assert done.code == 0 and done.json["examples"] == 12, done.err
+        backbones[name] = saved.read(head).backbone.model
+    done = reelbeam(*train, "--output", tmp_path / "none.keras", "--model", "resnet50")
+    assert done.code == 1 and "holds no rows of the model resnet50; it holds those of" in done.err
+    assert not (tmp_path / "none.keras").exists()
+    assert backbones == {"newest": "efficientnet_lite0", "small": "placeholder"}
+
+    before = contents(catalog)
+    relabel = ("relabel", "--catalog", catalog, "--model", tmp_path / "small.keras", "--json")
+    refused = reelbeam(*relabel)
+    assert refused.code == 1 and "placeholder" in refused.err and refused.err.count("\n") == 1
+    assert contents(catalog) == before
+    done = reelbeam(*relabel, "--rows-of", "placeholder")
+    assert (done.code, done.json["ok"]) == (0, 12), done.err
+    videos_of = {
+        model: api.open_catalog(catalog, model=model).videos().to_pylist()
+        for model in ("small.keras", "placeholder", "efficientnet_lite0")
+    }
+    assert {len(rows) for rows in videos_of.values()} == {12}
+    classes = {model: {pair["label"] for row in rows for pair in row["labels"]} for model, rows in videos_of.items()}
+    assert classes["small.keras"] == set(CLASSES)
+    assert not classes["placeholder"] & set(CLASSES) and not classes["efficientnet_lite0"] & set(CLASSES)
+    embeddings = {model: {row["uri"]: row["embedding"] for row in rows} for model, rows in videos_of.items()}
+    assert embeddings["small.keras"] == embeddings["placeholder"], "labels are given to the rows of that model"
+    again = reelbeam(*relabel, "--rows-of", "placeholder")
+    assert (again.code, again.json["skipped"]) == (0, 12), again.err
+    relabel = ("relabel", "--catalog", catalog, "--model", tmp_path / "newest.keras", "--json")
+    other = reelbeam(*relabel, "--rows-of", "efficientnet_lite0")
+    assert (other.code, other.json["ok"]) == (0, 12), other.err
+    assert_whole(catalog)

@@ -8,9 +8,12 @@ the best matches near them, and judged on the stretch where the videos are more 
   another time has the same mean and other changes.
 - `Match.contrast`: by how much the videos agree better on the line than some seconds beside it. Still pictures, test
   cards and black agree everywhere, so they have none.
+- `Match.changes`: how much happens. A test card that gives way to black agrees and has contrast, by a single change.
+- `Match.dimensions`: how varied what happens is. Agreement in one direction may be chance.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -59,8 +62,20 @@ _GAP: Final = 6
 is treated in one way throughout; openings and credits that two videos share are more alike than what lies between.
 Frames within `_NOISE` of a perfect match end no stretch: encoding again costs some pictures that much."""
 
-SURE_FRAMES: Final = 14
+SURE_FRAMES: Final = 16
 """Shorter stretches have a lower score: on 10 frames, the same place at another time can change alike by chance."""
+
+_SHORTNESS: Final = 1.5
+"""Power of the share of `SURE_FRAMES` that a stretch has; the score is multiplied by it."""
+
+_PLAIN: Final = 5 / 3
+_MOST_VARIED: Final = 1.56
+"""A score is multiplied by the stretch's dimensions over `_PLAIN`, but at most by `_MOST_VARIED`. Two stretches that
+change to and fro along one direction agree by chance more easily than those that change in several."""
+
+MIN_CHANGES: Final = 1.5
+"""Changes of a stretch, at least. With one change, such as that of a test card to black, all stretches agree that have
+it, whatever the two pictures belong to. True copies had 1.9 and more on the clips of `tests.benchmarks.duplicates`."""
 
 _HOPELESS: Final = 0.3
 """Matches with less agreement than this before the line is sharpened are given up."""
@@ -112,6 +127,8 @@ class Match(NamedTuple):
         similarity: mean cosine of the frames' fingerprints.
         agreement: see the module; 1 for identical vectors.
         contrast: see the module, as a share of what could be between what is beside the line and a perfect match.
+        changes: how many changes from frame to frame the stretch has, weighted by their size; see `effective_number`.
+        dimensions: in how many directions it changes, by the variances along them; see `effective_number`.
     """
 
     line: Line
@@ -121,11 +138,15 @@ class Match(NamedTuple):
     similarity: float
     agreement: float
     contrast: float
+    changes: float
+    dimensions: float
 
     @property
     def score(self) -> float:
         """Agreement and contrast as one number, 0 to 1; a copy has at least `MIN_SCORE`."""
-        trust = min(1.0, self.frames / SURE_FRAMES)
+        if self.changes < MIN_CHANGES:
+            return 0.0
+        trust = min(1.0, self.frames / SURE_FRAMES) ** _SHORTNESS * min(_MOST_VARIED, self.dimensions / _PLAIN)
         return round(min(1.0, max(0.0, (self.agreement + self.contrast) / 2 * trust)), 4)
 
 
@@ -166,33 +187,67 @@ def lines_of(one_s: NDArray[np.float64], other_s: NDArray[np.float64]) -> Sugges
         one_s: time of each hit in the first video, float64 [n].
         other_s: the same in the other video.
     """
-    found = [item for slope in SLOPES for item in _voted(one_s, other_s, slope)]
-    found.sort(key=lambda item: (-item[0], SLOPES.index(item[2].slope), item[2].offset_s))
+    seconds = np.floor(one_s).astype(np.int64)
+    seconds -= seconds.min()
+    if np.count_nonzero(np.bincount(seconds)) < MIN_HITS:  # so are most pairs that meet at all
+        return Suggested((), 0.0)
+    votes = [_Votes.of(one_s, seconds, other_s, slope) for slope in SLOPES]
+    # Bins are in the order of their offsets.
+    ranked = sorted((-count, number, bin_) for number, of in enumerate(votes) for bin_, count in of.most())
     kept: list[tuple[float, Line]] = []
-    for _, middle_s, line in found:
+    for _, number, bin_ in ranked:
+        middle_s, line = votes[number].line(bin_)
         # Two lines are one if they say the same where their hits are.
-        middle = np.array([middle_s])
-        near = [abs(float((known.at(middle) - line.at(middle))[0])) < 2 for _, known in kept]
-        if not any(near) and len(kept) < MOST_LINES:
+        there_s = line.slope * middle_s + line.offset_s
+        if all(abs(known.slope * middle_s + known.offset_s - there_s) >= 2 for _, known in kept):
             kept.append((middle_s, line))
-    return Suggested(tuple(line for _, line in kept), found[0][0] if found else 0.0)
+        if len(kept) == MOST_LINES:
+            break
+    return Suggested(tuple(line for _, line in kept), float(-ranked[0][0]) if ranked else 0.0)
 
 
-def _voted(one_s: NDArray[np.float64], other_s: NDArray[np.float64], slope: float) -> list[tuple[float, float, Line]]:
-    """Returns votes, the median time of the hits and the line, for the best offsets of one slope."""
-    offsets = other_s - slope * one_s
-    bins = np.floor(offsets).astype(np.int64)
-    bins -= bins.min()
-    # A hit counts once for each second of the first video, so that a still scene does not outvote a moving one.
-    cells = np.unique(np.stack([bins, np.floor(one_s).astype(np.int64)]), axis=1)
-    votes = np.bincount(cells[0], minlength=int(bins.max()) + 1).astype(np.float64)
-    votes += np.r_[votes[1:], 0.0]
-    found = []
-    for place in np.argsort(-votes, kind="stable")[: 3 * MOST_LINES]:
-        if votes[place] >= MIN_HITS:
-            near = (bins == place) | (bins == place + 1)
-            found.append((votes[place], float(np.median(one_s[near])), Line(slope, float(np.median(offsets[near])))))
-    return found
+@dataclass(frozen=True)
+class _Votes:
+    """The votes of hits for lines of one slope, by bins of the lines' offsets that are a second wide.
+
+    Attributes:
+        slope: the slope.
+        one_s: time of each hit in the first video, sorted by offset, float64 [n].
+        offsets_s: the hits' offsets, ascending, float64 [n].
+        bins: the hits' bins, from 0, ascending, int64 [n].
+        counts: votes of each bin and the next one together, int64 [bins].
+    """
+
+    slope: float
+    one_s: NDArray[np.float64]
+    offsets_s: NDArray[np.float64]
+    bins: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, one_s: NDArray[np.float64], seconds: NDArray[np.int64], other_s: NDArray[np.float64], slope: float
+    ) -> "_Votes":
+        """Counts the votes of some hits, of which `seconds` tells those in one second of the first video."""
+        offsets_s = other_s - slope * one_s
+        order = np.argsort(offsets_s, kind="stable")
+        offsets_s = offsets_s[order]
+        bins = np.floor(offsets_s).astype(np.int64)
+        bins -= bins[0]
+        # A hit counts once for each second of the first video, so that a still scene does not outvote a moving one.
+        width = int(seconds.max()) + 1
+        counts = np.bincount(np.unique(bins * width + seconds[order]) // width)
+        return cls(slope, one_s[order], offsets_s, bins, counts + np.r_[counts[1:], 0])
+
+    def most(self) -> list[tuple[int, int]]:
+        """Returns the bins with the most votes, and these."""
+        bins = np.argsort(-self.counts, kind="stable")[: 3 * MOST_LINES]
+        return [(bin_, count) for bin_ in bins.tolist() if (count := int(self.counts[bin_])) >= MIN_HITS]
+
+    def line(self, bin_: int) -> tuple[float, Line]:
+        """Returns the median time of the hits of a bin and the next one, and their line."""
+        near = slice(*np.searchsorted(self.bins, [bin_, bin_ + 2]))
+        return float(np.median(self.one_s[near])), Line(self.slope, float(np.median(self.offsets_s[near])))
 
 
 def matches(one: Frames, other: Frames, lines: Sequence[Line], min_score: float = MIN_SCORE) -> list[Match]:
@@ -231,23 +286,30 @@ def _overlap(one: Match, other: Match) -> bool:
 
 def match_on(one: Frames, other: Frames, line: Line) -> Match | None:
     """Fits a line and judges the stretch on it; returns None if the videos share no stretch there."""
+    found = _along(one, other, line)
     for _ in range(4):
-        band = _band(one, other, line)
-        here = _stretch(band)
-        if here is None:
+        if found is None:
             return None
-        fitted = _fitted(band, here, line)
+        fitted = _fitted(*found, line)
         if fitted == line:
             break
         line = fitted
-    band = _band(one, other, line)
-    here = _stretch(band)
-    if here is None or _judged(one, band, here, line).agreement < _HOPELESS:
+        found = _along(one, other, line)
+    if found is None or _judged(one, *found, line).agreement < _HOPELESS:
         return None
-    line = _sharpened(one, other, band.places[here], line)
+    band, here = found
+    sharpened = _sharpened(one, other, band.places[here], line)
+    if sharpened != line:
+        line = sharpened
+        found = _along(one, other, line)
+    return None if found is None else _judged(one, *found, line)
+
+
+def _along(one: Frames, other: Frames, line: Line) -> tuple[_Band, slice] | None:
+    """Returns the cosines along a line, and the rows of the stretch on it; None if there is none."""
     band = _band(one, other, line)
     here = _stretch(band)
-    return None if here is None else _judged(one, band, here, line)
+    return None if here is None else (band, here)
 
 
 def _sharpened(one: Frames, other: Frames, places: NDArray[np.int64], line: Line) -> Line:
@@ -380,7 +442,33 @@ def _judged(one: Frames, band: _Band, here: slice, line: Line) -> Match:
         similarity,
         _agreement(vectors, band.aligned[here]),
         _contrast(band.cosines[here]),
+        effective_number(np.square(np.diff(vectors, axis=0)).sum(axis=1)),
+        dimensions_of(vectors),
     )
+
+
+def effective_number(sizes: NDArray[np.float64]) -> float:
+    """Returns how many of some sizes count: n for n equal ones, 1 for one that outweighs all others, 0 for none.
+
+    This is the participation ratio, the square of the sum over the sum of the squares (Bell and Dean 1970).
+
+    Args:
+        sizes: at least 0, float64 [n].
+    """
+    squares = float(np.square(sizes).sum())
+    return float(sizes.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
+def dimensions_of(vectors: NDArray[np.float64]) -> float:
+    """Returns the effective number of the variances along the principal axes; they are not needed for it.
+
+    Args:
+        vectors: float64 [n, K].
+    """
+    centred = vectors - vectors.mean(axis=0)
+    scatter = centred.T @ centred
+    squares = float(np.square(scatter).sum())
+    return float(np.trace(scatter)) ** 2 / squares if squares > 0 else 0.0
 
 
 def _agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

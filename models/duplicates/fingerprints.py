@@ -39,6 +39,13 @@ class Frames(NamedTuple):
     times_s: NDArray[np.float64]
     vectors: NDArray[np.float32]
 
+    def centred(self) -> "Frames":
+        """Returns the frames with fingerprints about their mean. A crop or black bars move the mean most of all."""
+        vectors = self.vectors.astype(np.float64)
+        there = vectors.any(axis=1)
+        vectors[there] -= vectors[there].sum(axis=0) / max(1, there.sum())
+        return Frames(self.times_s, unit(vectors).astype(np.float32))
+
 
 @dataclass(frozen=True)
 class Projection:

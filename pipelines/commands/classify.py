@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.cores import cores_of_process
 from pipelines.commands.beam_command import PASSED_ON, job_options, ready
 from pipelines.commands.decoder_options import decoder_options
 from pipelines.commands.ending_options import ending_of, ending_options

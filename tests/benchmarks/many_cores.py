@@ -32,8 +32,9 @@ from pipelines.jobs.classify.request import NightRequest
 from tests import sleeping_decoders
 from tests.sleeping_decoders import FRAME_S, LOG
 from transforms import worker
-from transforms.catalog.chunks import ChunkExtractor, ExtractSettings
-from transforms.catalog.runs import Catalog, RunConfig
+from transforms.catalog.records import RunConfig
+from transforms.catalog.rows.chunks import ChunkExtractor, ExtractSettings
+from transforms.catalog.runs import Catalog
 from transforms.decoder.pool import CHILD_TASKS, DecoderPool, ready_forkserver
 from transforms.decoder.processes import ChildPlan, ChildProcesses
 from transforms.decoder.settings import DecoderSettings
