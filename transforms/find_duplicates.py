@@ -178,17 +178,20 @@ class _HashFrames(_WithArchive):
         self._hasher = Hasher.of(self._settings.projection.axes.shape[1], self._settings.frames)
 
     def process(self, block: tuple[int, int]) -> Iterator[tuple[tuple[int, int], bytes]]:
-        hashed = [self._codes(video) for video in range(*block)]
-        for table, codes in enumerate(np.concatenate(hashed, axis=1)):
+        videos = range(*block)
+        frames = [self._archive.frames(video) for video in videos]
+        plain = self._codes(videos, frames)
+        # A video without movement has nothing about its mean, and so fewer hashes there.
+        centred = self._codes(videos, [one.centred() for one in frames])
+        for table, codes in enumerate([*plain, *centred]):
             part = codes["code"] % self._settings.parts
             for number in np.unique(part).tolist():
                 yield (table, number), codes[part == number].tobytes()
 
-    def _codes(self, video: int) -> NDArray[np.void]:
-        """Hashes a video's frames as they are, and about their mean; a table for each, `CODE` [2 * TABLES, n]."""
-        frames = self._archive.frames(video)
-        plain, centred = (self._hasher.codes(one, video) for one in (frames, frames.centred()))
-        return np.concatenate([plain, centred])
+    def _codes(self, videos: Iterable[int], frames: Iterable[Frames]) -> NDArray[np.void]:
+        """Hashes the frames of some videos in every table, `CODE` [TABLES, n]."""
+        hashed = [self._hasher.codes(one, video) for video, one in zip(videos, frames, strict=True)]
+        return np.concatenate(hashed, axis=1)
 
 
 def packed_hits(packed: Iterable[bytes], parts: int) -> Iterator[tuple[int, bytes]]:
