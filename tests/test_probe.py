@@ -13,7 +13,7 @@ from tests.conftest import Reelbeam
 from tests.tables import contents
 from tests.videos import Recipe
 from transforms import storage
-from transforms.video import bounds
+from transforms.video import bounds, object_reader
 from transforms.video.bounds import Bounds
 from transforms.video.decode import DecodeReport, sample
 from transforms.video.failures import VideoError
@@ -129,7 +129,8 @@ def test_a_store_that_stops_answering_makes_a_video_unreadable(
                 raise ConnectionResetError("the store has hung up")
             return super().read(min(size or 0, len(data) // 20) if self.tell() else size)
 
-    monkeypatch.setattr(storage, "size_bytes", lambda path: len(data))
+    object_reader.forget()
+    monkeypatch.setattr(storage, "listed", lambda path: storage.File(path, len(data), 0.0))
     monkeypatch.setattr(storage, "open_read", lambda path: Broken(data))
     with pytest.raises(VideoError, match="the store has hung up") as met:
         probe("s3://bucket/a.mkv", Fraction(2))

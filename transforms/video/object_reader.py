@@ -92,7 +92,10 @@ class _Object:
     def read(self, block: int) -> bytes:
         self._file.seek(block * BLOCK_BYTES)
         self.next_block = block + 1
-        return self._file.read(BLOCK_BYTES)
+        data = b""
+        while len(data) < BLOCK_BYTES and (part := self._file.read(BLOCK_BYTES - len(data))):
+            data += part
+        return data
 
     def close(self) -> None:
         self._file.close()
