@@ -11,7 +11,9 @@ from models.visual.clip_spec import ClipSpec, exact_text
 from models.visual.errors import ModelError
 from transforms.video.clip_windows import ClipAssembler, ClipClock, count_clips
 from transforms.video.packets import PacketTable, Window, choose, rows_of
+from transforms.video.probe import VideoInfo
 from transforms.video.sampling import Sampling, SamplingError
+from transforms.video.segments import window_of as part_of
 
 Clips = list[list[int]]
 
@@ -119,3 +121,29 @@ def test_numbers_are_exact_and_in_range() -> None:
     for text in ("clips:1@8fps/2s", "clips:8@8fps", "clips:8@0fps/2s"):
         with pytest.raises(SamplingError, match="cannot understand"):
             Sampling.parse(text)
+
+
+def test_a_part_of_a_video_owns_the_clips_of_its_ticks() -> None:
+    base = Fraction(1, 90)
+    details = VideoInfo("mov", "h264", 64, 64, Fraction(30), Fraction(60), True, base, 0, "seekable", None, ())
+    window = part_of(details, Sampling.parse("clips:4@3fps/2s"), Fraction(2), Fraction(6))
+    assert window.ticks == range(1, 3)
+    assert window.clips == ClipClock(4, Fraction(180), Fraction(30))
+    assert part_of(details, Sampling.parse("1fps"), Fraction(2), Fraction(6)).clips is None
+
+
+def test_a_window_owns_no_frame_between_those_that_its_clips_want() -> None:
+    window = window_of(Sampling.parse("clips:2@10fps/1s"), Fraction(1, 100), 0, 2)
+    owned = [t for previous, t in pairwise([-1, *range(130)]) if window.owns(0, False, None if t == 0 else previous, t)]
+    assert owned == [0, 10, 100, 110]
+
+
+def test_a_window_is_past_with_the_last_frame_of_its_last_clip() -> None:
+    window = window_of(Sampling.parse("clips:2@10fps/1s"), Fraction(1, 100), 0, 2)
+    assert [window.is_past(t) for t in (0, 100, 109, 110, 111)] == [False, False, False, True, True]
+    assert not window_of(Sampling.parse("clips:2@10fps/1s"), Fraction(1, 100), 0, None).is_past(10_000)
+
+
+@pytest.mark.parametrize(("duration_s", "clips"), [(10, 5), (11, 6), (Fraction(1, 10), 1)])
+def test_as_many_clips_are_expected_as_begin(duration_s: Fraction, clips: int) -> None:
+    assert Sampling.parse("clips:4@3fps/2s").expected_samples(Fraction(duration_s), Fraction(25)) == clips

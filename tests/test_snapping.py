@@ -119,6 +119,7 @@ def test_text_is_read_exactly(text: str, said: str) -> None:
     ("text", "why"),
     [
         ("1fps~", "cannot understand the tolerance ''"),
+        ("1fps~0.5s~0.2s", "cannot understand the tolerance '0.5s~0.2s'"),
         ("1fps~0s", "cannot understand the tolerance '0s'"),
         ("1fps~0.5", "cannot understand the tolerance '0.5'"),
         ("1fps~1/0s", "cannot understand the tolerance '1/0s'"),
