@@ -67,6 +67,8 @@ def require_linear(bundle: ModelBundle) -> None:
     name = bundle.spec.name
     if bundle.engine != "litert":
         raise ModelError(f"{name} was prepared for TensorFlow, and feature maps are made with LiteRT on a CPU")
+    if bundle.precision == "int8":
+        raise ModelError(f"{name} was prepared in int8, which has no feature map; use precision float32")
     if bundle.reach_frames:
         raise ModelError(f"{name} scores a frame by the frames around it, so its labels have no place in one picture")
     if bundle.classifier() is None:

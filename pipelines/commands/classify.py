@@ -202,7 +202,7 @@ class HintType(click.ParamType):
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
     default="auto",
     show_default=True,
     help="Number format of the model's arithmetic.",
