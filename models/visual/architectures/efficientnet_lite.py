@@ -31,8 +31,8 @@ EMBEDDING_SIZE: Final = 1280
 
 FIRST_INT8_BLOCK: Final = 2
 """Number of the first block that int8 computes in 8 bits. The stem and the blocks before stay float: two thirds of the
-embedding's error came from block 0, whose depthwise kernels subtract nearly equal numbers with weights of up to 18, so
-that 8 bits lose the difference. Block 1 came next. Pooling and the last layer stay float too.
+embedding's error came from block 0, whose depthwise kernels subtract nearly equal numbers with weights of up to 18;
+weights rounded to 8 bits lose the difference. Block 1 came next. Pooling and the last layer stay float too.
 """
 
 State = dict[str, NDArray[Any]]
