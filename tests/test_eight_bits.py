@@ -7,6 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from models.heads import saved
+from models.heads.architectures import Architecture, build, finished
+from models.heads.out_of_distribution import Statistics as OfFeatures
+from models.visual import registry
 from models.visual.architectures.efficientnet_lite import (
     FIRST_INT8_BLOCK,
     _block_ranges,
@@ -15,6 +19,7 @@ from models.visual.architectures.efficientnet_lite import (
     weights_file,
 )
 from models.visual.architectures.eight_bits import DEVIATIONS, Statistics
+from models.visual.backbone import Backbone, fingerprint_of_key
 from models.visual.bundle import ModelBundle, fingerprints_of_model, prepare
 from models.visual.engines.opening import open_engine
 from models.visual.errors import ModelError
@@ -122,3 +127,17 @@ def test_int8_on_a_gpu_says_so(tmp_path: Path) -> None:
 def test_regions_need_float32(bundle: ModelBundle) -> None:
     with pytest.raises(ModelError, match="prepared in int8, which has no feature map; use precision float32"):
         add_feature_map(bundle, NAME)
+
+
+@pytest.mark.slow
+def test_a_head_on_efficientnet_has_int8_too(bundle: ModelBundle, tmp_path: Path) -> None:
+    mean = np.zeros(bundle.spec.embedding_size, np.float32)
+    learner = build(Architecture("linear"), 2, OfFeatures(mean, 1.0, 1.0), seed=3)
+    backbone = Backbone(NAME, None, fingerprint_of_key(registry.find(NAME).key))
+    about = saved.SavedHead(kind="linear", labels=("a", "b"), thresholds=(0.3, 0.4), backbone=backbone)
+    path = tmp_path / "head.keras"
+    saved.save(finished(learner, Architecture("linear"), None), about, path)
+    head, images = prepare(str(path), precision="int8", device="cpu", cache_dir=tmp_path), pictures(2)
+    found = open_engine(head).infer(images)
+    assert head.precision == "int8" and found.scores.shape == (2, 2)
+    assert np.allclose(found.embeddings, open_engine(bundle).infer(images).embeddings, rtol=0, atol=1e-4)
