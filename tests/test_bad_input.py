@@ -105,6 +105,13 @@ ONE_LINE = {
     "a sampling that is none": (("--archive", "CLIPS", "--sample", "often"), 2, "1fps"),
     "a tolerance that is none": (("--archive", "CLIPS", "--snap", "near"), 2, "use for example 0.5s"),
     "a tolerance without a rate": (("--archive", "CLIPS", "--sample", "keyframes", "--snap", "1s"), 2, "needs a rate"),
+    "a bound that is none": (("--archive", "CLIPS", "--reuse-below", "near"), 2, "use a number such as 1"),
+    "a bound with keyframes": (
+        ("--archive", "CLIPS", "--sample", "keyframes", "--reuse-below", "1"),
+        2,
+        "a plain rate",
+    ),
+    "a precision that the model lacks": (("--archive", "CLIPS", "--precision", "int8", *QUICK), 1, "has no int8"),
     "no archive at all": ((), 2, "--archive"),
 }
 

@@ -49,7 +49,7 @@ def rows(path: Path, text: str, segment_s: str) -> tuple[Rows, list[DecodeReport
         assembler: ClipAssembler[tuple[int, str]] = ClipAssembler(window.clips)
         before = len(found)
         for one in sample(str(path), info, window, report):
-            found += assembler.add(one.t, one.begins, (one.t, digest(one.frame)))
+            found += assembler.add(one.t, one.tick, (one.t, digest(one.frame)))
         found += assembler.finish()
         assert report.sequential or report.samples_expected == len(found) - before
         reports.append(report)

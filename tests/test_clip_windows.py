@@ -71,7 +71,7 @@ def by_packets(times: list[int], window: Window) -> tuple[Clips, int]:
     assembler: ClipAssembler[int] = ClipAssembler(window.clips)
     found: Clips = []
     for t in (times[i] for i in wanted):
-        found += assembler.add(t, rows.begins.get(t), t)
+        found += assembler.add(t, rows.ticks.get(t), t)
     return found + list(assembler.finish()), rows.count
 
 

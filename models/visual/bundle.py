@@ -9,8 +9,8 @@ backbone.npz      kernel, bias and labels of the backbone's own last layer, if t
 feature_map.tflite  model.tflite with the last feature map as a third output, if regions were asked for
 joint/            the whole preset of a joint model, whose text tower reads the words of a search
 
-Precision here means that of the arithmetic (float32, bfloat16, float16). The precision of a class, the share of its
-predictions that are correct, only occurs in `models.heads`.
+Precision here means that of the arithmetic (float32, bfloat16, float16, int8). The precision of a class, the share of
+its predictions that are correct, only occurs in `models.heads`.
 """
 
 import hashlib

@@ -26,6 +26,9 @@ usual.
 TOLERANCE_FLOAT16 = 2e-2
 """The same if LiteRT's weights are rounded to float16, which has 11 bits."""
 
+COSINE_INT8 = 0.95
+"""Least cosine between the engines in int8, where TensorFlow rounds the same activations but keeps float weights."""
+
 
 class Exported(NamedTuple):
     """The result of an export.
@@ -43,7 +46,8 @@ def export(model: LoadedModel, target: Target, folder: Path) -> Exported:
     """Write ``graph.pb`` and, for a CPU and if the graph converts, ``model.tflite``.
 
     On a GPU float16 and bfloat16 mean mixed precision. On a CPU bfloat16 means mixed precision in TensorFlow; float16
-    means that LiteRT stores the weights as float16 and computes in float32.
+    means that LiteRT stores the weights as float16 and computes in float32, and int8 that LiteRT computes most layers
+    in 8 bits (see `LoadedModel.in_int8`).
 
     Args:
         model: The model.
@@ -55,14 +59,26 @@ def export(model: LoadedModel, target: Target, folder: Path) -> Exported:
     """
     import tensorflow as tf
 
+    if target.precision == "int8":
+        model = _in_int8(model, target)
     graph = _frozen(model, batch=None).graph.as_graph_def()
-    mixed = target.precision != "float32" and target != Target("cpu", "float16")
+    mixed = target.precision not in ("float32", "int8") and target != Target("cpu", "float16")
     if mixed:
         graph = to_mixed_precision(graph, tf.dtypes.as_dtype(target.precision), frozenset({EMBEDDING, SCORES}))
     (folder / "graph.pb").write_bytes(graph.SerializeToString())
     if mixed or target.device == "gpu":
         return Exported("tensorflow")
     return _export_litert(model, target, folder)
+
+
+def _in_int8(model: LoadedModel, target: Target) -> LoadedModel:
+    if target.device != "cpu":
+        raise ModelError("int8 runs on a CPU only; use precision float32 or float16 on a GPU")
+    if model.in_int8 is None:
+        raise ModelError(
+            f"{model.spec.name} has no int8: only EfficientNet-Lite and heads on it have; use precision float32"
+        )
+    return model._replace(function=model.in_int8())
 
 
 def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported:
@@ -75,7 +91,7 @@ def _export_litert(model: LoadedModel, target: Target, folder: Path) -> Exported
         results = _run_litert(blob, given := _input(model))
     except Exception as error:  # the converter and the interpreter raise many types
         return _tensorflow_instead(model, target, f"does not convert ({first_line(error)})")
-    if not all(map(agree, results, frozen(tf.constant(given)), [tolerance_of(target.precision)] * 2)):
+    if not all(map(agree_at, results, frozen(tf.constant(given)), [target.precision] * 2)):
         return _tensorflow_instead(model, target, "gives other numbers")
     (folder / "model.tflite").write_bytes(blob)
     return Exported("litert")
@@ -89,13 +105,16 @@ def convert(frozen: Any, precision: str) -> bytes:
     if precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # the graph holds the ranges
     blob: bytes = converter.convert()
     return blob
 
 
 def _tensorflow_instead(model: LoadedModel, target: Target, why: str) -> Exported:
-    if target.precision == "float16":
-        raise ModelError(f"{model.spec.name} {why} in LiteRT, which float16 on a CPU needs; use precision float32")
+    if target.precision != "float32":
+        needs = f"which {target.precision} on a CPU needs"
+        raise ModelError(f"{model.spec.name} {why} in LiteRT, {needs}; use precision float32")
     return Exported("tensorflow", f"{model.spec.name} {why} in LiteRT, so TensorFlow runs it, which is slower")
 
 
@@ -109,9 +128,12 @@ def _run_litert(blob: bytes, given: NDArray[np.float32]) -> list[NDArray[np.floa
     return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
 
 
-def tolerance_of(precision: str) -> float:
-    """Return how far LiteRT's numbers may be from TensorFlow's in float32, relative to the largest number."""
-    return TOLERANCE_FLOAT16 if precision == "float16" else TOLERANCE
+def agree_at(result: NDArray[np.float32], wanted: Any, precision: str) -> bool:
+    """Tell whether LiteRT's numbers in a precision are near TensorFlow's: in int8 by their cosine."""
+    if precision == "int8":
+        numbers = np.asarray(wanted)
+        return bool((result * numbers).sum() >= COSINE_INT8 * np.linalg.norm(result) * np.linalg.norm(numbers) > 0)
+    return agree(result, wanted, TOLERANCE_FLOAT16 if precision == "float16" else TOLERANCE)
 
 
 def agree(result: NDArray[np.float32], wanted: Any, tolerance: float) -> bool:

@@ -15,7 +15,7 @@ from models.atomic_file import atomic_path
 from models.visual import registry
 from models.visual.bundle import FEATURE_MAP, ModelBundle
 from models.visual.errors import ModelError, first_line
-from models.visual.export import EMBEDDING, SCORES, agree, convert, freeze, tolerance_of
+from models.visual.export import EMBEDDING, SCORES, agree, agree_at, convert, freeze
 from models.visual.loaded import LoadedModel
 from models.visual.spec import Preprocessing
 
@@ -67,6 +67,8 @@ def require_linear(bundle: ModelBundle) -> None:
         ModelError: They cannot.
     """
     name = bundle.spec.name
+    if bundle.precision == "int8":
+        raise ModelError(f"{name} was prepared in int8, which has no feature map; use precision float32")
     if bundle.reach_frames:
         raise ModelError(f"{name} scores a frame by the frames around it, so its labels have no place in one picture")
     if bundle.classifier() is None:
@@ -98,7 +100,7 @@ def _same_features(
 
     with tf.device("/CPU:0"):
         wanted = frozen(tf.constant(picture))
-    return all(map(agree, found, wanted, [tolerance_of(bundle.precision)] * len(found)))
+    return all(map(agree_at, found, wanted, [bundle.precision] * len(found)))
 
 
 def _pictures(p: Preprocessing) -> Sequence[NDArray[np.float32]]:

@@ -48,6 +48,8 @@ class LoadedModel(NamedTuple):
             scores a picture as if it were a whole video.
         with_map: The same as `function`, with a third tensor: the last feature map [n, rows, columns, D], whose
             mean over rows and columns is the embedding. None if the embedding is no such mean.
+        in_int8: Makes the same as `function` with activations rounded to 8 bits (see `architectures.eight_bits`), of
+            which LiteRT's converter makes arithmetic in int8. None if this was not measured for the model.
     """
 
     spec: VisualSpec
@@ -55,3 +57,4 @@ class LoadedModel(NamedTuple):
     classifier: Classifier | None
     head: SequenceHead | None = None
     with_map: Callable[[Any], tuple[Any, Any, Any]] | None = None
+    in_int8: Callable[[], Callable[[Any], tuple[Any, Any]]] | None = None

@@ -147,6 +147,12 @@ class HintType(click.ParamType):
     metavar="SECONDS",
     help="Take a keyframe that is at most so far from a sample's time, such as 0.5s, and decode less.",
 )
+@click.option(
+    "--reuse-below",
+    default=None,
+    metavar="BOUND",
+    help="Reuse the features of an earlier frame that differs less, in levels of 0 to 255 on average, such as 1.",
+)
 @task_option("Choose the options for a task: for actions --sample 8fps, or the sampling that the head learned from.")
 @click.option("--top-labels", type=click.IntRange(1), default=10, show_default=True, help="Labels kept for each frame.")
 @label_options
@@ -197,7 +203,7 @@ class HintType(click.ParamType):
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
     default="auto",
     show_default=True,
     help="Number format of the model's arithmetic.",
@@ -289,6 +295,7 @@ def command(context: click.Context, **chosen: Any) -> None:
         with cannot_run():
             chosen["sampling"] = sampling_of_task(chosen)
     chosen["sampling"] = _snapped(chosen["sampling"], chosen.pop("snap"))
+    chosen["sampling"] = _reusing(chosen["sampling"], chosen.pop("reuse_below"))
     chosen["ending"] = ending_of(chosen, context.args)
     if chosen["dry_run"]:
         with cannot_run():
@@ -305,6 +312,23 @@ def _snapped(sampling: Sampling, tolerance: str | None) -> Sampling:
         return sampling if tolerance is None else sampling.snapped(tolerance)
     except SamplingError as error:
         raise click.BadParameter(str(error), param_hint="--snap") from error
+
+
+def _reusing(sampling: Sampling, bound: str | None) -> Sampling:
+    try:
+        return sampling if bound is None else sampling.reusing(bound)
+    except SamplingError as error:
+        raise click.BadParameter(str(error), param_hint="--reuse-below") from error
+
+
+def _require_children_that_infer(sampling: Sampling, bundle: "ModelBundle", regions: str) -> None:
+    """Checks that features can be reused: decoder children decide it, and only those that run the model can."""
+    if not sampling.reuse_below:
+        return
+    if bundle.engine != "litert":
+        raise click.UsageError(f"--reuse-below works on a CPU with LiteRT, and {bundle.spec.name} runs in TensorFlow")
+    if regions:
+        raise click.UsageError("--reuse-below and --regions exclude each other: regions are found in each frame")
 
 
 def _request(chosen: dict[str, Any], fingerprints: "Fingerprints", embedding_size: int, hedging: "Hedging") -> Any:
@@ -365,8 +389,9 @@ def _take_clips(chosen: dict[str, Any], clip: "ClipSpec | None") -> None:
         return
     if click.get_current_context().get_parameter_source("sampling") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError(f"{chosen['model']} looks at {clip}: leave out --sample")
-    if chosen["sampling"].snap_s:
-        raise click.UsageError(f"{chosen['model']} looks at {clip}: leave out --snap")
+    for option, given in (("--snap", chosen["sampling"].snap_s), ("--reuse-below", chosen["sampling"].reuse_below)):
+        if given:
+            raise click.UsageError(f"{chosen['model']} looks at {clip}: leave out {option}")
     chosen["sampling"] = Sampling.of_clips(clip)
 
 
@@ -388,6 +413,7 @@ def _run(chosen: dict[str, Any], beam_arguments: list[str], monitoring: Monitori
         log(logging.WARNING, bundle.note)
     hedging = read_hedging(bundle, head or chosen["model"], chosen["label_accuracy"], chosen["hierarchy"])
     _take_clips(chosen, bundle.spec.clip)
+    _require_children_that_infer(chosen["sampling"], bundle, chosen["regions"])
     request = _request(chosen, bundle.fingerprints, bundle.spec.embedding_size, hedging)
     if chosen["regions"]:
         request = _with_regions(request, chosen, bundle, head)

@@ -33,6 +33,7 @@ from transforms.video.decode import DecodeReport, Sample, sample
 from transforms.video.failures import REASONS, Failure, VideoError
 from transforms.video.pixels import Orientation, Painter
 from transforms.video.probe import VideoInfo, probe
+from transforms.video.reuse import Reuser
 from transforms.video.sampling import Sampling
 from transforms.video.segments import Segment
 from transforms.video.source import NO_MEMORY
@@ -325,7 +326,7 @@ class _Collector:
         """
         if not self._count:
             self.rotation = Orientation.of(one.frame).degrees
-        is_row = self._assembler is None or one.begins is not None
+        is_row = self._assembler is None or one.tick is not None
         self._count += is_row
         bounds.in_force().check_frames("decode", self._count)
         bounds.in_force().check_picture("decode", one.frame.width, one.frame.height)
@@ -335,7 +336,7 @@ class _Collector:
         if self._assembler is None:
             self._keep(row, picture, one)
         else:
-            self._keep_clips(self._assembler.add(one.t, one.begins, (row, picture)))
+            self._keep_clips(self._assembler.add(one.t, one.tick, (row, picture)))
         fault_point("decoder.after_picture")
 
     def finish(self) -> None:
@@ -378,17 +379,23 @@ class _Keeper:
 
 
 class _Inferring(_Keeper):
-    """Runs the model on each input."""
+    """Runs the model on each input, or takes the features of an earlier frame (see `transforms.video.reuse`)."""
 
     def __init__(self, state: _State) -> None:
         super().__init__()
         self.state = state
         self._rows: list[FrameFeatures] = []
+        self._reuser: Reuser[FrameFeatures] = Reuser(state.settings.sampling.reuse_below)
 
     def keep(self, given: NDArray[np.uint8], one: Sample | None) -> None:
         assert self.state.engine is not None
         began = time.perf_counter()
-        self._rows.append(top(self.state.engine.infer(given[np.newaxis]), self.state.settings.top_labels))
+        tick = one.tick if one is not None else None
+        row = self._reuser.find(tick, given)
+        if row is None:
+            row = top(self.state.engine.infer(given[np.newaxis]), self.state.settings.top_labels)
+            self._reuser.note(tick, given, row)
+        self._rows.append(row)
         self.infer_msec += (time.perf_counter() - began) * 1000
 
     def features(self) -> FrameFeatures:

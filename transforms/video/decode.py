@@ -51,7 +51,8 @@ class Sample:
         pixel_aspect: width over height of one pixel; None for square pixels.
         is_field: whether `frame` is a single field of a picture that is twice as high.
         t: presentation time in time-base units after the video's first frame.
-        begins: number of the clip that begins with it; None if none does, or if samples are single frames.
+        tick: the tick whose sample it is, if the window numbers samples (see `Window.numbers_samples`): the clip that
+            begins with it has the same number. None if it only belongs to a clip that began earlier.
     """
 
     pts: int
@@ -60,7 +61,7 @@ class Sample:
     pixel_aspect: Fraction | None
     is_field: bool = False
     t: int = 0
-    begins: int | None = None
+    tick: int | None = None
 
 
 @dataclass
@@ -252,7 +253,7 @@ def _samples(
             report.samples_expected = (report.samples_expected or 1) - 1
             continue
         t = (frame.pts or 0) - first_pts
-        yield _sample_of(frame, t, first_pts, source, rows.begins.get(t))
+        yield _sample_of(frame, t, first_pts, source, rows.ticks.get(t))
 
 
 def _decode_stretches(
@@ -326,9 +327,9 @@ def sample_in_order(
         damage, pauses = Damage(), _Pauses(source)
         samples = 0
         for t, previous, frame in window.choose(_placed(source, start_t, window, timeline, report, damage, pauses)):
-            begins = None if window.clips is None else window.tick_of(previous, t)
-            samples += window.clips is None or begins is not None
-            yield _sample_of(frame, t, timeline.first_pts, source, begins)
+            tick = window.tick_of(previous, t) if window.numbers_samples else None
+            samples += window.clips is None or tick is not None
+            yield _sample_of(frame, t, timeline.first_pts, source, tick)
         report.take(damage)
         report.note_holes(_merged([*damage.holes, *pauses.holes]), source, window)
         report.note_lost_bytes(damage, samples)
@@ -537,6 +538,6 @@ class _Timeline:
         return max(1, round(1 / (rate * self.info.time_base)))
 
 
-def _sample_of(frame: VideoFrame, t: int, first_pts: int, source: Source, begins: int | None) -> Sample:
+def _sample_of(frame: VideoFrame, t: int, first_pts: int, source: Source, tick: int | None) -> Sample:
     is_field = frame.interlaced_frame and source.stream.codec_context.name in FIELD_CODECS
-    return Sample(t + first_pts, float(t * source.time_base), frame, source.pixel_aspect, is_field, t, begins)
+    return Sample(t + first_pts, float(t * source.time_base), frame, source.pixel_aspect, is_field, t, tick)

@@ -67,6 +67,11 @@ class Window:
         return bool(self.sampling.snap_s)
 
     @property
+    def numbers_samples(self) -> bool:
+        """Whether samples must know their ticks: to begin clips, or to reuse features within groups of ticks."""
+        return self.clips is not None or bool(self.sampling.reuse_below)
+
+    @property
     def is_empty(self) -> bool:
         """Whether the window contains no tick."""
         return self.clock is not None and self.end_tick is not None and self.end_tick <= self.first_tick
@@ -303,21 +308,22 @@ class Rows:
 
     Attributes:
         count: number of rows.
-        begins: number of the clip that begins with the frame at that time; empty for a sampling of single frames.
+        ticks: the tick whose sample the frame at that time is, if it is one; empty unless `Window.numbers_samples`.
     """
 
     count: int
-    begins: dict[int, int]
+    ticks: dict[int, int]
 
 
 def rows_of(table: PacketTable, window: Window, wanted: Sequence[int]) -> Rows:
     """Returns which rows the wanted packets of a window give: one each, or one for each clip that exists."""
-    if window.clips is None or not wanted:
+    if not window.numbers_samples or not wanted:
         return Rows(len(wanted), {})
     times = [t for t, _ in _shown(table)]
-    ticks = {t: window.tick_of(before, t) for before, t in zip([None, *times], times, strict=False)}
-    begins = {t: tick for t, tick in ticks.items() if tick is not None}
-    return Rows(count_clips(window.clips, begins.values(), times[-1]), begins)
+    owners = ((t, window.tick_of(before, t)) for before, t in zip([None, *times], times, strict=False))
+    ticks = {t: tick for t, tick in owners if tick is not None}
+    count = len(wanted) if window.clips is None else count_clips(window.clips, ticks.values(), times[-1])
+    return Rows(count, ticks)
 
 
 def plan(table: PacketTable, wanted: Sequence[int]) -> list[Stretch]:

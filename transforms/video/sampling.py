@@ -37,12 +37,15 @@ class Sampling:
             ``clips``.
         clip: what a clip holds, for ``clips``; otherwise None.
         snap_s: how far from its tick a keyframe may be to be taken for it, in seconds; 0 for none. Only with ``rate``.
+        reuse_below: bound below which a frame takes the features of an earlier one (see `reuse`); 0 if each frame has
+            its own. Only with ``rate``, and without `snap_s`.
     """
 
     kind: Kind
     value: Fraction
     clip: ClipSpec | None = None
     snap_s: Fraction = Fraction(0)
+    reuse_below: Fraction = Fraction(0)
 
     @classmethod
     def of_clips(cls, clip: ClipSpec) -> "Sampling":
@@ -54,14 +57,17 @@ class Sampling:
         """Reads the text form of a sampling.
 
         Args:
-            text: ``<rate>fps``, ``<rate>fps~<tolerance>s``, ``keyframes``, ``every:<n>``, ``count:<n>`` or
-                ``clips:<n>@<rate>fps/<stride>s``.
+            text: ``<rate>fps``, ``<rate>fps~<tolerance>s``, ``<rate>fps+reuse:<bound>``, ``keyframes``, ``every:<n>``,
+                ``count:<n>`` or ``clips:<n>@<rate>fps/<stride>s``.
 
         Raises:
-            SamplingError: the text has none of these forms, its number is not positive, or `snapped` refuses the
-                tolerance.
+            SamplingError: the text has none of these forms, its number is not positive, or `snapped` or `reusing`
+                refuses.
         """
         text = text.strip().lower()
+        plain, plus, bound = text.partition("+reuse:")
+        if plus:
+            return cls.parse(plain).reusing(bound)
         plain, tilde, tolerance = text.partition("~")
         if tilde:
             return cls.parse(plain).snapped(tolerance)
@@ -111,11 +117,31 @@ class Sampling:
             )
         return replace(self, snap_s=snap_s)
 
+    def reusing(self, bound: str) -> "Sampling":
+        """Returns this sampling with a bound below which a frame takes the features of an earlier one (see `reuse`).
+
+        Args:
+            bound: a number above 0 and at most 255.
+
+        Raises:
+            SamplingError: the text has another form, its number is out of range, or this sampling is not by a rate
+                alone.
+        """
+        if self.kind != "rate" or self.snap_s or self.reuse_below:
+            raise SamplingError(f"features are reused with a plain rate such as 1fps only, and {self} is none")
+        found = re.fullmatch(r"\d+(?:\.\d+)?", bound.strip())
+        reuse_below = exact_number(found[0]) if found else Fraction(0)
+        if not 0 < reuse_below <= 255:
+            raise SamplingError(f"cannot understand the bound {bound.strip()!r}: use a number such as 1 or 2.5")
+        return replace(self, reuse_below=reuse_below)
+
     def __str__(self) -> str:
         if self.kind == "keyframes":
             return "keyframes"
         if self.kind == "rate":
-            return f"{exact_text(self.value)}fps" + (f"~{exact_text(self.snap_s)}s" if self.snap_s else "")
+            snap = f"~{exact_text(self.snap_s)}s" if self.snap_s else ""
+            reuse = f"+reuse:{exact_text(self.reuse_below)}" if self.reuse_below else ""
+            return f"{exact_text(self.value)}fps{snap}{reuse}"
         if self.clip is not None:
             return f"clips:{self.clip.frames}@{self.clip.rate}fps/{self.clip.stride_s}s"
         return f"{self.kind}:{self.value}"

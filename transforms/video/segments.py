@@ -9,6 +9,7 @@ from fractions import Fraction
 from transforms.video.clip_windows import ClipClock
 from transforms.video.packets import Window
 from transforms.video.probe import VideoInfo
+from transforms.video.reuse import GROUP_TICKS
 from transforms.video.sampling import Sampling
 
 MAX_SEGMENTS = 10_000
@@ -189,9 +190,14 @@ def window_of(info: VideoInfo, sampling: Sampling, start_s: Fraction, end_s: Fra
     first: int = 0
     end: int | None = 0
     if clock is not None:
-        first = clock.first_at(start_s, base)
-        end = clock.first_at(end_s, base) if end_s is not None else None
+        first = _first_owned(clock.first_at(start_s, base), sampling)
+        end = _first_owned(clock.first_at(end_s, base), sampling) if end_s is not None else None
     return Window(sampling, clock, first, end, _ceil_t(start_s, base), _end_t(end_s, base), clips)
+
+
+def _first_owned(tick: int, sampling: Sampling) -> int:
+    """Returns the first tick at or behind a cut that belongs to the later part: groups of ticks are not cut."""
+    return -(-tick // GROUP_TICKS) * GROUP_TICKS if sampling.reuse_below else tick
 
 
 def is_anchor(video: Video) -> bool:

@@ -105,7 +105,7 @@ def clips_between(
     assembler: ClipAssembler[NDArray[np.uint8]] = ClipAssembler(window.clips)
     for one in sample(path, info, window, DecodeReport()):
         picture = painter.paint(one.frame, one.pixel_aspect, one.is_field)
-        yield from map(np.stack, assembler.add(one.t, one.begins, picture))
+        yield from map(np.stack, assembler.add(one.t, one.tick, picture))
     yield from map(np.stack, assembler.finish())
 
 

@@ -5,12 +5,13 @@ Lite means ReLU6 instead of swish, no squeeze and excitation, and a stem and hea
 """
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
+from models.visual.architectures.eight_bits import RELU6, Range, Statistics, rounded
 from models.visual.architectures.keras_parts import with_feature_map
 from models.visual.architectures.torch_weights import read_state_dict
 from models.visual.errors import ModelError
@@ -27,6 +28,12 @@ WEIGHTS: Final = {"efficientnet_lite0": 4_694_024, "efficientnet_lite1": 5_470_3
 STAGE_STRIDES: Final = (1, 2, 2, 2, 1, 2, 1)
 BATCH_NORM_EPSILON: Final = 1e-3
 EMBEDDING_SIZE: Final = 1280
+
+FIRST_INT8_BLOCK: Final = 2
+"""Number of the first block that int8 computes in 8 bits. The stem and the blocks before stay float: two thirds of the
+embedding's error came from block 0, whose depthwise kernels subtract nearly equal numbers with weights of up to 18;
+weights rounded to 8 bits lose the difference. Block 1 came next. Pooling and the last layer stay float too.
+"""
 
 State = dict[str, NDArray[Any]]
 
@@ -67,18 +74,24 @@ def load(name: str, weights: Path | None = None) -> LoadedModel:
     assert mapped is not None
     return LoadedModel(
         spec(name),
-        lambda images: tuple(model(images, training=False)),
+        _function(model),
         (kernel, bias),
         with_map=lambda images: tuple(mapped(images, training=False)),
+        in_int8=lambda: _function(build(name, weights, int8=True)),
     )
 
 
-def build(name: str, weights: Path | None = None) -> Any:
+def _function(model: Any) -> Callable[[Any], tuple[Any, Any]]:
+    return lambda images: tuple(model(images, training=False))
+
+
+def build(name: str, weights: Path | None = None, *, int8: bool = False) -> Any:
     """Build the Keras model: float32 [n, side, side, 3] in 0..255 -> (embedding [n, 1280], scores [n, 1000]).
 
     Args:
         name: The variant.
         weights: A state dict of the same shapes; by default the package's.
+        int8: Whether activations are rounded to 8 bits from the block `FIRST_INT8_BLOCK` on.
 
     Raises:
         ModelError: The weights cannot be read or do not fit.
@@ -91,9 +104,10 @@ def build(name: str, weights: Path | None = None) -> Any:
     try:
         x = keras.layers.Rescaling(1 / p.std[0], offset=-p.mean[0] / p.std[0])(inputs)
         x = _conv(x, state, "_conv_stem", "_bn0", stride=2)
+        ranges = _block_ranges(state) if int8 else {}
         for prefix, stride in _blocks(state):
-            x = _block(x, state, prefix, stride)
-        x = _conv(x, state, "_conv_head", "_bn1")
+            x = _block(x, state, prefix, stride, ranges.get(prefix))
+        x = rounded(_conv(x, state, "_conv_head", "_bn1"), RELU6 if int8 else None)
         embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
         dense = keras.layers.Dense(state["_fc.bias"].shape[0], activation="softmax", name="scores")
         scores = dense(embedding)
@@ -122,16 +136,52 @@ def _blocks(state: State) -> Iterator[tuple[str, int]]:
         yield prefix, STAGE_STRIDES[stage] if begins else 1
 
 
-def _block(x: Any, state: State, prefix: str, stride: int) -> Any:
+class _BlockRanges(NamedTuple):
+    """The ranges of a block's tensors; None for those that stay float.
+
+    Attributes:
+        relu: Of its activations.
+        projection: Of its last convolution.
+        output: Of its output, which is the projection, or its sum with the shortcut.
+    """
+
+    relu: Range | None
+    projection: Range | None
+    output: Range | None
+
+
+def _block_ranges(state: State) -> dict[str, _BlockRanges]:
+    """Return the ranges of all blocks by prefix, from the statistics of their batch norms."""
+    ranges: dict[str, _BlockRanges] = {}
+    below: Statistics | None = None
+    for index, (prefix, stride) in enumerate(_blocks(state)):
+        projection = output = Statistics(state[f"{prefix}_bn2.bias"], state[f"{prefix}_bn2.weight"] ** 2)
+        if below is not None and _has_shortcut(stride, len(below.mean), len(projection.mean)):
+            output = projection.plus(below)
+        below, number = output, index - FIRST_INT8_BLOCK
+        if number >= -1:  # the last float block's output is rounded, for the block above it
+            relu, inner = (RELU6, projection.range()) if number >= 0 else (None, None)
+            ranges[prefix] = _BlockRanges(relu, inner, output.range())
+    return ranges
+
+
+def _has_shortcut(stride: int, channels_in: int, channels_out: int) -> bool:
+    return stride == 1 and channels_in == channels_out
+
+
+def _block(x: Any, state: State, prefix: str, stride: int, ranges: _BlockRanges | None) -> Any:
     """Build an inverted residual block (Sandler et al. 2018)."""
     import keras
 
+    ranges = ranges or _BlockRanges(None, None, None)
     shortcut = x
     if f"{prefix}_expand_conv.weight" in state:
-        x = _conv(x, state, f"{prefix}_expand_conv", f"{prefix}_bn0")
-    x = _depthwise(x, state, prefix, stride)
+        x = rounded(_conv(x, state, f"{prefix}_expand_conv", f"{prefix}_bn0"), ranges.relu)
+    x = rounded(_depthwise(x, state, prefix, stride), ranges.relu)
     x = _conv(x, state, f"{prefix}_project_conv", f"{prefix}_bn2", activation=False)
-    return keras.layers.Add()([x, shortcut]) if stride == 1 and x.shape[-1] == shortcut.shape[-1] else x
+    if not _has_shortcut(stride, shortcut.shape[-1], x.shape[-1]):
+        return rounded(x, ranges.output)
+    return rounded(keras.layers.Add()([rounded(x, ranges.projection), shortcut]), ranges.output)
 
 
 def _conv(x: Any, state: State, name: str, norm: str, *, stride: int = 1, activation: bool = True) -> Any:

@@ -51,17 +51,21 @@ def load(path: Path, backbone_of: BackboneOf) -> LoadedModel:
     )  # fmt: skip
     spec = replace(backbone.spec, name=path.stem, labels=about.labels, **_thresholds(about))
     with_map = _with_map(backbone, head, len(about.labels)) if backbone.with_map is not None else None
-    function = _on_pictures(backbone, head, len(about.labels))
-    return LoadedModel(spec, function, linear_classifier(model, about), head, with_map)
+    classes, make = len(about.labels), backbone.in_int8
+    in_int8 = None if make is None else lambda: _on_pictures(make(), head, classes)
+    function = _on_pictures(backbone.function, head, classes)
+    return LoadedModel(spec, function, linear_classifier(model, about), head, with_map, in_int8)
 
 
 def _thresholds(about: SavedHead) -> dict[str, Any]:
     return {"seen_threshold": VisualSpec.seen_threshold, "thresholds": about.thresholds}
 
 
-def _on_pictures(backbone: LoadedModel, head: SequenceHead, classes: int) -> Callable[[Any], tuple[Any, Any]]:
+def _on_pictures(
+    backbone: Callable[[Any], tuple[Any, Any]], head: SequenceHead, classes: int
+) -> Callable[[Any], tuple[Any, Any]]:
     def function(images: Any) -> tuple[Any, Any]:
-        embedding, _ = backbone.function(images)
+        embedding, _ = backbone(images)
         return embedding, _scores_alone(head, embedding, classes)
 
     return function

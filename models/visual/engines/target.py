@@ -4,7 +4,7 @@ import ctypes
 from typing import Any, Literal, NamedTuple
 
 Device = Literal["auto", "cpu", "gpu"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 TENSOR_CORES: tuple[int, int] = (7, 0)
 """Compute capability from which products in float16 are faster than in float32 (NVIDIA's Volta)."""
@@ -19,7 +19,7 @@ class Target(NamedTuple):
     """
 
     device: Literal["cpu", "gpu"]
-    precision: Literal["float32", "bfloat16", "float16"]
+    precision: Literal["float32", "bfloat16", "float16", "int8"]
 
 
 def resolve(device: Device, precision: Precision) -> Target:
