@@ -243,3 +243,12 @@ def test_centred_fingerprints_of_a_cropped_copy_are_near_those_of_its_original()
     frames = Frames(np.arange(3.0), np.array([[0, 0], [0, 1], [1, 0]], np.float32))
     assert not frames.centred().vectors[0].any() and frames.centred().vectors[1:].any(axis=1).all()
     assert not Frames(np.arange(3.0), np.ones((3, 2), np.float32)).centred().vectors.any()
+
+
+def test_a_match_below_the_least_score_is_left_out() -> None:
+    shown = film(12, 3)
+    one, other = (sampled(shown, 0, 12, noise=0.3, seed=seed) for seed in (1, 2))
+    (match,) = matches(one, other, [Line(1.0, 0.0)])
+    assert 0.3 <= match.score < 1
+    assert matches(one, other, [Line(1.0, 0.0)], match.score) == [match]
+    assert matches(one, other, [Line(1.0, 0.0)], match.score + 0.001) == []
