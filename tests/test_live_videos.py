@@ -48,3 +48,26 @@ def test_videos_are_chosen_by_id_uri_or_condition(tmp_path: Path) -> None:
         assert [video.uri for video in live.having("uri", ["/a", "/c"])] == ["/a"]
         assert [video.uri for video in live.where("uri > '/a'")] == ["/b"]
         assert {Path(video.part).parent.name for video in live} == {f"run={run_id}" for run_id in catalog.run_ids()}
+
+
+def test_rows_of_a_table_of_the_caller_come_beside_their_videos(tmp_path: Path) -> None:
+    catalog = Catalog(str(tmp_path / "catalog"))
+    commit_night(catalog, {f"/{name}": 2 for name in "dbac"})
+    with LiveVideos(catalog) as live:
+        every = list(live)
+        numbers = {video.video_id: number for number, video in enumerate(every) if video.uri != "/b"}
+        live.database.execute("CREATE TABLE numbered (video_id VARCHAR, number INTEGER)")
+        live.database.insert("numbered", {"video_id": list(numbers), "number": list(numbers.values())})
+        found = list(live.beside("numbered"))
+    assert [video for video, _ in found] == [video for video in every if video.video_id in numbers]
+    assert all(row == {"video_id": video.video_id, "number": numbers[video.video_id]} for video, row in found)
+
+
+def test_the_limit_on_memory_grows_with_very_many_rows_only() -> None:
+    with database.BoundedDatabase() as few:
+        limits = []
+        for rows in (0, 10_000, 400_000, 4_000_000):
+            few.make_room_for(rows)
+            ((limit,),) = few.execute("SELECT current_setting('memory_limit')")
+            limits.append(limit)
+    assert limits == ["122.0 MiB"] * 3 + ["1.1 GiB"]

@@ -86,10 +86,6 @@ _EXTRA: Final = "SELECT video_id FROM places ANTI JOIN live USING (video_id) ORD
 
 _INDEXED: Final = "video_id IN (SELECT video_id FROM places)"
 
-_PLACES_IN_ORDER: Final = """
-SELECT places.* FROM places JOIN live USING (video_id) ORDER BY live.run_id, live.uri, video_id
-"""
-
 _OPEN_SHARDS: Final = 8
 """Shards that are open at once; the tables name videos in about the order in which the index has them."""
 
@@ -227,8 +223,7 @@ class _IndexCheck:
 
     def _compare_frames(self, live: LiveVideos) -> Iterator[Finding]:
         reader = FrameReader(["time_s", "embedding"])
-        places = (row for batch in live.database.batches(_PLACES_IN_ORDER) for row in batch.to_pylist())
-        for video, place in zip(live.where(_INDEXED), places, strict=True):
+        for video, place in live.beside("places"):
             problem = self._difference(video, place, reader)
             if problem:
                 yield Finding.of("index", self.name, f"video {video.video_id} {problem}")

@@ -63,6 +63,12 @@ FROM live JOIN segments USING (video_id, run_id) WHERE {condition}
 ORDER BY run_id, uri, video_id, segment
 """
 
+_BESIDE: Final = """
+SELECT live.*, path, segments.first, rows, segment, {table} AS beside
+FROM live JOIN segments USING (video_id, run_id) JOIN {table} USING (video_id)
+ORDER BY run_id, uri, video_id, segment
+"""
+
 
 @dataclass(frozen=True)
 class IndexedVideo:
@@ -152,6 +158,19 @@ class LiveVideos:
         for _, segments in groupby(rows, key=lambda row: row["video_id"]):
             yield self._video(segments)
 
+    def beside(self, table: str) -> Iterator[tuple[IndexedVideo, dict[str, Any]]]:
+        """Yields the videos that a table of the caller has, with their rows there, in the order of the frames files.
+
+        One query gives both: two sorted results that are read at once would need twice the memory.
+
+        Args:
+            table: name of a table with a row for each video, by ``video_id``.
+        """
+        rows = self._rows(_BESIDE.format(table=table))
+        for _, segments in groupby(rows, key=lambda row: row["video_id"]):
+            own = list(segments)
+            yield self._video(iter(own)), own[0]["beside"]
+
     def having(self, column: str, values: Iterable[str]) -> Iterator[IndexedVideo]:
         """Yields the videos with some ``video_id`` or ``uri``, in the order of the frames files."""
         self.database.execute("CREATE OR REPLACE TABLE wanted (value VARCHAR)")
@@ -187,6 +206,8 @@ class LiveVideos:
             gone = latest.gone_table(self._catalog, at)
             self.database.insert("gone_videos", {"video_id": gone["video_id"]})
         self._read_outcomes(wanted)
+        ((outcomes,),) = self.database.execute("SELECT count(DISTINCT video_id) FROM outcomes")
+        self.database.make_room_for(outcomes)
         self.database.execute(_NEWEST)
         self._read_rows()
         self.database.execute(_LIVE)
