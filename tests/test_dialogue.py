@@ -291,3 +291,15 @@ def test_copies_are_those_of_the_table_of_duplicates(tmp_path: Path) -> None:
         (PARK, 0.0, 4.0, "duplicate", 0.8)
     ]
     assert "park.mp4 0:00-0:04" in found.answer
+
+
+def test_a_thing_that_no_video_shows_most_of_the_time_is_found_by_its_ranges(tmp_path: Path) -> None:
+    goose, tabby = {"goose": 0.95}, {"tabby": 0.95}
+    films = {"/videos/short.mp4": [tabby, tabby, goose, tabby, tabby], "/videos/none.mp4": [tabby] * 4}
+    film_catalog(tmp_path / "catalog", films)
+    talk = Conversation(open_evidence(str(tmp_path / "catalog")))
+    for question in ("Which videos show a goose?", "How many videos show a goose?", "哪些视频里有鹅?"):
+        answer = talk.ask(question)
+        assert answer.grounded and [one.uri for one in answer.citations] == ["/videos/short.mp4"], question
+        assert (answer.citations[0].kind, answer.citations[0].start_s, answer.citations[0].end_s) == ("label", 2.0, 3.0)
+    assert not talk.ask("Which videos show a television?").grounded

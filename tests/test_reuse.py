@@ -77,13 +77,22 @@ def test_frames_are_compared_with_the_last_computed_one_of_their_group() -> None
     assert reuser.find(GROUP_TICKS, pictures[4]) is None, "another group"
 
 
+def test_a_block_at_its_bound_is_not_near() -> None:
+    one = np.zeros((64, 64, 3), np.uint8)
+    other = one.copy()
+    other[:8, :16] = 1  # half of the first block
+    assert not is_near(one, other, Fraction(1, 2) / BLOCK_TIMES)
+    other[0, 0, 0] = 0
+    assert is_near(one, other, Fraction(1, 2) / BLOCK_TIMES)
+
+
 def test_nothing_is_reused_without_a_bound() -> None:
     reuser: Reuser[str] = Reuser(Fraction(0))
     reuser.note(1, np.zeros((4, 4, 3), np.uint8), "first")
     assert reuser.find(2, np.zeros((4, 4, 3), np.uint8)) is None
 
 
-@pytest.mark.parametrize("text", ["1fps+reuse:1", "0.5fps+reuse:2.5", "30000/1001fps+reuse:0.25"])
+@pytest.mark.parametrize("text", ["1fps+reuse:1", "0.5fps+reuse:2.5", "30000/1001fps+reuse:0.25", "1fps+reuse:255"])
 def test_a_sampling_says_its_bound(text: str) -> None:
     sampling = Sampling.parse(text)
     assert str(sampling) == text and sampling.reuse_below > 0
@@ -171,9 +180,11 @@ def test_segments_share_all_ticks_and_cut_no_group(starts: list[Fraction]) -> No
     ends = [*starts[1:], None]
     windows = [window_of(info, sampling, a, b) for a, b in zip([Fraction(0), *starts], [starts[0], *ends], strict=True)]
     assert windows[0].first_tick == 0 and windows[-1].end_tick is None
-    for earlier, later in itertools.pairwise(windows):
+    for (earlier, later), start_s in zip(itertools.pairwise(windows), starts, strict=True):
         assert earlier.end_tick == later.first_tick
         assert later.first_tick % GROUP_TICKS == 0
+        at_cut = window_of(info, Sampling.parse("3fps"), start_s, None).first_tick
+        assert 0 <= later.first_tick - at_cut < GROUP_TICKS
 
 
 @pytest.mark.slow

@@ -144,13 +144,23 @@ def shown_in(evidence: Evidence, thing: str) -> list[tuple[str, list[Citation]]]
     """Returns the videos that show a thing, best first, each with the rows that say so.
 
     With an index they are the relevant answers of the search. Without one, or where its relevance is unknown, they are
-    the videos whose best label is the thing or a kind of it.
+    the videos whose best label is the thing or a kind of it. If these are none, they are the videos that show it for a
+    while.
     """
-    if evidence.finds_words:
-        return [
-            (hit.uri, [Citation(hit.uri, hit.ranges[0].start_s, hit.ranges[0].end_s, "search", thing, hit.relevance)])
-            for hit in evidence.hits(thing)
-        ]
+    found = _found_by_search(evidence, thing) if evidence.finds_words else _best_labelled(evidence, thing)
+    return found or [
+        (uri, [cited(uri, one) for one in stretches]) for uri, stretches in evidence.shown_for_a_while(thing)
+    ]
+
+
+def _found_by_search(evidence: Evidence, thing: str) -> list[tuple[str, list[Citation]]]:
+    return [
+        (hit.uri, [Citation(hit.uri, hit.ranges[0].start_s, hit.ranges[0].end_s, "search", thing, hit.relevance)])
+        for hit in evidence.hits(thing)
+    ]
+
+
+def _best_labelled(evidence: Evidence, thing: str) -> list[tuple[str, list[Citation]]]:
     labels = evidence.things.labels_of(thing)
     rows = [
         row for row in evidence.videos.scanned() if row["best_label"] and _is_one(evidence, row["best_label"], labels)

@@ -35,6 +35,9 @@ BATCH_ROWS: Final = 1024
 MOST_HITS: Final = 1000
 """Videos that a search for an answer returns at most."""
 
+MOST_LABELLED: Final = 100
+"""Videos at most whose frames are read for a thing that no video shows best or most."""
+
 NEAR: Final = 5
 """Videos that are like another one, in an answer."""
 
@@ -97,6 +100,22 @@ class VideoRows(Mapping[str, dict[str, Any]]):
         """Yields all rows, by uri, without the columns `LABELS`; a few at a time are in memory."""
         for batch in self._table.drop_columns(list(LABELS)).to_batches(max_chunksize=BATCH_ROWS):
             yield from batch.to_pylist()
+
+    def with_labels(self, labels: frozenset[str], most: int) -> list[str]:
+        """Returns the uris of the videos whose stored labels have one of some labels, by the highest score first."""
+        lists = self._table["labels"].combine_chunks()
+        flat = pc.list_flatten(lists)
+        wanted = pc.is_in(pc.struct_field(flat, "label"), pa.array(sorted(labels), pa.string()))
+        found = pa.table(
+            {
+                "row": pc.list_parent_indices(lists).filter(wanted),
+                "score": pc.struct_field(flat, "score").filter(wanted),
+            }
+        )
+        best = found.group_by("row").aggregate([("score", "max")])
+        best = best.sort_by([("score_max", "descending"), ("row", "ascending")]).slice(0, most)
+        uris: list[str] = self._table["uri"].take(best["row"]).to_pylist()
+        return uris
 
     def labels(self) -> set[str]:
         """Returns all labels and best labels of the rows."""
@@ -203,6 +222,19 @@ class Evidence:
             kept = _frames(rows, self.videos[uri]["duration_s"])
             self._frames = {uri: kept}  # of the last video only: several questions in a row are about the same
         return kept
+
+    def shown_for_a_while(self, thing: str) -> list[tuple[str, list[Stretch]]]:
+        """Returns the videos with time ranges in which they show a thing, with these (see `stretches`).
+
+        Frames are read of the `MOST_LABELLED` videos that have the thing as a label with the highest score.
+
+        Raises:
+            CatalogError: a file is missing or damaged.
+            RetrievalError: the index is damaged.
+        """
+        labels = self.things.labels_of(thing)
+        uris = self.videos.with_labels(labels, MOST_LABELLED) if labels else []
+        return [(uri, found) for uri in uris if (found := self.stretches(uri, thing))]
 
     def stretches(self, uri: str, thing: str) -> list[Stretch]:
         """Returns the time ranges in which a video shows a thing, in order of time.
