@@ -237,7 +237,11 @@ def _asked_by(pattern: str, selection: Selection) -> Selection:
 
 
 def lines_of(list_path: str) -> Iterator[str]:
-    """Yields the lines of a list. Only newlines separate lines, because names may contain other separators."""
+    """Yields the lines of a list. Only newlines separate lines, because names may contain other separators.
+
+    Raises:
+        ArchiveError: the list cannot be read.
+    """
     try:
         with storage.open_read(list_path) as file:
             for line in TextIOWrapper(file, "utf-8", "surrogateescape", newline="\n"):
