@@ -239,8 +239,9 @@ def test_kills_in_the_middle_of_a_run(cluster: Cluster, archive: Path, local: Pa
     killed_workers, family = workers_and_children(cluster, "tm-1")
     for worker in killed_workers:
         worker.kill()
-    before |= wait_for_chunks(running, catalog, len(chunks(catalog)) + 6)
-    workers, more = workers_and_children(cluster, "tm-1")
+    before |= wait_for_chunks(running, catalog, len(chunks(catalog)) + 2)
+    workers, more = wait_for_workers(running, cluster, "tm-1")
+    before |= chunks(catalog)
     os.kill(cluster.pid("tm-1"), signal.SIGKILL)
     out, err = running.communicate(timeout=900)
     assert running.returncode == 0, err
@@ -251,6 +252,16 @@ def test_kills_in_the_middle_of_a_run(cluster: Cluster, archive: Path, local: Pa
     assert json.loads(out)["ok"] == 4
     _, alive = psutil.wait_procs([*killed_workers, *family, *workers, *more], timeout=30)
     assert not alive, "nothing outlives the worker that started it"
+
+
+def wait_for_workers(
+    process: subprocess.Popen, cluster: Cluster, name: str
+) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """Waits until a TaskManager has workers again, and returns what `workers_and_children` returns."""
+    while not (found := workers_and_children(cluster, name))[0]:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return found
 
 
 def workers_and_children(cluster: Cluster, name: str) -> tuple[list[psutil.Process], list[psutil.Process]]:

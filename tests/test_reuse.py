@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests import videos
 from transforms.video.decode import DecodeReport, sample
 from transforms.video.probe import VideoInfo, probe
-from transforms.video.reuse import BLOCK_PIXELS, BLOCK_TIMES, GROUP_TICKS, Reuser, is_near
-from transforms.video.sampling import Sampling, SamplingError
+from transforms.video.reuse import BLOCK_PIXELS, BLOCK_TIMES, Reuser, is_near
+from transforms.video.sampling import GROUP_TICKS, Sampling, SamplingError
 from transforms.video.segments import Video, cut, window_of
 
 SECONDS = 45

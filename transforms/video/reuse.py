@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-GROUP_TICKS: Final = 8
+from transforms.video.sampling import GROUP_TICKS
+
 BLOCK_PIXELS: Final = 16
 BLOCK_TIMES: Final = 4
 

@@ -14,7 +14,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from typing import Final, Literal
 
 from models.visual.clip_spec import ClipSpec, exact_number, exact_text
 from models.visual.errors import ModelError
@@ -24,6 +24,10 @@ Kind = Literal["rate", "keyframes", "every", "count", "clips"]
 
 class SamplingError(ValueError):
     """A sampling has no known form; the message names the forms."""
+
+
+GROUP_TICKS: Final = 8
+"""Ticks that are sampled in one segment where features are reused (see `reuse`)."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from fractions import Fraction
 from transforms.video.clip_windows import ClipClock
 from transforms.video.packets import Window
 from transforms.video.probe import VideoInfo
-from transforms.video.reuse import GROUP_TICKS
-from transforms.video.sampling import Sampling
+from transforms.video.sampling import GROUP_TICKS, Sampling
 
 MAX_SEGMENTS = 10_000
 """Maximum number of segments of a video, whatever duration its header claims."""
