@@ -257,8 +257,8 @@ def test_kills_in_the_middle_of_a_run(cluster: Cluster, archive: Path, local: Pa
 def wait_for_workers(
     process: subprocess.Popen, cluster: Cluster, name: str
 ) -> tuple[list[psutil.Process], list[psutil.Process]]:
-    """Waits until a TaskManager has workers again, and returns what `workers_and_children` returns."""
-    while not (found := workers_and_children(cluster, name))[0]:
+    """Waits until the workers of a TaskManager have decoders again; returns what `workers_and_children` returns."""
+    while not all(found := workers_and_children(cluster, name)):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     return found
