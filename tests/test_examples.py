@@ -52,6 +52,7 @@ def service(catalog: Path) -> Iterator[str]:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(catalog: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pandas", reason="needs reelbeam[pandas]")
     matplotlib.use("agg")

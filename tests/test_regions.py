@@ -122,6 +122,7 @@ def test_a_killed_run_is_gone_on_with(colours: Path, by_night: Path, reelbeam: R
     assert_whole(root)
 
 
+@pytest.mark.slow
 def test_the_queries_of_the_page_and_python_agree(by_night: Path) -> None:
     page = (ROOT / "docs" / "regions.md").read_text(encoding="utf-8")
     first, second = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
