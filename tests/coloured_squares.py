@@ -76,3 +76,11 @@ def red_then_blue(second: int) -> Sequence[Square]:
     if second < 6:
         return [("red", 50 + 4 * second, 40, 40)]
     return [] if second == 6 else [("blue", 90, 50, 32)]
+
+
+def make_all(folder: Path) -> None:
+    """Makes the model `colours.keras` and an archive `films` of a video with squares and a grey one."""
+    (folder / "films").mkdir()
+    make_model(folder / "colours.keras")
+    film(folder / "films" / "squares.mp4", 9, red_then_blue)
+    film(folder / "films" / "grey.mp4", 3, lambda _: [])

@@ -258,10 +258,13 @@ def wait_for_workers(
     process: subprocess.Popen, cluster: Cluster, name: str
 ) -> tuple[list[psutil.Process], list[psutil.Process]]:
     """Waits until the workers of a TaskManager have decoders again; returns what `workers_and_children` returns."""
-    while not all(found := workers_and_children(cluster, name)):
+    until = time.monotonic() + 600
+    while time.monotonic() < until:
+        if all(found := workers_and_children(cluster, name)):
+            return found
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    return found
+    raise AssertionError(f"no worker of {name} came back")
 
 
 def workers_and_children(cluster: Cluster, name: str) -> tuple[list[psutil.Process], list[psutil.Process]]:
@@ -399,10 +402,7 @@ def test_own_classes_learned_judged_and_given_on_the_cluster(
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the archive `films`, a model that sees colours and the catalog `plain`, which has no regions."""
     folder = tmp_path_factory.mktemp("colours")
-    (folder / "films").mkdir()
-    coloured_squares.make_model(folder / "colours.keras")
-    coloured_squares.film(folder / "films" / "squares.mp4", 9, coloured_squares.red_then_blue)
-    coloured_squares.film(folder / "films" / "grey.mp4", 3, lambda _: [])
+    coloured_squares.make_all(folder)
     done = run_command(*coloured(folder, "plain"))
     assert done.code == 0, done.err
     return folder

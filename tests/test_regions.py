@@ -24,10 +24,7 @@ from transforms.catalog.runs import Catalog
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the archive `films` and the model `colours.keras`."""
     folder = tmp_path_factory.mktemp("colours")
-    (folder / "films").mkdir()
-    coloured_squares.make_model(folder / "colours.keras")
-    coloured_squares.film(folder / "films" / "squares.mp4", 9, coloured_squares.red_then_blue)
-    coloured_squares.film(folder / "films" / "grey.mp4", 3, lambda _: [])
+    coloured_squares.make_all(folder)
     return folder
 
 

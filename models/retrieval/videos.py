@@ -6,7 +6,7 @@ plus what the caller adds for each video.
 """
 
 from bisect import insort
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ MEAN_WEIGHT = 0.7
 
 # Frames of several videos that are scored at once. Their float64 copies take 5 MB at 1,280 numbers each.
 _TOGETHER_FRAMES = 512
+
+# Ids and times in seconds of a video's frames.
+_Frames = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 class VideoHit(NamedTuple):
@@ -233,14 +236,13 @@ class VideoIndex:
         self, query: NDArray[np.float32], numbers: Sequence[int]
     ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]:
         """Yield for each video what `frame_scores` returns. Scores short videos together, which is faster."""
-        for together in _batches(numbers, [len(self._frames_of(number)) for number in numbers]):
-            known = [self._known_frames(number) for number in together]
-            scores = self.frames.scores_of(query, np.concatenate([ids for ids, _ in known]))
-            ends = np.cumsum([len(ids) for ids, _ in known])
-            yield from zip((times for _, times in known), np.split(scores, ends[:-1]), strict=True)
+        for together in _batches(map(self._known_frames, numbers)):
+            scores = self.frames.scores_of(query, np.concatenate([ids for ids, _ in together]))
+            ends = np.cumsum([len(ids) for ids, _ in together])
+            yield from zip((times for _, times in together), np.split(scores, ends[:-1]), strict=True)
 
-    def _known_frames(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the ids and the times in seconds of a video's frames, checked against the vectors."""
+    def _known_frames(self, number: int) -> _Frames:
+        """Return a video's frames, checked against the vectors."""
         known, times = self._times(number)
         if not np.array_equal(known, self._frames_of(number)):
             raise IndexFormatError("the table of a shard's rows does not match its vectors; build the index again")
@@ -319,16 +321,16 @@ class VideoIndex:
         return np.empty(0, dtype=np.int64), np.empty(0)
 
 
-def _batches(numbers: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Yield the numbers in order, as many at once as have `_TOGETHER_FRAMES` frames, but at least one."""
-    batch: list[int] = []
-    frames = 0
-    for number, size in zip(numbers, sizes, strict=True):
-        if batch and frames + size > _TOGETHER_FRAMES:
+def _batches(videos: Iterable[_Frames]) -> Iterator[list[_Frames]]:
+    """Yield the frames of videos in order, of as many at once as have `_TOGETHER_FRAMES`, but of at least one."""
+    batch: list[_Frames] = []
+    count = 0
+    for video in videos:
+        if batch and count + len(video[0]) > _TOGETHER_FRAMES:
             yield batch
-            batch, frames = [], 0
-        batch.append(number)
-        frames += size
+            batch, count = [], 0
+        batch.append(video)
+        count += len(video[0])
     if batch:
         yield batch
 

@@ -1,6 +1,7 @@
 """`reelbeam classify`: runs the nightly job."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -294,8 +295,10 @@ def command(context: click.Context, **chosen: Any) -> None:
     if chosen["task"]:
         with cannot_run():
             chosen["sampling"] = sampling_of_task(chosen)
-    chosen["sampling"] = _snapped(chosen["sampling"], chosen.pop("snap"))
-    chosen["sampling"] = _reusing(chosen["sampling"], chosen.pop("reuse_below"))
+    if (snap := chosen.pop("snap")) is not None:
+        chosen["sampling"] = _changed(chosen["sampling"].snapped, snap, "--snap")
+    if (reuse_below := chosen.pop("reuse_below")) is not None:
+        chosen["sampling"] = _changed(chosen["sampling"].reusing, reuse_below, "--reuse-below")
     chosen["ending"] = ending_of(chosen, context.args)
     if chosen["dry_run"]:
         with cannot_run():
@@ -307,18 +310,12 @@ def command(context: click.Context, **chosen: Any) -> None:
         _run(chosen, context.args, monitoring)
 
 
-def _snapped(sampling: Sampling, tolerance: str | None) -> Sampling:
+def _changed(change: Callable[[str], Sampling], given: str, option: str) -> Sampling:
+    """Returns a sampling with what an option changes in it; fails as wrong usage if it cannot."""
     try:
-        return sampling if tolerance is None else sampling.snapped(tolerance)
+        return change(given)
     except SamplingError as error:
-        raise click.BadParameter(str(error), param_hint="--snap") from error
-
-
-def _reusing(sampling: Sampling, bound: str | None) -> Sampling:
-    try:
-        return sampling if bound is None else sampling.reusing(bound)
-    except SamplingError as error:
-        raise click.BadParameter(str(error), param_hint="--reuse-below") from error
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def _require_children_that_infer(sampling: Sampling, bundle: "ModelBundle", regions: str) -> None:

@@ -13,11 +13,10 @@ from transforms.decoder.spool import Spool
 MEMORY_LIMIT: Final = "128MB"
 """DuckDB's memory for the tables and for sorting and joining them; it spills to disk above this."""
 
-_LIMIT_BYTES: Final = 128_000_000
-
+_WIDE_ROWS: Final = 400_000
 _BYTES_PER_WIDE_ROW: Final = 320
-"""Memory that a join of wide rows needs for each, although it spills: 400,000 latest rows of videos needed more than 91
-and less than 122 MiB (`tests.benchmarks.catalog_memory`)."""
+"""Wide rows that are joined within `MEMORY_LIMIT`, and what each needs if there are more, although a join spills:
+400,000 latest rows of videos needed more than 91 and less than 122 MiB (`tests.benchmarks.catalog_memory`)."""
 
 BATCH_ROWS: Final = 10_000
 """Rows in one batch between Python and DuckDB."""
@@ -66,7 +65,8 @@ class BoundedDatabase:
 
     def make_room_for(self, wide_rows: int) -> None:
         """Raises the limit on memory where the default one is too little to join so many rows of videos."""
-        self.execute(f"SET memory_limit = '{max(_LIMIT_BYTES, wide_rows * _BYTES_PER_WIDE_ROW)}B'")
+        if wide_rows > _WIDE_ROWS:
+            self.execute(f"SET memory_limit = '{wide_rows * _BYTES_PER_WIDE_ROW}B'")
 
     def insert(self, table: str, columns: Mapping[str, Any], **constants: bool | int | str) -> None:
         """Appends rows to a table.

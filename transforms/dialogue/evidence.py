@@ -2,7 +2,7 @@
 
 import glob
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -224,17 +224,24 @@ class Evidence:
         return kept
 
     def shown_for_a_while(self, thing: str) -> list[tuple[str, list[Stretch]]]:
-        """Returns the videos with time ranges in which they show a thing, with these (see `stretches`).
+        """Returns the videos with time ranges in which they surely show a thing, with these; the index is not asked.
 
         Frames are read of the `MOST_LABELLED` videos that have the thing as a label with the highest score.
 
         Raises:
             CatalogError: a file is missing or damaged.
-            RetrievalError: the index is damaged.
         """
         labels = self.things.labels_of(thing)
         uris = self.videos.with_labels(labels, MOST_LABELLED) if labels else []
-        return [(uri, found) for uri in uris if (found := self.stretches(uri, thing))]
+        return [(uri, found) for uri in uris if (found := self._sure(self._by_rows(uri, labels)))]
+
+    def _by_rows(self, uri: str, labels: frozenset[str]) -> list[Stretch]:
+        """Returns the ranges in which a video shows one of some labels: those of actions, else runs of frames."""
+        acted = [one for one in self.acted(uri) if one.name in labels]
+        return acted or (list(_runs(self.frames(uri), self._score_in(uri, labels))) if labels else [])
+
+    def _sure(self, found: Iterable[Stretch]) -> list[Stretch]:
+        return [one for one in found if one.kind == "action" or one.score >= self.floor]
 
     def stretches(self, uri: str, thing: str) -> list[Stretch]:
         """Returns the time ranges in which a video shows a thing, in order of time.
@@ -253,16 +260,13 @@ class Evidence:
             CatalogError: a file is missing or damaged.
             RetrievalError: the index is damaged.
         """
-        labels = self.things.labels_of(thing)
-        acted = [one for one in self.acted(uri) if one.name in labels]
-        if acted:
-            return acted
-        found = list(_runs(self.frames(uri), self._score_in(uri, labels))) if labels else []
-        if found and all(one.score >= self.floor for one in found):
+        found = self._by_rows(uri, self.things.labels_of(thing))
+        sure = self._sure(found)
+        if found and len(sure) == len(found):
             return found
         hits = self.hits(thing, uri)
         if not hits:
-            return [one for one in found if one.score >= self.floor]
+            return sure
         relevance = hits[0].relevance or 0.0
         by_search = [Stretch(one.start_s, one.end_s, thing, relevance, "search") for one in hits[0].ranges]
         return found or sorted(by_search, key=lambda one: one.start_s)
